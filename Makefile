@@ -1,0 +1,55 @@
+# Needs Python 3.11+ and make; everything else is made here, from the locks in requirements/.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-text lint bench mutation lock clean
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
+
+.venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveReco needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=… and try again.")'
+	@echo "Making .venv from requirements/dev.txt (once; about 20 s with a good connection) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: env ## Watch it learn: broker, store, producer, server and trainer, about half a minute
+	@$(BIN)/reco demo $(ARGS)
+
+test: env ## Run the tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-text: ## Compare with TextWiser, in its own environment (.venv-text, 6 GB)
+	@test -e .venv-text/.ready || $(PYTHON) -m venv .venv-text
+	@test -e .venv-text/.ready || .venv-text/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv-text .venv-text/bin/uv pip sync --quiet --require-hashes requirements/text.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv-text .venv-text/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch .venv-text/.ready
+	.venv-text/bin/python -m pytest tests/text -m text $(ARGS)
+
+lint: env ## Style, types and the import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env ## Measure, as ratios in one run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+mutation: env ## Remove each protection in turn: the tests must fail
+	$(BIN)/python -m tests.mutation $(ARGS)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock"
+lock: env ## Resolve the locks anew
+	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(COMPILE) - -o requirements/bootstrap.txt
+	$(COMPILE) --extra eval --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra text --group dev pyproject.toml -o requirements/text.txt
+
+clean: ## Remove what was made here
+	rm -rf .venv .venv-text data .mypy_cache .ruff_cache .pytest_cache .hypothesis

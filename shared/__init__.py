@@ -1,0 +1,1 @@
+"""What every service shares: events, features, the model's mathematics, and the adapters."""

@@ -1,0 +1,109 @@
+"""The records on the topics: JSON on the wire, typed here, and nowhere else.
+
+Compatibility: fields are only ever added, with a default, so an old reader ignores what it does
+not know and a new one fills in what an old writer left out. `schema_version` says which set of
+fields the writer knew.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+SCHEMA_VERSION: Final = 1
+
+VISITS: Final = "visits"
+DECISIONS: Final = "decisions"
+OUTCOMES: Final = "outcomes"
+DEAD_LETTERS: Final = "dead-letters"
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Who visits, from where, and when by the shop's own clock."""
+
+    age: int
+    gender: str
+    latitude: float
+    longitude: float
+    traffic_source: str
+    occurred_at: datetime
+    """Shop-local time without a zone: the hour and weekday that the shopper lives in."""
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """A user arrives. Topic `visits`, keyed by `user_id`."""
+
+    visit_id: str
+    user_id: int
+    context: Context
+    emitted_at: datetime
+    """Real time, UTC."""
+    schema_version: int = SCHEMA_VERSION
+
+
+class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One ranked product. `score` is what it was ranked by, `mean` + `bonus` is why."""
+
+    product_id: int
+    score: float
+    mean: float
+    bonus: float
+    propensity: float | None
+    """Probability that the policy puts this product here, given the ranks above it.
+
+    1 for a deterministic policy, None where it has no closed form.
+    """
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was shown, and all that is needed to compute it again. Topic `decisions`."""
+
+    decision_id: str
+    visit_id: str
+    user_id: int
+    policy: str
+    parameters: dict[str, float]
+    """What the policy was run with: α, λ, ε."""
+    x: list[float]
+    encoder_id: str
+    view: list[int]
+    """Next outcomes offset of each partition in the model that was scored."""
+    slate: list[SlateItem]
+    decided_at: datetime
+    stale: bool = False
+    """The store was out of reach, so the view may have been old."""
+    schema_version: int = SCHEMA_VERSION
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One examined product and its reward. Topic `outcomes`, keyed by `product_id`."""
+
+    outcome_id: str
+    """`<decision_id>:<rank>`: the same outcome sent twice is counted once."""
+    decision_id: str
+    product_id: int
+    rank: int
+    reward: float
+    x: list[float]
+    encoder_id: str
+    decided_at: datetime
+    resolved_at: datetime
+    schema_version: int = SCHEMA_VERSION
+
+
+type_of_topic: Final[dict[str, type[msgspec.Struct]]] = {
+    VISITS: Visit,
+    DECISIONS: Decision,
+    OUTCOMES: Outcome,
+}
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+decode_visit = msgspec.json.Decoder(Visit).decode
+decode_decision = msgspec.json.Decoder(Decision).decode
+decode_outcome = msgspec.json.Decoder(Outcome).decode
+
+
+def key_of(identifier: int) -> bytes:
+    """The record key of a user or product: its decimal text."""
+    return b"%d" % identifier

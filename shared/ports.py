@@ -1,0 +1,218 @@
+"""What the services need from the outside world, as protocols.
+
+Kafka and Redis implement them (`shared.kafka`, `shared.redis_store`), and so do the fakes of
+`shared.testing`; one contract suite holds all of them to the same behaviour.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+
+class BrokerUnavailable(Exception):
+    """The broker did not answer, or did not acknowledge, in time. Worth trying again."""
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time, or refused the command for now. Worth trying again."""
+
+
+class ChangesLost(Exception):
+    """The change feed was interrupted, so messages may be missing: read the state again."""
+
+
+class Record(NamedTuple):
+    """One record of a log."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = 0
+
+
+class Watermarks(NamedTuple):
+    """A partition holds the offsets `start` ≤ offset < `end`."""
+
+    start: int
+    end: int
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Identity of a log. State is valid only for the log that it was computed from."""
+
+    cluster_id: str
+    topic: str
+    partitions: int
+    partitioner: str = "murmur2"
+
+
+Delivered: TypeAlias = Callable[[int, int], None]
+"""Called with (partition, offset) once the broker has acknowledged a record."""
+
+
+class EventProducer(Protocol):
+    """Appends records, partitioned by murmur2 of the key."""
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_delivered: Delivered | None = None,
+    ) -> None:
+        """Hand over one record; waits while the local queue is full."""
+
+    def flush(self, timeout_s: float) -> None:
+        """Return once every record sent so far is acknowledged.
+
+        Raises:
+            BrokerUnavailable: some are not, after `timeout_s` or by the broker's refusal. Whether
+                those were stored is unknown.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection. Unacknowledged records are dropped: flush first."""
+
+
+class Rebalance(Protocol):
+    """Told, from within `EventConsumer.poll`, which partitions are now ours."""
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """These partitions are ours. Nothing is read from them until `EventConsumer.assign`."""
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """These are no longer ours (given up, or lost). The consumer has stopped reading them."""
+
+
+class EventConsumer(Protocol):
+    """Reads one topic, as a member of a group or for itself."""
+
+    def subscribe(self, rebalance: Rebalance) -> None:
+        """Join the group; `rebalance` is called from within `poll`."""
+
+    def assign(self, offsets: Mapping[int, int | None]) -> None:
+        """Read exactly these partitions from these offsets on, and no others.
+
+        None stands for the group's committed offset, or where there is none the log's start.
+        """
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Wait up to `timeout_s` for a first record, then take what else is there already.
+
+        Raises:
+            BrokerUnavailable: the group or the log can't be read just now.
+        """
+
+    def watermarks(self, partition: int) -> Watermarks:
+        """First offset still held, and the one that the next record will get.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+
+    def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
+        """Store the group's next offsets; without `wait` a failure is only logged.
+
+        Raises:
+            BrokerUnavailable: with `wait`, the commit failed.
+        """
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True):
+    """What rows must agree on to be added up: the length of x and the encoder behind it."""
+
+    d: int
+    encoder_id: str
+    format: int = 1
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The metadata of one partition's state: how far, of which log, written by whom."""
+
+    next_offset: int
+    """Next outcomes offset to apply (`_next`)."""
+    source: Source
+    """`_src`"""
+    generation: int
+    """Bumped when the state is replaced rather than advanced (`_gen`)."""
+    writer: str
+    """Writer and sequence number of the last write (`_wid`)."""
+    config: ModelConfig
+    """`_cfg`"""
+
+
+Rows: TypeAlias = dict[int, bytes]
+"""Arm → its packed statistics (`shared.arm_statistics.pack_rows`)."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One write, as announced to readers: the rows that it changed, and from where to where."""
+
+    partition: int
+    generation: int
+    from_offset: int
+    to_offset: int
+    rows: Rows
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """The write was refused, since the state is not what the writer believes."""
+
+    current: Position | None
+
+
+class ChangeFeed(Protocol):
+    """The announced changes of all partitions, from the moment it was opened."""
+
+    def drain(self) -> list[Change]:
+        """Every change that has arrived, in order; never waits.
+
+        Raises:
+            ChangesLost: the connection broke. The feed subscribes again by itself; what was
+                announced meanwhile is gone.
+        """
+
+    def close(self) -> None: ...
+
+
+class StateStore(Protocol):
+    """The arms' rows, one state a partition. Every method may raise `StoreUnavailable`."""
+
+    def positions(self, partitions: Sequence[int]) -> list[Position | None]:
+        """The metadata of these partitions; None where there is no state."""
+
+    def scan(self, partition: int) -> Iterator[Rows]:
+        """The rows in pages. Not a snapshot: a write in between may show in later pages."""
+
+    def write(
+        self,
+        partition: int,
+        expected: Position | None,
+        position: Position,
+        rows: Mapping[int, bytes],
+    ) -> Conflict | None:
+        """Put `rows` and `position` in one step if the state still is `expected`, and announce it.
+
+        `expected` None: only if there is no state yet. Compared are `next_offset`, `source` and
+        `generation`. At most 1,000 rows and 4 MB.
+        """
+
+    def replace(self, partition: int, position: Position, rows: Mapping[int, bytes]) -> None:
+        """Put this state in the place of whatever is there, whole or not at all, and announce it.
+
+        The generation stored is one more than the highest of what was there and `position`.
+        """
+
+    def changes(self, partitions: Sequence[int]) -> ChangeFeed:
+        """Subscribe to the announcements of these partitions; effective on return."""
+
+    def close(self) -> None: ...
