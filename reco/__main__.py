@@ -1,0 +1,47 @@
+"""The command `reco`: collects the subcommands and turns errors into one sentence each."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from shared.ports import BrokerUnavailable, StoreUnavailable
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="livereco")
+def cli() -> None:
+    """LiveReco: a real-time recommender that learns from the click that just happened.
+
+    First contact, with nothing to install or start: reco demo
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
+    try:
+        code = cli.main(arguments, "reco", standalone_mode=False, auto_envvar_prefix="RECO")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        name = context.command_path if context else "reco"
+        print(f"{name}: {error.format_message()}", file=sys.stderr)
+        return error.exit_code
+    except (BrokerUnavailable, StoreUnavailable) as error:
+        print(f"reco: {error}", file=sys.stderr)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`reco … | head`): not an error of ours.
+        sys.stderr.close()
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the `reco` script."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Options that several commands share, each with its environment variable.
+
+Only commands read the environment; everything below them is handed what it needs.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Decorator = Callable[[_F], _F]
+
+DEFAULT_KAFKA: Final = "127.0.0.1:9092"
+DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
+
+
+def kafka(function: _F) -> _F:
+    """`--kafka ADDRESS`; further librdkafka settings come from `KAFKA_*` (`kafka_settings`)."""
+    return click.option(
+        "--kafka",
+        envvar="RECO_KAFKA",
+        show_envvar=True,
+        default=DEFAULT_KAFKA,
+        show_default=True,
+        metavar="HOST:PORT",
+        help="Kafka bootstrap address. KAFKA_* passes through to librdkafka.",
+    )(function)
+
+
+def redis(function: _F) -> _F:
+    """`--redis URL`"""
+    return click.option(
+        "--redis",
+        envvar="RECO_REDIS",
+        show_envvar=True,
+        default=DEFAULT_REDIS,
+        show_default=True,
+        metavar="URL",
+        help="Redis address: redis://[user:password@]host:port/db, rediss:// with TLS.",
+    )(function)
+
+
+def model(function: _F) -> _F:
+    """`--model NAME`: the name in the store's keys."""
+    return click.option(
+        "--model",
+        envvar="RECO_MODEL",
+        show_envvar=True,
+        default="linucb",
+        show_default=True,
+        metavar="NAME",
+        callback=_check_model,
+        help="Name of the model in the store: reco:{NAME:p0}:state and so on.",
+    )(function)
+
+
+def data(function: _F) -> _F:
+    """`--data DIR`: what `reco prepare` wrote."""
+    return click.option(
+        "--data",
+        envvar="RECO_DATA",
+        show_envvar=True,
+        default=Path("data"),
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="Folder that `reco prepare --out DIR` wrote.",
+    )(function)
+
+
+def seed(default: int = 1237) -> _Decorator[_F]:
+    """`--seed N`"""
+    return click.option(
+        "--seed",
+        envvar="RECO_SEED",
+        show_envvar=True,
+        default=default,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Seed of everything that is drawn.",
+    )
+
+
+def patience(function: _F) -> _F:
+    """`--patience-s S`: how long to wait for a broker or store that does not answer."""
+    return click.option(
+        "--patience-s",
+        envvar="RECO_PATIENCE_S",
+        show_envvar=True,
+        default=30.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="How long to keep trying an address that does not answer before giving up.",
+    )(function)
+
+
+def kafka_settings() -> dict[str, str]:
+    """The `KAFKA_*` variables, for `shared.kafka` to translate."""
+    return {name: value for name, value in os.environ.items() if name.startswith("KAFKA_")}
+
+
+def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not value or any(sign in value for sign in "{}: \n\t"):
+        raise click.BadParameter("a model's name has no braces, colons or blanks")
+    return value
