@@ -18,6 +18,14 @@ class StoreUnavailable(Exception):
     """The store did not answer in time, or refused the command for now. Worth trying again."""
 
 
+class LogTruncated(Exception):
+    """The offset to read next is no longer, or not yet, in the log."""
+
+
+class CorruptState(Exception):
+    """The state in the store is not what this software wrote. Waiting does not mend it."""
+
+
 class ChangesLost(Exception):
     """The change feed was interrupted, so messages may be missing: read the state again."""
 
@@ -107,6 +115,7 @@ class EventConsumer(Protocol):
 
         Raises:
             BrokerUnavailable: the group or the log can't be read just now.
+            LogTruncated: an assigned offset is not in the log.
         """
 
     def watermarks(self, partition: int) -> Watermarks:
@@ -154,6 +163,13 @@ Rows: TypeAlias = dict[int, bytes]
 """Arm → its packed statistics (`shared.arm_statistics.pack_rows`)."""
 
 
+class State(msgspec.Struct, frozen=True):
+    """One partition's state, whole."""
+
+    position: Position
+    rows: Rows
+
+
 class Change(msgspec.Struct, frozen=True):
     """One write, as announced to readers: the rows that it changed, and from where to where."""
 
@@ -185,7 +201,10 @@ class ChangeFeed(Protocol):
 
 
 class StateStore(Protocol):
-    """The arms' rows, one state a partition. Every method may raise `StoreUnavailable`."""
+    """The arms' rows, one state a partition.
+
+    Every method may raise `StoreUnavailable`, and those that read `CorruptState`.
+    """
 
     def positions(self, partitions: Sequence[int]) -> list[Position | None]:
         """The metadata of these partitions; None where there is no state."""
@@ -206,10 +225,11 @@ class StateStore(Protocol):
         `generation`. At most 1,000 rows and 4 MB.
         """
 
-    def replace(self, partition: int, position: Position, rows: Mapping[int, bytes]) -> None:
+    def replace(self, partition: int, state: State) -> None:
         """Put this state in the place of whatever is there, whole or not at all, and announce it.
 
-        The generation stored is one more than the highest of what was there and `position`.
+        The generation stored is one more than the highest of what was there and of `state`, so
+        every writer and reader notices.
         """
 
     def changes(self, partitions: Sequence[int]) -> ChangeFeed:

@@ -1,0 +1,272 @@
+"""The state in Redis: one hash a partition, one compare-and-set script, one channel of changes.
+
+    reco:{<model>:p<P>}:state      _next _src _gen _wid _cfg, and a:<arm> for every arm
+    reco:{<model>:p<P>}:changes    every write: from-offset, to-offset and the rows themselves
+
+The braces keep what belongs to a partition in one slot of a Redis Cluster.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from shared.ports import (
+    Change,
+    ChangesLost,
+    Conflict,
+    CorruptState,
+    ModelConfig,
+    Position,
+    Rows,
+    Source,
+    State,
+    StoreUnavailable,
+)
+
+MAX_ROWS: Final = 1_000
+MAX_BYTES: Final = 4_000_000
+_PAGE: Final = 200
+_ARM: Final = b"a:"
+_METADATA: Final = (b"_next", b"_src", b"_gen", b"_wid", b"_cfg")
+_T = TypeVar("_T")
+
+# A script's earlier writes stay when a later line fails, and memory is checked at its first
+# write: hence one HSET, and everything that can fail before it.
+_COMPARE_AND_SET: Final = """
+local current = redis.call('HMGET', KEYS[1], '_next', '_src', '_gen', '_wid', '_cfg')
+for i = 1, 3 do
+    if (current[i] or '') ~= ARGV[i] then return current end
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('PUBLISH', KEYS[2], ARGV[4])
+return 'OK'
+"""
+
+_REPLACE: Final = """
+redis.call('RENAME', KEYS[3], KEYS[1])
+redis.call('PUBLISH', KEYS[2], ARGV[1])
+"""
+
+
+class RedisStore:
+    """`shared.ports.StateStore` on Redis or Valkey.
+
+    Args:
+        url: `redis://` or `rediss://` address.
+        model: name in the keys.
+        timeout_s: how long a command may take before the store counts as unavailable.
+    """
+
+    def __init__(self, url: str, model: str, timeout_s: float = 2.0) -> None:
+        self._model = model
+        # Sending a command again is safe for the writes only because of the compare-and-set and
+        # the writer's name in the state: the second answer is a conflict with oneself.
+        self._client: Any = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), 2),
+        )
+        self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
+        self._replace = self._client.register_script(_REPLACE)
+        self.address = _address(self._client)
+
+    def ping(self) -> str:
+        """What answers there: name and version, such as `Redis 8.0.2`."""
+        server = _guarded(self, lambda: self._client.info("server"))
+        if "valkey_version" in server:
+            return f"Valkey {server['valkey_version']}"
+        return f"Redis {server['redis_version']}"
+
+    def positions(self, partitions: Sequence[int]) -> list[Position | None]:
+        """See `StateStore.positions`: one round trip."""
+
+        def ask() -> list[list[bytes | None]]:
+            pipeline = self._client.pipeline(transaction=False)
+            for partition in partitions:
+                pipeline.hmget(self._state(partition), _METADATA)
+            answer: list[list[bytes | None]] = pipeline.execute()
+            return answer
+
+        return [_position(values) for values in _guarded(self, ask)]
+
+    def scan(self, partition: int) -> Iterator[Rows]:
+        """See `StateStore.scan`: by HSCAN, so a large state does not block the server."""
+        cursor = 0
+        while True:
+            hscan = partial(self._client.hscan, self._state(partition), cursor, count=_PAGE)
+            cursor, page = _guarded(self, hscan)
+            rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
+            if rows:
+                yield rows
+            if cursor == 0:
+                return
+
+    def write(
+        self,
+        partition: int,
+        expected: Position | None,
+        position: Position,
+        rows: Mapping[int, bytes],
+    ) -> Conflict | None:
+        """See `StateStore.write`: one script, one HSET."""
+        if len(rows) > MAX_ROWS or sum(map(len, rows.values())) > MAX_BYTES:
+            raise ValueError(f"a write takes at most {MAX_ROWS} rows and {MAX_BYTES} bytes")
+        change = Change(
+            partition=partition,
+            generation=position.generation,
+            from_offset=expected.next_offset if expected else position.next_offset,
+            to_offset=position.next_offset,
+            rows=dict(rows),
+        )
+        believed = _fields(expected) if expected else dict.fromkeys(_METADATA, b"")
+        arguments: list[bytes] = [believed[b"_next"], believed[b"_src"], believed[b"_gen"]]
+        arguments.append(_encode_change(change))
+        for field, value in {**_fields(position), **_arm_fields(rows)}.items():
+            arguments += (field, value)
+        answer = _guarded(
+            self,
+            lambda: self._compare_and_set(keys=self._keys(partition), args=arguments),
+        )
+        return None if answer == b"OK" else Conflict(_position(answer))
+
+    def replace(self, partition: int, state: State) -> None:
+        """See `StateStore.replace`: built beside under another key, then renamed."""
+        draft = f"{self._state(partition)}:draft"
+        [current] = self.positions([partition])
+        generation = max(state.position.generation, current.generation if current else 0) + 1
+        position = msgspec.structs.replace(state.position, generation=generation)
+        change = Change(partition, generation, -1, position.next_offset, {})
+        fields = list(_arm_fields(state.rows).items())
+
+        def build() -> None:
+            self._client.delete(draft)
+            self._client.hset(draft, mapping=_fields(position))
+            for start in range(0, len(fields), MAX_ROWS):
+                self._client.hset(draft, mapping=dict(fields[start : start + MAX_ROWS]))
+            self._replace(keys=[*self._keys(partition), draft], args=[_encode_change(change)])
+
+        _guarded(self, build)
+
+    def changes(self, partitions: Sequence[int]) -> "RedisChangeFeed":
+        """See `StateStore.changes`."""
+        return RedisChangeFeed(self, self._client, [self._keys(p)[1] for p in partitions])
+
+    def bytes_of(self, partition: int) -> int:
+        """Memory that the partition's hash takes in the server (`MEMORY USAGE`)."""
+        size = _guarded(self, lambda: self._client.memory_usage(self._state(partition), samples=0))
+        return int(size or 0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _state(self, partition: int) -> str:
+        return f"reco:{{{self._model}:p{partition}}}:state"
+
+    def _keys(self, partition: int) -> list[str]:
+        return [self._state(partition), f"reco:{{{self._model}:p{partition}}}:changes"]
+
+
+class RedisChangeFeed:
+    """`shared.ports.ChangeFeed` on Redis' publish/subscribe."""
+
+    def __init__(self, store: RedisStore, client: Any, channels: list[str]) -> None:
+        self._store = store
+        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
+        self._channels = channels
+        self._subscribe()
+
+    def drain(self) -> list[Change]:
+        """See `ChangeFeed.drain`."""
+        changes = []
+        try:
+            if not self._pubsub.subscribed:
+                self._subscribe()
+                raise ChangesLost
+            while message := self._pubsub.get_message(timeout=0):
+                if message["type"] == "message":
+                    changes.append(_decode_change(message["data"]))
+                elif message["type"] == "subscribe":
+                    # Only after a reconnect: what was published in between is gone.
+                    self._await_subscriptions(len(self._channels) - 1)
+                    raise ChangesLost
+        except (redis.RedisError, OSError, StoreUnavailable) as error:
+            self._pubsub.reset()
+            raise ChangesLost(str(error)) from error
+        return changes
+
+    def close(self) -> None:
+        """Unsubscribe and close the connection."""
+        self._pubsub.close()
+
+    def _subscribe(self) -> None:
+        def subscribe() -> None:
+            self._pubsub.subscribe(*self._channels)
+            self._await_subscriptions(len(self._channels))
+
+        _guarded(self._store, subscribe)
+
+    def _await_subscriptions(self, count: int) -> None:
+        while count:
+            message = self._pubsub.get_message(timeout=1.0)
+            if message is None:
+                raise redis.TimeoutError("no answer to SUBSCRIBE")
+            # A change that arrives in between is older than the state that is read next.
+            count -= message["type"] == "subscribe"
+
+
+def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
+    """Run a command; whatever may pass by itself becomes `StoreUnavailable`."""
+    try:
+        return command()
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise StoreUnavailable(
+            f"the store at {store.address} refuses this user: {error}"
+        ) from error
+    except (redis.RedisError, OSError) as error:
+        raise StoreUnavailable(f"the store at {store.address} does not serve: {error}") from error
+
+
+def _address(client: Any) -> str:
+    options = client.connection_pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+
+
+def _arm_fields(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:
+    return {b"%s%d" % (_ARM, arm): row for arm, row in rows.items()}
+
+
+def _fields(position: Position) -> dict[bytes, bytes]:
+    return {
+        b"_next": b"%d" % position.next_offset,
+        b"_src": msgspec.json.encode(position.source),
+        b"_gen": b"%d" % position.generation,
+        b"_wid": position.writer.encode(),
+        b"_cfg": msgspec.json.encode(position.config),
+    }
+
+
+def _position(values: Sequence[bytes | None]) -> Position | None:
+    next_offset, source, generation, writer, config = (value or b"" for value in values)
+    if not any(values):
+        return None
+    try:
+        return Position(
+            next_offset=int(next_offset),
+            source=msgspec.json.decode(source, type=Source),
+            generation=int(generation),
+            writer=writer.decode(),
+            config=msgspec.json.decode(config, type=ModelConfig),
+        )
+    except ValueError as error:
+        raise CorruptState(f"the state's metadata is incomplete or unreadable: {error}") from error
+
+
+_encode_change = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
