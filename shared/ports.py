@@ -142,6 +142,8 @@ class ModelConfig(msgspec.Struct, frozen=True):
     d: int
     encoder_id: str
     format: int = 1
+    gamma: float = 1.0
+    """Forgetting factor γ of the sums (`shared.arm_statistics`)."""
 
 
 class Position(msgspec.Struct, frozen=True):

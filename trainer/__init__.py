@@ -1,0 +1,1 @@
+"""The trainer: folds outcomes into the arms' statistics, exactly once."""

@@ -1,0 +1,317 @@
+"""The trainer's loop: poll → fold → dead letters → compare-and-set, and one way to recover.
+
+Whatever raises a doubt about a partition (a conflict, a lost reply, a store or broker that does not
+answer) has the same answer: forget the partition's memory, read its state again, and go on at the
+offset that is stored there. Between two polls nothing is pending, so there is nothing to save when
+a partition is revoked.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from shared.arm_statistics import CorruptRow, row_dtype
+from shared.events import DEAD_LETTERS
+from shared.ports import (
+    BrokerUnavailable,
+    CorruptState,
+    EventConsumer,
+    EventProducer,
+    LogTruncated,
+    Position,
+    Record,
+    Rows,
+    Source,
+    State,
+    StateStore,
+    StoreUnavailable,
+    Watermarks,
+)
+from trainer.apply import Folded, PartitionFold, Rules
+
+POLL_RECORDS: Final = 5_000
+WRITE_ROWS: Final = 1_000
+WRITE_BYTES: Final = 4_000_000
+RETRY_S: Final = 0.25
+"""How soon a partition is tried again when the store or broker did not answer …"""
+REFUSED_RETRY_S: Final = 2.0
+"""… and when someone has to act first."""
+COMMIT_EVERY_S: Final = 1.0
+FLUSH_TIMEOUT_S: Final = 10.0
+
+Recover = Callable[[int, Source, Watermarks], State | None]
+"""The newest snapshot of a partition that its log still continues (`SnapshotFolder.newest`)."""
+
+
+class Refused(Exception):
+    """The trainer will not touch this partition's state: going on would lose or mix outcomes."""
+
+
+@dataclass
+class Counts:
+    """What the loop has done since its start."""
+
+    applied: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    writes: int = 0
+    conflicts: int = 0
+    reloads: int = 0
+    waiting: dict[int, str] = field(default_factory=dict)
+    """Partitions that are ours but not served, and why."""
+
+
+class Trainer:
+    """Serves the outcomes partitions that it is assigned. Implements `shared.ports.Rebalance`.
+
+    Args:
+        consumer: of the outcomes topic; must refuse offsets that the log does not hold.
+        producer: for dead letters.
+        store: where the rows live.
+        source: identity of the outcomes log.
+        rules: what makes an outcome acceptable.
+        writer: name of this process, different in each.
+        clock: monotonic seconds.
+        recover: where to look for a snapshot when the state is missing.
+        step: called with a name between any two steps; tests crash here.
+    """
+
+    def __init__(
+        self,
+        consumer: EventConsumer,
+        producer: EventProducer,
+        store: StateStore,
+        source: Source,
+        rules: Rules,
+        *,
+        writer: str,
+        clock: Callable[[], float],
+        recover: Recover = lambda partition, source, held: None,
+        step: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.counts = Counts()
+        self._consumer = consumer
+        self._producer = producer
+        self._store = store
+        self._source = source
+        self._rules = rules
+        self._writer = writer
+        self._clock = clock
+        self._recover = recover
+        self._step = step
+        self._writes = 0
+        self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
+        self._waiting: dict[int, float] = {}
+        """Ours, to be loaded at this time of the clock."""
+        self._folds: dict[int, PartitionFold] = {}
+        self._stored: dict[int, Position] = {}
+        """What we believe the store holds of each served partition."""
+        self._committed_at = clock()
+
+    @property
+    def ready(self) -> bool:
+        """True while every partition that is ours is served."""
+        return not self._waiting
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Next offset to apply of each served partition."""
+        return {partition: stored.next_offset for partition, stored in self._stored.items()}
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """See `Rebalance.assigned`: they are loaded at the next `run_once`."""
+        for partition in partitions:
+            self._waiting.setdefault(partition, self._clock())
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """See `Rebalance.revoked`: every flush has happened, so memory is just dropped."""
+        for partition in partitions:
+            self._forget(partition)
+            self._waiting.pop(partition, None)
+            self.counts.waiting.pop(partition, None)
+
+    def run_once(self, timeout_s: float) -> int:
+        """Load what is due, poll once, apply and store what came; returns the records applied to.
+
+        Raises:
+            BrokerUnavailable: the log can't be read just now; nothing is lost by calling again.
+        """
+        self._load_due()
+        try:
+            records = self._consumer.poll(POLL_RECORDS, timeout_s)
+        except LogTruncated as error:
+            self._reload(list(self._folds), str(error))
+            return 0
+        self._step("polled")
+        for partition, group in groupby(
+            sorted(records, key=attrgetter("partition")), attrgetter("partition")
+        ):
+            if partition in self._folds:
+                self._serve(partition, list(group))
+        self._commit()
+        return len(records)
+
+    def commit(self) -> None:
+        """Tell the group how far the store is, for tools that show lag; nothing relies on it."""
+        self._consumer.commit(self.positions)
+
+    def _serve(self, partition: int, records: Sequence[Record]) -> None:
+        try:
+            for start in range(0, len(records), self._chunk):
+                if not self._apply(partition, records[start : start + self._chunk]):
+                    return
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            self._reload([partition], str(error))
+
+    def _apply(self, partition: int, records: Sequence[Record]) -> bool:
+        """Fold one write's worth of records and store it; False if the partition was given up."""
+        fold, stored = self._folds[partition], self._stored[partition]
+        folded = fold.fold(records)
+        self._step("folded")
+        self._send_dead_letters(folded)
+        if fold.next_offset > stored.next_offset:
+            position = self._position(fold.next_offset, stored.generation)
+            conflict = self._store.write(partition, stored, position, fold.rows(folded.changed))
+            self._step("written")
+            ours = conflict and conflict.current and conflict.current.writer == position.writer
+            if conflict and not ours:
+                self.counts.conflicts += 1
+                self._reload([partition], "another writer has moved the state")
+                return False
+            self._stored[partition] = position
+            self.counts.writes += 1
+        self.counts.applied += folded.applied
+        self.counts.duplicates += folded.duplicates
+        self.counts.dead_letters += len(folded.dead)
+        return True
+
+    def _send_dead_letters(self, folded: Folded) -> None:
+        # Acknowledged before the offset advances: a record that is skipped is never lost.
+        if not folded.dead:
+            return
+        for record, reason in folded.dead:
+            self._producer.send(
+                DEAD_LETTERS, record.key, record.value, headers=dead_letter_headers(record, reason)
+            )
+        self._step("dead letters sent")
+        self._producer.flush(FLUSH_TIMEOUT_S)
+        self._step("dead letters acknowledged")
+
+    def _load_due(self) -> None:
+        now = self._clock()
+        loaded = False
+        for partition in [partition for partition, at in self._waiting.items() if at <= now]:
+            try:
+                self._load(partition)
+            except (StoreUnavailable, BrokerUnavailable) as error:
+                self._postpone(partition, now + RETRY_S, error)
+                break  # the next partition would only wait for the same answer
+            except (Refused, CorruptRow, CorruptState) as error:
+                self._postpone(partition, now + REFUSED_RETRY_S, error)
+            else:
+                del self._waiting[partition]
+                self.counts.waiting.pop(partition, None)
+                loaded = True
+        if loaded:
+            self._read_on()
+
+    def _postpone(self, partition: int, until_s: float, error: Exception) -> None:
+        self._waiting[partition] = until_s
+        self.counts.waiting[partition] = str(error)
+
+    def _load(self, partition: int) -> None:
+        held = self._consumer.watermarks(partition)
+        [position] = self._store.positions([partition])
+        if position is None or position.next_offset < held.start:
+            position = self._recovered(partition, position, held)
+        self._check(partition, position, held)
+        rows: Rows = {}
+        for page in self._store.scan(partition):
+            rows.update(page)
+        fold = PartitionFold(partition, self._rules, position.next_offset, rows)
+        fold.read_offset = max(fold.read_offset, held.start)
+        self._folds[partition], self._stored[partition] = fold, position
+        self._step("loaded")
+
+    def _recovered(self, partition: int, position: Position | None, held: Watermarks) -> Position:
+        """Make the state that is missing, or that the log no longer continues."""
+        if position is None and held.start == 0:
+            position = self._position(0, generation=1)
+            conflict = self._store.write(partition, None, position, {})
+            if conflict is not None:
+                raise StoreUnavailable("another trainer has just created the state")
+            return position
+        snapshot = self._recover(partition, self._source, held)
+        if snapshot is None:
+            state = "there is no state" if position is None else f"ends at {position.next_offset}"
+            raise Refused(
+                f"partition {partition}: {state} in the store and the log starts only at "
+                f"{held.start}; load a snapshot that reaches it (`reco snapshot load FILE`)"
+            )
+        self._store.replace(partition, snapshot)
+        [restored] = self._store.positions([partition])
+        if restored is None:
+            raise StoreUnavailable("the restored state is gone again")
+        return restored
+
+    def _check(self, partition: int, position: Position, held: Watermarks) -> None:
+        if position.source != self._source:
+            raise Refused(
+                f"partition {partition}: the state belongs to {_describe(position.source)}, this is"
+                f" {_describe(self._source)}; use another --model, or load a snapshot of this log"
+            )
+        if position.config != self._rules.config:
+            raise Refused(
+                f"partition {partition}: the state was made with {position.config}, this trainer has"
+                f" {self._rules.config}; use the data folder it was made with, or another --model"
+            )
+        if position.next_offset > held.end:
+            raise Refused(
+                f"partition {partition}: the state is at offset {position.next_offset} but the log "
+                f"ends at {held.end}: it is not the log that the state was made from; use another "
+                "--model or load a snapshot of this log"
+            )
+
+    def _position(self, next_offset: int, generation: int) -> Position:
+        self._writes += 1
+        writer = f"{self._writer}:{self._writes}"
+        return Position(next_offset, self._source, generation, writer, self._rules.config)
+
+    def _reload(self, partitions: Iterable[int], reason: str) -> None:
+        for partition in partitions:
+            self._forget(partition)
+            self._waiting[partition] = self._clock()
+            self.counts.waiting[partition] = reason
+            self.counts.reloads += 1
+        self._read_on()
+
+    def _forget(self, partition: int) -> None:
+        self._folds.pop(partition, None)
+        self._stored.pop(partition, None)
+
+    def _read_on(self) -> None:
+        self._consumer.assign({p: fold.read_offset for p, fold in self._folds.items()})
+
+    def _commit(self) -> None:
+        now = self._clock()
+        if now - self._committed_at >= COMMIT_EVERY_S and self._stored:
+            self._committed_at = now
+            self.commit()
+
+
+def dead_letter_headers(record: Record, reason: str) -> list[tuple[str, bytes]]:
+    """Where a dead letter came from and why: enough to find it again, and to replay it."""
+    return [
+        ("topic", record.topic.encode()),
+        ("partition", b"%d" % record.partition),
+        ("offset", b"%d" % record.offset),
+        ("reason", reason.encode()),
+    ]
+
+
+def _describe(source: Source) -> str:
+    return msgspec.json.encode(source).decode()
