@@ -191,8 +191,8 @@ class Conflict(msgspec.Struct, frozen=True):
 class ChangeFeed(Protocol):
     """The announced changes of all partitions, from the moment it was opened."""
 
-    def drain(self) -> list[Change]:
-        """Every change that has arrived, in order; never waits.
+    def drain(self, wait_s: float = 0.0) -> list[Change]:
+        """Every change that has arrived, in order; waits up to `wait_s` for a first one.
 
         Raises:
             ChangesLost: the connection broke. The feed subscribes again by itself; what was

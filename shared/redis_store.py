@@ -182,14 +182,14 @@ class RedisChangeFeed:
         self._channels = channels
         self._subscribe()
 
-    def drain(self) -> list[Change]:
+    def drain(self, wait_s: float = 0.0) -> list[Change]:
         """See `ChangeFeed.drain`."""
-        changes = []
+        changes: list[Change] = []
         try:
             if not self._pubsub.subscribed:
                 self._subscribe()
                 raise ChangesLost
-            while message := self._pubsub.get_message(timeout=0):
+            while message := self._pubsub.get_message(timeout=0.0 if changes else wait_s):
                 if message["type"] == "message":
                     changes.append(_decode_change(message["data"]))
                 elif message["type"] == "subscribe":

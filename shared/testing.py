@@ -368,7 +368,7 @@ class FakeChangeFeed:
         if change.partition in self._partitions:
             self._changes.append(change)
 
-    def drain(self) -> list[Change]:
+    def drain(self, wait_s: float = 0.0) -> list[Change]:
         """See `ChangeFeed.drain`."""
         changes, self._changes = self._changes, []
         if self.lost:

@@ -22,6 +22,7 @@ from shared.ports import (
     EventConsumer,
     EventProducer,
     LogTruncated,
+    ModelConfig,
     Position,
     Record,
     Rows,
@@ -266,8 +267,9 @@ class Trainer:
             )
         if position.config != self._rules.config:
             raise Refused(
-                f"partition {partition}: the state was made with {position.config}, this trainer has"
-                f" {self._rules.config}; use the data folder it was made with, or another --model"
+                f"partition {partition}: the state was made with {_describe(position.config)}, this"
+                f" trainer has {_describe(self._rules.config)}; use the data folder it was made "
+                "with, or another --model"
             )
         if position.next_offset > held.end:
             raise Refused(
@@ -313,5 +315,5 @@ def dead_letter_headers(record: Record, reason: str) -> list[tuple[str, bytes]]:
     ]
 
 
-def _describe(source: Source) -> str:
-    return msgspec.json.encode(source).decode()
+def _describe(struct: Source | ModelConfig) -> str:
+    return msgspec.json.encode(struct).decode()

@@ -1,0 +1,225 @@
+"""The model in the server's memory: the rows in the store, followed and solved as they change."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from server.partition_view import PartitionView, Update
+from server.scorer import Model
+from shared.arm_statistics import ArmStatistics
+from shared.linucb import solve, untrained
+from shared.ports import (
+    ChangeFeed,
+    ChangesLost,
+    ModelConfig,
+    Position,
+    StateStore,
+    StoreUnavailable,
+)
+
+CHECK_EVERY_S: Final = 1.0
+"""How often the store's positions are asked for, to find an announcement that was lost."""
+
+RETRY_S: Final = 0.25
+
+
+class View(NamedTuple):
+    """One consistent model and where it stands."""
+
+    model: Model
+    positions: list[int]
+    """Next outcomes offset of each partition in the model."""
+    stale: bool
+    """The store did not answer lately, so there may be newer outcomes."""
+
+
+class WrongModel(Exception):
+    """The rows in the store were made for another d or encoder."""
+
+
+class ModelView:
+    """Follows the state of all partitions and keeps the arms solved.
+
+    `refresh` belongs to one thread; `locked` gives any other a consistent view.
+
+    Args:
+        store: where the rows are.
+        arms: the catalogue's product_ids: what is ranked.
+        config: d and encoder that the rows must have.
+        partitions: partition count of the outcomes topic.
+        lambda_: ridge λ of the solution.
+        clock: monotonic seconds.
+        on_advance: told (partition, next offset) once outcomes before it can be served.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        arms: Sequence[int],
+        config: ModelConfig,
+        partitions: int,
+        lambda_: float,
+        clock: Callable[[], float],
+        on_advance: Callable[[int, int], None] = lambda partition, next_offset: None,
+    ) -> None:
+        self.error = ""
+        """Why the view is stale or not loaded yet; empty if it is neither."""
+        self._store = store
+        self._config = config
+        self._lambda = lambda_
+        self._clock = clock
+        self._on_advance = on_advance
+        self._lock = threading.Lock()
+        self._feed: ChangeFeed | None = None
+        self._partitions = [PartitionView() for _ in range(partitions)]
+        self._loaded = [False] * partitions
+        self._confirmed_at = float("-inf")
+        self._checked_at = float("-inf")
+        self._retry_at = float("-inf")
+        self._positions = [0] * partitions
+        self._arms_of: list[set[int]] = [set() for _ in range(partitions)]
+        self._row = {arm: row for row, arm in enumerate(arms)}
+        count = len(arms)
+        self._model = Model(
+            np.array(arms, np.int64),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int64),
+            untrained(count, config.d, lambda_),
+            np.arange(count),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """True once every partition has been read."""
+        return all(self._loaded)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the store last confirmed that the view is current."""
+        return self._clock() - self._confirmed_at
+
+    @property
+    def gaps(self) -> int:
+        """Announcements that did not continue the view, so that a partition was read again."""
+        return sum(partition.gaps for partition in self._partitions)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the model's arrays."""
+        model, solution = self._model, self._model.solution
+        counts = model.arms.nbytes + model.n.nbytes + model.clicks.nbytes
+        return counts + solution.theta.nbytes + solution.covariance.nbytes
+
+    @contextmanager
+    def locked(self) -> Iterator[View]:
+        """A view that does not move while it is used; keep it short."""
+        with self._lock:
+            yield View(self._model, list(self._positions), bool(self.error))
+
+    def refresh(self, wait_s: float = 0.0) -> None:
+        """Take in what has changed; waits up to `wait_s` for a first change.
+
+        A store that is away leaves the view as it is, `stale`, and is asked again later.
+
+        Raises:
+            WrongModel: the store holds the model of another encoder.
+            CorruptState, CorruptRow: the store holds something that is no model.
+        """
+        if self._clock() < self._retry_at:
+            return
+        try:
+            self._follow(wait_s)
+        except StoreUnavailable as error:
+            self._lose(str(error))
+            self._retry_at = self._clock() + RETRY_S
+        else:
+            self._confirmed_at = self._clock()
+            if self.ready:
+                self.error = ""
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._feed:
+            self._feed.close()
+
+    def _follow(self, wait_s: float) -> None:
+        if self._feed is None:
+            self._feed = self._store.changes(range(len(self._partitions)))
+        try:
+            changes = self._feed.drain(wait_s)
+        except ChangesLost as error:
+            self._lose(str(error))
+            changes = []
+        for change in changes:
+            update = self._partitions[change.partition].heard(change)
+            self._install(change.partition, update)
+        if self._clock() - self._checked_at >= CHECK_EVERY_S:
+            self._check()
+        for number, partition in enumerate(self._partitions):
+            if partition.must_read:
+                self._copy(number)
+
+    def _check(self) -> None:
+        positions = self._store.positions(range(len(self._partitions)))
+        for partition, position in zip(self._partitions, positions, strict=True):
+            partition.checked(position)
+        self._checked_at = self._clock()
+
+    def _copy(self, number: int) -> None:
+        [before] = self._store.positions([number])
+        if before:
+            self._check_fits(before)
+        pages = list(self._store.scan(number))
+        [after] = self._store.positions([number])
+        self._install(number, self._partitions[number].copied(before, pages, after))
+
+    def _check_fits(self, position: Position) -> None:
+        if position.config != self._config:
+            raise WrongModel(
+                f"the model in the store was made with {position.config}, this server has "
+                f"{self._config}: use the data folder it was made with, or another --model"
+            )
+        if position.source.partitions != len(self._partitions):
+            raise WrongModel(
+                f"the model in the store comes from a topic with {position.source.partitions} "
+                f"partitions, this one has {len(self._partitions)}: use another --model"
+            )
+
+    def _install(self, number: int, update: Update | None) -> None:
+        if update is None:
+            return
+        gone = self._arms_of[number] - update.rows.keys() if update.whole else set()
+        # Solved before the lock is taken: serving waits only for the copy into the arrays.
+        statistics = ArmStatistics(self._config.d, self._config.gamma)
+        statistics.load(update.rows)
+        solution = solve(*statistics.decayed(update.next_offset), self._lambda)
+        known = [(i, self._row[arm]) for i, arm in enumerate(update.rows) if arm in self._row]
+        source, target = np.array(known, np.int64).reshape(-1, 2).T
+        forgotten = np.array([self._row[arm] for arm in gone if arm in self._row], np.int64)
+        with self._lock:
+            model = self._model
+            model.n[target] = statistics.n[source]
+            model.clicks[target] = statistics.clicks[source]
+            model.solution.theta[target] = solution.theta[source]
+            model.solution.covariance[target] = solution.covariance[source]
+            self._reset(forgotten)
+            self._model = model._replace(untrained=np.flatnonzero(model.n == 0))
+            self._positions[number] = update.next_offset
+            self._loaded[number] = True
+        self._arms_of[number] = (self._arms_of[number] - gone) | update.rows.keys()
+        self._on_advance(number, update.next_offset)
+
+    def _reset(self, rows: Integers) -> None:
+        model = self._model
+        empty = untrained(len(rows), self._config.d, self._lambda)
+        model.n[rows] = model.clicks[rows] = 0
+        model.solution.theta[rows] = empty.theta
+        model.solution.covariance[rows] = empty.covariance
+
+    def _lose(self, reason: str) -> None:
+        self.error = reason or "the connection to the store was interrupted"
+        for partition in self._partitions:
+            partition.lost()

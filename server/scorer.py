@@ -1,0 +1,218 @@
+"""Policies over one model: pure, vectorised over visits and arms, reproducible by decision_id."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.arm_statistics import Floats, Integers
+from shared.events import SlateItem
+from shared.linucb import Solution, deviations, means
+
+POLICIES: Final = ("linucb", "lints", "lingreedy", "popularity", "random")
+
+Words = NDArray[np.uint64]
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How a solution becomes scores.
+
+    `linucb`: mean + α·sd (Li et al. 2010). `lints`: mean + α·sd·N(0, 1), one draw an arm, which is
+    distributed as x·θ̃ with θ̃ ~ N(θ, α²A⁻¹) (Agrawal and Goyal 2013). `lingreedy`: mean, or with
+    probability ε a slate at random. `popularity`: clicks/n. `random`: anything.
+    """
+
+    name: str = "linucb"
+    alpha: float = 0.3
+    lambda_: float = 1.0
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.name not in POLICIES:
+            raise ValueError(f"no policy {self.name!r}: choose one of {', '.join(POLICIES)}")
+        if not self.lambda_ > 0.0 or not self.alpha >= 0.0 or not 0.0 <= self.epsilon <= 1.0:
+            raise ValueError("lambda must be above 0, alpha at least 0, epsilon in [0, 1]")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What the decision record says of it: only what this policy uses."""
+        used = {
+            "linucb": {"alpha": self.alpha, "lambda": self.lambda_},
+            "lints": {"alpha": self.alpha, "lambda": self.lambda_},
+            "lingreedy": {"epsilon": self.epsilon, "lambda": self.lambda_},
+        }
+        return used.get(self.name, {})
+
+
+class Model(NamedTuple):
+    """What is scored: K arms, in the catalogue's order."""
+
+    arms: Integers
+    """product_ids, K"""
+    n: Integers
+    clicks: Integers
+    solution: Solution
+    untrained: Integers
+    """Indices of the arms without outcomes."""
+
+
+class Scores(NamedTuple):
+    """N × K each; `score` is ranked by, `mean` + `bonus` explains it where there is a model."""
+
+    score: Floats
+    mean: Floats
+    bonus: Floats
+
+
+def seeds_of(decision_ids: Sequence[str]) -> Words:
+    """A 64-bit seed for each decision: all that is drawn for it comes from here."""
+    digests = [
+        blake2b(decision_id.encode(), digest_size=8).digest() for decision_id in decision_ids
+    ]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
+    """Score every arm for every context.
+
+    Args:
+        policy: how.
+        model: K arms.
+        X: contexts, N × d.
+        seeds: N, of `seeds_of`.
+    """
+    shape = (len(X), len(model.arms))
+    none = np.broadcast_to(0.0, shape)
+    if policy.name == "random":
+        return Scores(_uniform(seeds, model.arms), none, none)
+    if policy.name == "popularity":
+        rate = model.clicks / np.maximum(model.n, 1)
+        mean = np.broadcast_to(rate, shape)
+        return Scores(mean, mean, none)
+    mean = means(X, model.solution)
+    if policy.name == "lingreedy":
+        explores = explores_at_random(policy, seeds)[:, None]
+        return Scores(np.where(explores, _uniform(seeds, model.arms), mean), mean, none)
+    bonus = _deviations(policy, model, X)
+    bonus *= policy.alpha
+    if policy.name == "lints":
+        bonus *= _normal(seeds, len(model.arms))
+    return Scores(mean + bonus, mean, bonus)
+
+
+def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[list[SlateItem]]:
+    """The top k of every context, best first.
+
+    Equal scores (all of a cold start) are ordered by a hash of decision and product: fair, and
+    the same whenever it is computed again.
+
+    Args:
+        policy: how to score.
+        model: K arms; fewer than k give a shorter slate.
+        X: contexts, N × d.
+        seeds: N, of `seeds_of`.
+        k: slate length, at least 1.
+    """
+    scores = score(policy, model, X, seeds)
+    top = top_k(scores.score, seeds, model.arms, k)
+    propensities = _propensities(policy, model, scores, top, seeds)
+    columns = (
+        model.arms[top].tolist(),
+        *(np.take_along_axis(part, top, axis=1).tolist() for part in scores),
+        propensities,
+    )
+    return [
+        [
+            SlateItem(product_id=p, score=s, mean=m, bonus=b, propensity=q)
+            for p, s, m, b, q in zip(*row, strict=True)
+        ]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
+    """Indices of the k highest scores of each row (N × k), ties broken by `_hash`."""
+    k = min(k, scores.shape[1])
+    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
+    eligible = scores >= least[:, None]
+    for row in np.flatnonzero(eligible.sum(axis=1) > k):  # a tie across the edge of the slate
+        tied = np.flatnonzero(eligible[row])
+        ties = _hash(seeds[row : row + 1], arms[tied])[0]
+        chosen[row] = tied[np.lexsort((ties, -scores[row, tied]))[:k]]
+    ties = _hash(seeds, arms[chosen])
+    order = np.lexsort((ties, -np.take_along_axis(scores, chosen, axis=1)), axis=1)
+    return np.take_along_axis(chosen, order, axis=1)
+
+
+def explores_at_random(policy: Policy, seeds: Words) -> NDArray[np.bool_]:
+    """Which decisions of `lingreedy` are drawn at random (N); a draw apart from the scores'."""
+    drawn: NDArray[np.bool_] = _uniform(seeds, np.array([-1]))[:, 0] < policy.epsilon
+    return drawn
+
+
+def _deviations(policy: Policy, model: Model, X: Floats) -> Floats:
+    result = deviations(X, model.solution)
+    # Of an untrained arm it is ‖x‖/√λ. Set exactly, so that equal arms tie exactly: a matrix
+    # product may round differently from one column to the next.
+    if len(model.untrained):
+        norms = np.einsum("ij,ij->i", X, X)
+        result[:, model.untrained] = np.sqrt(norms / policy.lambda_)[:, None]
+    return result
+
+
+def _propensities(
+    policy: Policy, model: Model, scores: Scores, top: Integers, seeds: Words
+) -> list[list[float | None]]:
+    """Probability of each rank's product given the ranks above it, N × k; None where unknown."""
+    count, k = top.shape
+    if policy.name == "lints":
+        return [[None] * k for _ in range(count)]
+    if policy.name in ("linucb", "popularity"):
+        return [[1.0] * k for _ in range(count)]
+    uniform = 1.0 / (len(model.arms) - np.arange(k))
+    if policy.name == "random":
+        return [[*uniform.tolist()] for _ in range(count)]
+    # lingreedy mixes two slates: P(first r) = (1-ε)·[first r are the greedy ones] + ε·Π 1/(K-i).
+    greedy = top_k(scores.mean, seeds, model.arms, k)
+    so_far_greedy = np.logical_and.accumulate(top == greedy, axis=1)
+    prefix = (1.0 - policy.epsilon) * so_far_greedy + policy.epsilon * np.multiply.accumulate(
+        uniform
+    )
+    before = np.concatenate([np.ones((count, 1)), prefix[:, :-1]], axis=1)
+    conditional: list[list[float | None]] = (prefix / before).tolist()
+    return conditional
+
+
+def _hash(seeds: Words, arms: Integers) -> Words:
+    """A well-mixed word for each (decision, product): the finaliser of SplitMix64.
+
+    Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators".
+    `arms` is K, or N × K' with a row of its own for each seed.
+    """
+    word: Words = seeds[:, None] + arms.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+def _uniform(seeds: Words, arms: Integers) -> Floats:
+    """Numbers in [0, 1), one for each (decision, product)."""
+    draws: Floats = (_hash(seeds ^ _SALT, arms) >> np.uint64(11)).astype(np.float64)
+    draws *= 2.0**-53
+    return draws
+
+
+def _normal(seeds: Words, arms: int) -> Floats:
+    """Standard normal draws, N × K, each row from a generator of its own."""
+    draws = np.empty((len(seeds), arms))
+    for row, seed in zip(draws, seeds.tolist(), strict=True):
+        np.random.Generator(np.random.PCG64(seed)).standard_normal(out=row)
+    return draws
+
+
+_SALT: Final = np.uint64(0xD1B54A32D192ED03)
+"""Keeps the draws apart from the tie-breaks, which use the same hash."""
