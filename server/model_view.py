@@ -9,7 +9,7 @@ import numpy as np
 
 from server.partition_view import PartitionView, Update
 from server.scorer import Model
-from shared.arm_statistics import ArmStatistics
+from shared.arm_statistics import ArmStatistics, Integers
 from shared.linucb import solve, untrained
 from shared.ports import (
     ChangeFeed,

@@ -31,6 +31,7 @@ from shared.ports import (
     StateStore,
     StoreUnavailable,
     Watermarks,
+    dead_letter_headers,
 )
 from trainer.apply import Folded, PartitionFold, Rules
 
@@ -303,16 +304,6 @@ class Trainer:
         if now - self._committed_at >= COMMIT_EVERY_S and self._stored:
             self._committed_at = now
             self.commit()
-
-
-def dead_letter_headers(record: Record, reason: str) -> list[tuple[str, bytes]]:
-    """Where a dead letter came from and why: enough to find it again, and to replay it."""
-    return [
-        ("topic", record.topic.encode()),
-        ("partition", b"%d" % record.partition),
-        ("offset", b"%d" % record.offset),
-        ("reason", reason.encode()),
-    ]
 
 
 def _describe(struct: Source | ModelConfig) -> str:

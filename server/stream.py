@@ -1,0 +1,234 @@
+"""Stream mode: visits in, decisions and outcomes out, in whatever batches a poll brings."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+from shared.features import Encoder, NotFinite
+
+from server.freshness import FreshnessProbe
+from server.model_view import View
+from server.scorer import Policy, rank, seeds_of
+from shared.events import (
+    DEAD_LETTERS,
+    DECISIONS,
+    OUTCOMES,
+    Decision,
+    Outcome,
+    Visit,
+    decode_visit,
+    encode,
+    key_of,
+)
+from shared.ports import (
+    BrokerUnavailable,
+    EventConsumer,
+    EventProducer,
+    Record,
+    dead_letter_headers,
+)
+
+POLL_RECORDS: Final = 500
+FLUSH_TIMEOUT_S: Final = 10.0
+
+React = Callable[[Sequence[Visit], Sequence[Sequence[int]]], list[int | None]]
+"""What the shoppers do with their slates: the clicked rank from 1 on, or None."""
+
+Rewards = Callable[[int | None, int], Sequence[int]]
+"""(clicked rank, slate length) → rewards of the first ranks: the feedback rule."""
+
+
+class Viewing(Protocol):
+    """What gives a consistent view (`ModelView`)."""
+
+    def locked(self) -> AbstractContextManager[View]: ...
+
+
+class Served(NamedTuple):
+    """One visit, what was shown, and what came of it."""
+
+    visit: Visit
+    decision: Decision
+    clicked: int | None
+    """product_id"""
+
+
+@dataclass
+class Counts:
+    """What the loop has done since its start."""
+
+    visits: int = 0
+    clicks: int = 0
+    outcomes: int = 0
+    dead_letters: int = 0
+    unknown_categories: int = 0
+    clipped: int = 0
+
+
+class StreamServer:
+    """Decides visits and publishes what follows. Implements `shared.ports.Rebalance`.
+
+    At least once: offsets are committed after decisions and outcomes are acknowledged. A visit that
+    is decided again after a crash gets the same decision_id, so the trainer's dedupe window knows
+    its outcomes again.
+    """
+
+    def __init__(
+        self,
+        consumer: EventConsumer,
+        producer: EventProducer,
+        view: Viewing,
+        policy: Policy,
+        encoder: Encoder,
+        react: React,
+        rewards: Rewards,
+        *,
+        k: int,
+        utc_now: Callable[[], datetime],
+        clock: Callable[[], float],
+        freshness: FreshnessProbe,
+        step: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.counts = Counts()
+        self._consumer = consumer
+        self._producer = producer
+        self._view = view
+        self._policy = policy
+        self._encoder = encoder
+        self._react = react
+        self._rewards = rewards
+        self._k = k
+        self._utc_now = utc_now
+        self._clock = clock
+        self._freshness = freshness
+        self._step = step
+        self._next: dict[int, int | None] = {}
+        """Next visits offset of each partition that is ours; None is the group's."""
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """See `Rebalance.assigned`."""
+        self._next = dict.fromkeys(partitions)
+        self._consumer.assign(self._next)
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """See `Rebalance.revoked`: the batch before is acknowledged and committed."""
+        self._next = {p: offset for p, offset in self._next.items() if p not in partitions}
+
+    def run_once(self, timeout_s: float) -> list[Served]:
+        """Serve what a poll brings.
+
+        Raises:
+            BrokerUnavailable: nothing was committed; the same visits come again.
+        """
+        records = self._consumer.poll(POLL_RECORDS, timeout_s)
+        if not records:
+            return []
+        self._step("polled")
+        try:
+            served = self._serve(records)
+            self._producer.flush(FLUSH_TIMEOUT_S)
+        except BrokerUnavailable:
+            self._consumer.assign(self._next)
+            raise
+        self._step("acknowledged")
+        done = {record.partition: record.offset + 1 for record in records}
+        self._next.update(done)
+        self._consumer.commit(done)
+        self._step("committed")
+        return served
+
+    def commit(self) -> None:
+        """Commit once more and wait for the answer: before leaving."""
+        offsets = {p: offset for p, offset in self._next.items() if offset is not None}
+        if offsets:
+            self._consumer.commit(offsets, wait=True)
+
+    def _serve(self, records: Sequence[Record]) -> list[Served]:
+        visits = [visit for visit in map(self._decode, records) if visit is not None]
+        if not visits:
+            return []
+        decisions = self._decide(visits)
+        slates = [[item.product_id for item in decision.slate] for decision in decisions]
+        reactions = self._react(visits, slates)
+        resolved_at, resolved_s = self._utc_now(), self._clock()
+        served = []
+        for visit, decision, rank_clicked in zip(visits, decisions, reactions, strict=True):
+            self._publish(visit, decision, rank_clicked, resolved_at, resolved_s)
+            clicked = decision.slate[rank_clicked - 1].product_id if rank_clicked else None
+            served.append(Served(visit, decision, clicked))
+        self._step("sent")
+        self.counts.visits += len(visits)
+        self.counts.clicks += sum(item.clicked is not None for item in served)
+        return served
+
+    def _decide(self, visits: Sequence[Visit]) -> list[Decision]:
+        encoded = self._encoder.encode([visit.context for visit in visits])
+        self.counts.unknown_categories += encoded.unknown_categories
+        self.counts.clipped += encoded.clipped
+        decision_ids = [f"d-{visit.visit_id}" for visit in visits]
+        with self._view.locked() as view:
+            slates = rank(self._policy, view.model, encoded.X, seeds_of(decision_ids), self._k)
+        decided_at, parameters = self._utc_now(), self._policy.parameters
+        return [
+            Decision(
+                decision_id=decision_id,
+                visit_id=visit.visit_id,
+                user_id=visit.user_id,
+                policy=self._policy.name,
+                parameters=parameters,
+                x=x,
+                encoder_id=self._encoder.id,
+                view=view.positions,
+                slate=slate,
+                decided_at=decided_at,
+                stale=view.stale,
+            )
+            for visit, decision_id, x, slate in zip(
+                visits, decision_ids, encoded.X.tolist(), slates, strict=True
+            )
+        ]
+
+    def _publish(
+        self,
+        visit: Visit,
+        decision: Decision,
+        clicked_rank: int | None,
+        resolved_at: datetime,
+        resolved_s: float,
+    ) -> None:
+        self._producer.send(DECISIONS, visit.visit_id.encode(), encode(decision))
+        rewards = self._rewards(clicked_rank, len(decision.slate))
+
+        def delivered(partition: int, offset: int) -> None:
+            self._freshness.delivered(partition, offset, resolved_s)
+
+        for position, (item, reward) in enumerate(zip(decision.slate, rewards, strict=False), 1):
+            outcome = Outcome(
+                outcome_id=f"{decision.decision_id}:{position}",
+                decision_id=decision.decision_id,
+                product_id=item.product_id,
+                rank=position,
+                reward=float(reward),
+                x=decision.x,
+                encoder_id=decision.encoder_id,
+                decided_at=decision.decided_at,
+                resolved_at=resolved_at,
+            )
+            self._producer.send(
+                OUTCOMES, key_of(item.product_id), encode(outcome), on_delivered=delivered
+            )
+        self.counts.outcomes += len(rewards)
+
+    def _decode(self, record: Record) -> Visit | None:
+        try:
+            visit = decode_visit(record.value or b"")
+            self._encoder.check(visit.context)
+        except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
+            headers = dead_letter_headers(record, f"undecodable: {error}")
+            self._producer.send(DEAD_LETTERS, record.key, record.value, headers=headers)
+            self.counts.dead_letters += 1
+            return None
+        return visit
