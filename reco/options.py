@@ -6,12 +6,17 @@ Only commands read the environment; everything below them is handed what it need
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
+import msgspec
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_Decorator = Callable[[_F], _F]
+
+
+class _Decorator(Protocol):
+    def __call__(self, function: _F, /) -> _F: ...
+
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
@@ -70,7 +75,7 @@ def data(function: _F) -> _F:
     )(function)
 
 
-def seed(default: int = 1237) -> _Decorator[_F]:
+def seed(default: int = 1237) -> _Decorator:
     """`--seed N`"""
     return click.option(
         "--seed",
@@ -94,6 +99,37 @@ def patience(function: _F) -> _F:
         type=click.FloatRange(min=0),
         help="How long to keep trying an address that does not answer before giving up.",
     )(function)
+
+
+def json_output(what: str) -> _Decorator:
+    """`--json [FILE]`: alone, JSON on standard output, and what is for people on standard error."""
+    return click.option(
+        "--json",
+        "json_file",
+        is_flag=False,
+        flag_value="-",
+        default=None,
+        metavar="[FILE]",
+        help=f"Write {what} as JSON to FILE, or alone to standard output.",
+    )
+
+
+def write_json(value: object, json_file: str | None) -> None:
+    """Do what `--json` asks for; nothing where it was not given.
+
+    Raises:
+        click.BadParameter: the file can't be written.
+    """
+    if json_file is None:
+        return
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    if json_file == "-":
+        click.echo(text)
+        return
+    try:
+        Path(json_file).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(f"can't write {json_file}: {error.strerror}") from error
 
 
 def kafka_settings() -> dict[str, str]:

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from shared.partitioner import partition_of
 
 from shared.arm_statistics import ArmStatistics
 from shared.events import Outcome, decode_outcome, key_of
+from shared.partitioner import partition_of
 from shared.ports import ModelConfig, Record, Rows
 
 DEDUPE_WINDOW: Final = 100_000
@@ -124,6 +124,10 @@ class PartitionFold:
             self._add(fresh)
         changed = list(dict.fromkeys(outcome.product_id for _, outcome in fresh))
         return Folded(changed, dead, len(fresh), len(valid) - len(fresh))
+
+    def is_home_of(self, arm: int) -> bool:
+        """Whether this arm's outcomes belong into this partition."""
+        return self._rules.partitions.get(arm) == self.partition
 
     def rows(self, arms: Iterable[int]) -> Rows:
         """The rows of these arms as they are stored."""
