@@ -1,0 +1,62 @@
+"""History as outcomes: the past goes through the same topic and trainer as the present."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from shared.events import Outcome
+
+_ID: Final = ("event_id", "product_id", "response")
+
+
+class HistoryError(Exception):
+    """The file is not a history; the message says where and what."""
+
+
+def read_history(
+    path: Path, features: Sequence[str], encoder_id: str, at: datetime
+) -> Iterator[Outcome]:
+    """Outcomes from `history.csv` as `reco prepare` writes it, in its order.
+
+    Args:
+        path: the file, with the columns event_id, product_id, response and `features`.
+        features: the context columns, in the order of x.
+        encoder_id: the encoder that made them.
+        at: when these outcomes are said to have been decided and resolved.
+
+    Raises:
+        HistoryError: no such file, a column is missing, or a line holds something else.
+    """
+    try:
+        file = path.open(encoding="utf-8", newline="")
+    except OSError as error:
+        raise HistoryError(f"can't read {path}: {error.strerror}") from error
+    with file:
+        rows = csv.DictReader(file)
+        missing = [name for name in (*_ID, *features) if name not in (rows.fieldnames or ())]
+        if missing:
+            raise HistoryError(f"{path} has no column {', '.join(missing)}")
+        for row in rows:
+            try:
+                yield _outcome(row, features, encoder_id, at)
+            except (TypeError, ValueError) as error:
+                raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
+
+
+def _outcome(
+    row: dict[str, str], features: Sequence[str], encoder_id: str, at: datetime
+) -> Outcome:
+    decision_id = f"history-{int(row['event_id'])}"
+    return Outcome(
+        outcome_id=f"{decision_id}:1",
+        decision_id=decision_id,
+        product_id=int(row["product_id"]),
+        rank=1,
+        reward=float(row["response"]),
+        x=[float(row[name]) for name in features],
+        encoder_id=encoder_id,
+        decided_at=at,
+        resolved_at=at,
+    )
