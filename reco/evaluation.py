@@ -206,8 +206,8 @@ def _evaluate_policy(
     ctr = BinaryRecoMetrics.CTR(**columns, k=TOP_K)
     precision = RankingRecoMetrics.Precision(**columns, k=TOP_K)
     recall = RankingRecoMetrics.Recall(**columns, k=TOP_K)
-    # jurity remembers sorted recommendations by their scores alone, so another history's with the
-    # same scores (Random at the same seed) would be taken for these.
+    # jurity keeps the last sorted recommendations and tells them apart by their scores alone, so
+    # those of another run in this process (Random at the same seed) would be taken for these.
     get_sorted_clicks.cache_clear()
     try:
         recommendations, metrics = benchmark(

@@ -152,8 +152,10 @@ def _with_numbers(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd
         wrong = ~pd.Series(np.isfinite(numbers.to_numpy(dtype=float)), index=table.index)
         if wrong.any():
             row = _first(wrong)
+            value = column.iloc[row - 1]
+            shown = repr(value) if isinstance(value, str) else str(value)
             raise UnusableData(
-                f"{path}, data row {row}: {name} is {column.iloc[row - 1]!r}, "
+                f"{path}, data row {row}: {name} is {shown}, "
                 "not a finite number: encode the column as numbers, or remove it"
             )
     return table
@@ -165,7 +167,7 @@ def _check_unique(path: Path, table: pd.DataFrame, name: str) -> None:
         row = _first(repeated)
         raise UnusableData(
             f"{path}, data row {row}: the {name} {table[name].iloc[row - 1]} comes a second time: "
-            f"give every row its own"
+            "give every row its own"
         )
 
 

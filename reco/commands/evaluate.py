@@ -1,11 +1,11 @@
 """`reco evaluate`: compare bandit policies offline, on a logged history."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 EXTRA_PACKAGES: Final = ("mab2rec", "mabwiser", "jurity", "pandas", "matplotlib")
 PLOT_FORMATS: Final = (".png", ".svg", ".pdf")
-STDOUT: Final = Path("-")
 MAX_SEED: Final = 2**32 - 1
 """scikit-learn's clustering takes no larger one."""
 
@@ -46,23 +45,14 @@ MAX_SEED: Final = 2**32 - 1
     help="Draw the table into FILE (.png, .svg or .pdf).",
     metavar="FILE",
 )
-@click.option(
-    "--json",
-    show_envvar=True,
-    is_flag=False,
-    flag_value=str(STDOUT),
-    type=click.Path(path_type=Path),
-    metavar="[FILE]",
-    help="Write the result as JSON to FILE; without FILE, or with -, to standard output in place "
-    "of the table.",
-)
+@options.json_output("the result")
 def command(
     data: Path,
     history: Path | None,
     product_features: Path | None,
     seed: int,
     plot: Path | None,
-    json: Path | None,
+    json_file: str | None,
 ) -> None:
     """Compare six policies offline with Mab2Rec: AUC, CTR, precision and recall at 5.
 
@@ -83,7 +73,7 @@ def command(
     if seed > MAX_SEED:
         raise click.BadParameter(f"give a seed of at most {MAX_SEED}", param_hint="--seed")
     _check_output(plot, "--plot")
-    _check_output(None if json == STDOUT else json, "--json")
+    _check_output(None if json_file in (None, "-") else Path(json_file), "--json")
     if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
         raise click.BadParameter(
             f"{plot} does not end in {', '.join(PLOT_FORMATS)}: choose one of these formats",
@@ -94,51 +84,55 @@ def command(
         product_features or data / "product_features.csv",
         seed,
     )
-    if json == STDOUT:
-        click.echo(_as_json(result))
-    else:
-        _print_table(result)
-    if json is not None and json != STDOUT:
-        _write(json, lambda: json.write_text(_as_json(result) + "\n", encoding="utf-8"))
+    _print_table(result, Console(stderr=json_file == "-"))
+    options.write_json(result, json_file)
     if plot is not None:
-        from reco.plots import draw_evaluation
-
-        _write(plot, lambda: draw_evaluation(result, plot))
+        _draw(result, plot)
 
 
-def _evaluate(history: Path, product_features: Path, seed: int) -> "Evaluation":
+def _evaluate(history_file: Path, product_features_file: Path, seed: int) -> "Evaluation":
     console = Console(stderr=True)
-    with console.status("Loading Mab2Rec") as status:
-        if not console.is_terminal:
-            click.echo("Loading Mab2Rec", err=True)
-        try:
-            from reco import evaluation, evaluation_data
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in EXTRA_PACKAGES:
-                raise
-            raise click.UsageError(
-                f"the package {error.name} is missing: install the extra eval, "
-                "with `make env` or `uv pip install -e '.[eval]'`"
-            ) from None
+    with console.status("") as status, _extra_needed():
 
-        def show(policy: str, number: int, total: int) -> None:
-            line = f"{policy} ({number} of {total})"
+        def show(line: str) -> None:
             status.update(line)
             if not console.is_terminal:
                 click.echo(line, err=True)
 
+        show("Reading the history")
+        from reco import evaluation_data
+
         try:
+            history = evaluation_data.read_history(history_file)
+            product_features = evaluation_data.read_product_features(product_features_file)
+            show("Loading Mab2Rec")
+            from reco import evaluation
+
             return evaluation.evaluate(
-                evaluation_data.read_history(history),
-                evaluation_data.read_product_features(product_features),
+                history,
+                product_features,
                 seed,
-                show,
+                lambda policy, number, total: show(f"{policy} ({number} of {total})"),
             )
         except evaluation_data.UnusableData as error:
             raise click.UsageError(str(error)) from None
 
 
-def _print_table(result: "Evaluation") -> None:
+@contextmanager
+def _extra_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_PACKAGES:
+            raise
+        raise click.UsageError(
+            f"the package {package} is missing: install the extra eval, "
+            "with `make env` or `uv pip install -e '.[eval]'`"
+        ) from None
+
+
+def _print_table(result: "Evaluation", console: Console) -> None:
     from reco.evaluation import caution
 
     table = Table(
@@ -150,7 +144,6 @@ def _print_table(result: "Evaluation") -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for policy in result.policies:
         table.add_row(*_cells(policy))
-    console = Console()
     console.print(table)
     console.print(caution(result), highlight=False)
 
@@ -172,10 +165,6 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _as_json(result: "Evaluation") -> str:
-    return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
-
-
 def _check_output(path: Path | None, option: str) -> None:
     """Refuse, before the work rather than after it, where nothing can be written."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
@@ -183,11 +172,14 @@ def _check_output(path: Path | None, option: str) -> None:
         raise click.BadParameter(f"{path} {what}: name a file", param_hint=option)
 
 
-def _write(path: Path, write: Callable[[], object]) -> None:
+def _draw(result: "Evaluation", plot: Path) -> None:
+    from reco.plots import draw_evaluation
+
     try:
-        write()
+        draw_evaluation(result, plot)
     except OSError as error:
-        raise click.UsageError(
-            f"can't write {path} ({error.strerror or error}): name a file that can be written"
+        raise click.BadParameter(
+            f"can't write {plot} ({error.strerror or error}): name a file that can be written",
+            param_hint="--plot",
         ) from None
-    click.echo(f"Wrote {path}", err=True)
+    click.echo(f"Drew {plot}", err=True)
