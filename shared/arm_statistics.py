@@ -14,13 +14,14 @@ import functools
 import math
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_Scalar = TypeVar("_Scalar", np.float64, np.int64)
 
 MAGIC: Final = b"ARMS"
 VERSION: Final = 1
@@ -81,11 +82,13 @@ class ArmStatistics:
         self.gamma = gamma
         self.index: dict[int, int] = {}
         """Arm → its row in the arrays."""
-        self._upper = upper_triangle(d)
         self._dtype = row_dtype(d)
         self._counts = np.zeros((0, 3), np.int64)
-        self._b = np.zeros((0, d))
-        self._xx = np.zeros((0, packed_length(d)))
+        self._sums = np.zeros((0, d + packed_length(d)))
+        # What is added to the sums is (x, r)[left] · (x, r)[right]: r x for b, then x xᵀ.
+        upper = upper_triangle(d)
+        self._left = np.concatenate([np.arange(d), upper[0]])
+        self._right = np.concatenate([np.full(d, d), upper[1]])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -113,12 +116,12 @@ class ArmStatistics:
     @property
     def b(self) -> Floats:
         """Σ r x, K × d."""
-        return self._b[: len(self)]
+        return self._sums[: len(self), : self.d]
 
     @property
     def xx(self) -> Floats:
         """Packed upper triangles of Σ x xᵀ, K × d(d+1)/2."""
-        return self._xx[: len(self)]
+        return self._sums[: len(self), self.d :]
 
     def add(self, arms: Integers, X: Floats, rewards: Floats, offsets: Integers) -> None:
         """Fold N outcomes in, in the order given.
@@ -136,22 +139,23 @@ class ArmStatistics:
             self._add_block(arms[block], X[block], rewards[block], offsets[block])
 
     def _add_block(self, arms: Integers, X: Floats, rewards: Floats, offsets: Integers) -> None:
-        rows = self._rows_of(arms)
-        order = np.argsort(rows, kind="stable")
-        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-        lengths = np.diff(starts, append=len(rows))
-        Q = X[:, self._upper[0]] * X[:, self._upper[1]]
-        R = X * rewards[:, None]
-        # Both ways add the same numbers in the same order; which is quicker depends on the shape.
-        if self.gamma == 1.0 and len(starts) < lengths.max():
-            self._add_arm_by_arm(rows, order, starts, lengths, R, Q)
+        rows = self._rows_of(arms.tolist())
+        last = self._counts[:, 2]
+        if self.gamma == 1.0:
+            for row, terms in zip(rows, self._terms(X, rewards), strict=True):
+                sums = self._sums[row]
+                sums += terms
         else:
-            self._add_round_by_round(rows, order, starts, lengths, R, Q, offsets)
-        last = order[starts + lengths - 1]
-        touched = rows[last]
-        self._counts[touched, 0] += lengths
-        self._counts[touched, 1] += np.add.reduceat((rewards > 0.0)[order].astype(np.int64), starts)
-        self._counts[touched, 2] = offsets[last]
+            newest = {row: int(last[row]) for row in rows}
+            outcomes = zip(rows, self._terms(X, rewards), offsets.tolist(), strict=True)
+            for row, terms, offset in outcomes:
+                sums = self._sums[row]
+                sums *= self._decay(offset - newest[row])  # a new arm's zeros stay zeros
+                sums += terms
+                newest[row] = offset
+        np.add.at(self._counts[:, 0], rows, 1)
+        np.add.at(self._counts[:, 1], rows, rewards > 0.0)
+        np.maximum.at(last, rows, offsets)
 
     def pack(self, arms: Iterable[int]) -> dict[int, bytes]:
         """The rows of these arms as they are stored (`row_dtype`, with a CRC-32)."""
@@ -160,10 +164,9 @@ class ArmStatistics:
         packed = np.zeros(len(rows), self._dtype)
         packed["magic"], packed["version"], packed["d"] = MAGIC, VERSION, self.d
         packed["n"], packed["clicks"], packed["last_offset"] = self._counts[rows].T
-        packed["b"], packed["xx"] = self._b[rows], self._xx[rows]
-        for i in range(len(rows)):
-            packed["crc"][i] = zlib.crc32(packed[i].tobytes())  # with 0 in the place of the CRC
-        return {arm: packed[i].tobytes() for i, arm in enumerate(wanted)}
+        packed["b"], packed["xx"] = self._sums[rows, : self.d], self._sums[rows, self.d :]
+        packed["crc"] = _checksums(packed)
+        return dict(zip(wanted, _pieces(packed), strict=True))
 
     def load(self, rows: Mapping[int, bytes]) -> None:
         """Take over stored rows; an arm that is there already is replaced.
@@ -174,96 +177,68 @@ class ArmStatistics:
         if not rows:
             return
         packed = self._unpack(rows)
-        at = self._rows_of(np.fromiter(rows, np.int64, len(rows)))
+        at = self._rows_of(rows)
         for column, name in enumerate(("n", "clicks", "last_offset")):
             self._counts[at, column] = packed[name]
-        self._b[at], self._xx[at] = packed["b"], packed["xx"]
+        self._sums[at, : self.d], self._sums[at, self.d :] = packed["b"], packed["xx"]
 
     def decayed(self, position: int) -> tuple[Floats, Floats]:
         """b and Σ x xᵀ as they count at this offset: multiplied by γ^(position - last offset)."""
         if self.gamma == 1.0:
             return self.b, self.xx
-        factor = self._decay(np.maximum(position - self.last_offset, 0))
-        return self.b * factor[:, None], self.xx * factor[:, None]
+        distances = np.maximum(position - self.last_offset, 0).tolist()
+        factors = np.array([self._decay(distance) for distance in distances])[:, None]
+        return self.b * factors, self.xx * factors
 
-    def _rows_of(self, arms: Integers) -> Integers:
-        wanted = arms.tolist()
-        for arm in wanted:
-            self.index.setdefault(arm, len(self.index))
-        if len(self.index) > len(self._b):
-            self._reserve(len(self.index))
-        return np.fromiter(map(self.index.__getitem__, wanted), np.int64, len(wanted))
+    def _terms(self, X: Floats, rewards: Floats) -> Floats:
+        both = np.column_stack([X, rewards])
+        terms: Floats = both.take(self._left, axis=1)
+        terms *= both.take(self._right, axis=1)
+        return terms
 
-    def _reserve(self, size: int) -> None:
-        # An eighth in hand: growing stays linear on the whole, and little memory lies idle.
-        room = size + max(8, size // 8)
-        for name in ("_counts", "_b", "_xx"):
-            old = getattr(self, name)
-            new = np.zeros((room, old.shape[1]), old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+    def _rows_of(self, arms: Iterable[int]) -> list[int]:
+        index = self.index
+        rows = [index.setdefault(arm, len(index)) for arm in arms]
+        if len(index) > len(self._sums):
+            # An eighth in hand: growing stays linear on the whole, and little memory lies idle.
+            room = len(index) + max(8, len(index) // 8)
+            self._counts, self._sums = _grown(self._counts, room), _grown(self._sums, room)
+        return rows
 
-    def _add_arm_by_arm(
-        self,
-        rows: Integers,
-        order: Integers,
-        starts: Integers,
-        lengths: Integers,
-        R: Floats,
-        Q: Floats,
-    ) -> None:
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            events = order[start : start + length]
-            row = rows[events[0]]
-            for state, terms in ((self._b, R), (self._xx, Q)):
-                summands = np.empty((length + 1, terms.shape[1]))
-                summands[0], summands[1:] = state[row], terms[events]
-                # `accumulate` is by definition one addition after the other; `sum` is not.
-                state[row] = np.add.accumulate(summands, axis=0, out=summands)[-1]
-
-    def _add_round_by_round(
-        self,
-        rows: Integers,
-        order: Integers,
-        starts: Integers,
-        lengths: Integers,
-        R: Floats,
-        Q: Floats,
-        offsets: Integers,
-    ) -> None:
-        # Round k takes the k-th outcome of every arm: within a round each arm stands once.
-        last = self._counts[:, 2].copy()
-        for k in range(int(lengths.max())):
-            events = order[starts[lengths > k] + k]
-            at = rows[events]
-            if self.gamma < 1.0:
-                known = (self._counts[at, 0] > 0) | (k > 0)
-                factor = np.where(known, self._decay(offsets[events] - last[at]), 1.0)[:, None]
-                self._b[at] *= factor
-                self._xx[at] *= factor
-                last[at] = offsets[events]
-            self._b[at] += R[events]
-            self._xx[at] += Q[events]
-
-    def _decay(self, distances: Integers) -> Floats:
+    def _decay(self, distance: int) -> float:
         # math.pow, one by one: a vectorised power may round differently for other array lengths.
-        return np.array([math.pow(self.gamma, distance) for distance in distances.tolist()])
+        return math.pow(self.gamma, distance)
 
     def _unpack(self, rows: Mapping[int, bytes]) -> NDArray[np.void]:
         size = self._dtype.itemsize
         for arm, row in rows.items():
             if len(row) != size:
                 raise CorruptRow(f"row of arm {arm}: {len(row)} bytes; d = {self.d} takes {size}")
-        packed = np.frombuffer(bytearray().join(rows.values()), self._dtype)
-        checksums = packed["crc"].copy()
-        packed["crc"] = 0
-        for i, arm in enumerate(rows):
-            if (packed["magic"][i], packed["version"][i], packed["d"][i]) != (
-                MAGIC,
-                VERSION,
-                self.d,
-            ):
+        packed = np.frombuffer(b"".join(rows.values()), self._dtype)
+        expected = (MAGIC, VERSION, self.d)
+        headers = zip(*(packed[name].tolist() for name in ("magic", "version", "d")), strict=True)
+        checks = zip(rows, headers, packed["crc"].tolist(), _checksums(packed), strict=True)
+        for arm, header, found, computed in checks:
+            if header != expected:
                 raise CorruptRow(f"row of arm {arm}: not format {VERSION} with d = {self.d}")
-            if zlib.crc32(packed[i].tobytes()) != checksums[i]:
+            if found != computed:
                 raise CorruptRow(f"row of arm {arm}: the checksum does not match")
         return packed
+
+
+def _checksums(packed: NDArray[np.void]) -> list[int]:
+    """CRC-32 of each row, taken with 0 in the place of the CRC."""
+    blank = packed.copy()
+    blank["crc"] = 0
+    return [zlib.crc32(row) for row in _pieces(blank)]
+
+
+def _pieces(packed: NDArray[np.void]) -> list[bytes]:
+    size, whole = packed.dtype.itemsize, packed.tobytes()
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+def _grown(array: NDArray[_Scalar], room: int) -> NDArray[_Scalar]:
+    larger = np.zeros((room, array.shape[1]), array.dtype)
+    larger[: len(array)] = array
+    return larger

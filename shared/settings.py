@@ -1,0 +1,19 @@
+"""The defaults that parts of the system must agree on."""
+
+from typing import Final
+
+from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS
+
+PARTITIONS: Final[dict[str, int]] = {VISITS: 12, DECISIONS: 12, OUTCOMES: 12, DEAD_LETTERS: 3}
+"""Partition count of every topic. That of `outcomes` limits the number of trainers, and it can't be
+changed later: an arm would move to another partition."""
+
+SLATE_LENGTH: Final = 5
+
+ALPHA: Final = 0.3
+"""Exploration α: the winner of the published sweep (README)."""
+
+LAMBDA: Final = 1.0
+
+SERVER_GROUP: Final = "reco-server"
+TRAINER_GROUP: Final = "reco-trainer"
