@@ -141,3 +141,13 @@ def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value or any(sign in value for sign in "{}: \n\t"):
         raise click.BadParameter("a model's name has no braces, colons or blanks")
     return value
+
+
+def share_of(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Callback of `--static I/N`."""
+    if value is None:
+        return None
+    ordinal, slash, count = value.partition("/")
+    if not (slash and ordinal.isdecimal() and count.isdecimal() and int(ordinal) < int(count)):
+        raise click.BadParameter("give I/N with 0 ≤ I < N, as in 0/2")
+    return int(ordinal), int(count)

@@ -5,13 +5,17 @@ at once. Pure: no I/O, no clock.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from producer.simulate import Shoppers
+
+from server.scorer import Model, Policy, rank, seeds_of
+from shared.arm_statistics import ArmStatistics, Floats, Integers
+from shared.cascade import Feedback
 from shared.catalogue import DataSet
 from shared.ground_truth import (
     GroundTruth,
@@ -19,14 +23,10 @@ from shared.ground_truth import (
     random_click_probability,
     slate_click_probability,
 )
-
-from server.scorer import Model, Policy, rank, seeds_of
-from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.linucb import solve, untrained
 
 K: Final = 5
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
-Rewards = Callable[[int | None, int], Sequence[int]]
 
 
 class Past(NamedTuple):
@@ -90,7 +90,7 @@ class Learner:
 
 
 def simulate(
-    data: DataSet, policy: Policy, visits: int, seed: int, rewards: Rewards, past: Past | None
+    data: DataSet, policy: Policy, visits: int, seed: int, feedback: Feedback, past: Past | None
 ) -> Rates:
     """One run of `visits` visits; everything that is drawn comes from `seed`."""
     shoppers = Shoppers(data.users, seed, f"simulation-{seed}")
@@ -110,11 +110,11 @@ def simulate(
         products = [item.product_id for item in slate]
         p = P[i, [row[product] for product in products]]
         shown[i] = slate_click_probability(p)
-        feedback = rewards(truth.examine(visit.visit_id, products, p), len(products))
+        learned = feedback(truth.examine(visit.visit_id, products, p), len(products))
         learner.learn(
-            np.array(products[: len(feedback)]),
-            np.repeat(X[i : i + 1], len(feedback), axis=0),
-            np.array(feedback, np.float64),
+            np.array([products[position - 1] for position, _ in learned]),
+            np.repeat(X[i : i + 1], len(learned), axis=0),
+            np.array([reward for _, reward in learned], np.float64),
         )
     return Rates(shown, random_click_probability(P, K), best_click_probability(P, K))
 

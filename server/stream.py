@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
-from shared.features import Encoder, NotFinite
 
 from server.freshness import FreshnessProbe
 from server.model_view import View
 from server.scorer import Policy, rank, seeds_of
+from shared.cascade import Feedback
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
@@ -23,6 +23,7 @@ from shared.events import (
     encode,
     key_of,
 )
+from shared.features import Encoder, NotFinite
 from shared.ports import (
     BrokerUnavailable,
     EventConsumer,
@@ -36,9 +37,6 @@ FLUSH_TIMEOUT_S: Final = 10.0
 
 React = Callable[[Sequence[Visit], Sequence[Sequence[int]]], list[int | None]]
 """What the shoppers do with their slates: the clicked rank from 1 on, or None."""
-
-Rewards = Callable[[int | None, int], Sequence[int]]
-"""(clicked rank, slate length) → rewards of the first ranks: the feedback rule."""
 
 
 class Viewing(Protocol):
@@ -84,7 +82,7 @@ class StreamServer:
         policy: Policy,
         encoder: Encoder,
         react: React,
-        rewards: Rewards,
+        feedback: Feedback,
         *,
         k: int,
         utc_now: Callable[[], datetime],
@@ -99,7 +97,7 @@ class StreamServer:
         self._policy = policy
         self._encoder = encoder
         self._react = react
-        self._rewards = rewards
+        self._feedback = feedback
         self._k = k
         self._utc_now = utc_now
         self._clock = clock
@@ -200,16 +198,17 @@ class StreamServer:
         resolved_s: float,
     ) -> None:
         self._producer.send(DECISIONS, visit.visit_id.encode(), encode(decision))
-        rewards = self._rewards(clicked_rank, len(decision.slate))
+        rewards = self._feedback(clicked_rank, len(decision.slate))
 
         def delivered(partition: int, offset: int) -> None:
             self._freshness.delivered(partition, offset, resolved_s)
 
-        for position, (item, reward) in enumerate(zip(decision.slate, rewards, strict=False), 1):
+        for position, reward in rewards:
+            product_id = decision.slate[position - 1].product_id
             outcome = Outcome(
                 outcome_id=f"{decision.decision_id}:{position}",
                 decision_id=decision.decision_id,
-                product_id=item.product_id,
+                product_id=product_id,
                 rank=position,
                 reward=float(reward),
                 x=decision.x,
@@ -218,7 +217,7 @@ class StreamServer:
                 resolved_at=resolved_at,
             )
             self._producer.send(
-                OUTCOMES, key_of(item.product_id), encode(outcome), on_delivered=delivered
+                OUTCOMES, key_of(product_id), encode(outcome), on_delivered=delivered
             )
         self.counts.outcomes += len(rewards)
 

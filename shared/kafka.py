@@ -103,6 +103,11 @@ class KafkaCluster:
         """True for librdkafka's mock cluster."""
         return self.cluster_id.startswith(EMBEDDED_CLUSTER)
 
+    def describe(self) -> str:
+        """What it is and where, for people."""
+        kind = "embedded broker (librdkafka mock cluster)" if self.embedded else "Kafka"
+        return f"{kind} at {self.address}"
+
     def topics(self) -> dict[str, int]:
         """Topics and their partition counts; creates none."""
         try:

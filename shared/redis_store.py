@@ -53,6 +53,10 @@ redis.call('PUBLISH', KEYS[2], ARGV[1])
 """
 
 
+class BadAddress(ValueError):
+    """Not the URL of a Redis server."""
+
+
 class RedisStore:
     """`shared.ports.StateStore` on Redis or Valkey.
 
@@ -60,18 +64,24 @@ class RedisStore:
         url: `redis://` or `rediss://` address.
         model: name in the keys.
         timeout_s: how long a command may take before the store counts as unavailable.
+
+    Raises:
+        BadAddress: the URL is none.
     """
 
     def __init__(self, url: str, model: str, timeout_s: float = 2.0) -> None:
         self._model = model
         # Sending a command again is safe for the writes only because of the compare-and-set and
         # the writer's name in the state: the second answer is a conflict with oneself.
-        self._client: Any = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), 2),
-        )
+        try:
+            self._client: Any = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), 2),
+            )
+        except ValueError as error:
+            raise BadAddress(f"{url!r} is no Redis address: {error}") from error
         self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
         self._replace = self._client.register_script(_REPLACE)
         self.address = _address(self._client)
@@ -82,6 +92,10 @@ class RedisStore:
         if "valkey_version" in server:
             return f"Valkey {server['valkey_version']}"
         return f"Redis {server['redis_version']}"
+
+    def describe(self) -> str:
+        """What it is and where, for people."""
+        return f"{self.ping()} at {self.address}"
 
     def positions(self, partitions: Sequence[int]) -> list[Position | None]:
         """See `StateStore.positions`: one round trip."""

@@ -1,0 +1,43 @@
+"""`reco embedded`: the embedded broker and store as one process that others connect to."""
+
+import sys
+import threading
+
+import click
+import msgspec
+
+from infra.embedded import BROKER, EmbeddedError, embedded
+from reco.wiring import open_store, say, stop_on_signals
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
+@click.option("--until-eof", is_flag=True, help="End when standard input is closed.")
+def command(as_json: bool, until_eof: bool) -> None:
+    """Run a broker and a store with nothing to install, until interrupted.
+
+    They are for showing and testing: the log is kept in memory (5 MiB a partition) and is gone
+    with this process.
+
+    Example: reco embedded
+    """
+    stop = stop_on_signals()
+    if until_eof:
+        threading.Thread(target=_await_eof, args=[stop], daemon=True).start()
+    try:
+        with embedded() as addresses:
+            store = open_store(addresses.redis, "none", 5.0).ping()
+            if as_json:
+                description = {**addresses._asdict(), "broker": BROKER, "store": store}
+                click.echo(msgspec.json.encode(description))
+            else:
+                say(f"Broker: {BROKER}. Store: {store}. Both are gone when this ends (Ctrl-C).")
+                click.echo(f"export RECO_KAFKA={addresses.kafka} RECO_REDIS={addresses.redis}")
+            stop.wait()
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _await_eof(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()

@@ -1,0 +1,98 @@
+"""`reco snapshot`: take the state out into a file, and put it back."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from reco import options
+from reco.state import read_states
+from reco.wiring import open_store
+from shared.events import OUTCOMES
+from shared.ports import State
+from shared.settings import PARTITIONS
+from shared.snapshots import SUFFIX, Snapshot, SnapshotError, load, save
+
+
+@click.group()
+def command() -> None:
+    """Save and load the state of all partitions.
+
+    A snapshot serves where the log no longer reaches back to its start. The trainer looks for one
+    by itself in its --snapshots folder when the state in the store is missing.
+
+    Example: reco snapshot save --out snapshots
+    """
+
+
+@command.command("save")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("snapshots"),
+    show_default=True,
+    help=f"A folder (the file gets its name from model and time), or a file *{SUFFIX}.",
+)
+@options.redis
+@options.model
+@options.patience
+def save_command(out: Path, redis: str, model: str, patience_s: float) -> None:
+    """Copy the state into a file while everything runs.
+
+    Example: reco snapshot save --out snapshots
+    """
+    store = open_store(redis, model, patience_s)
+    states = read_states(store, range(PARTITIONS[OUTCOMES]))
+    found = {p: state for p, state in enumerate(states) if state}
+    if not found:
+        raise click.ClickException(f"the store at {store.address} has no model {model!r} to save")
+    path = out if out.suffix == SUFFIX else out / _name(model)
+    try:
+        save(path, Snapshot(model, found))
+    except SnapshotError as error:
+        raise click.UsageError(f"{error}; choose another --out") from error
+    click.echo(f"saved {_summary(found)} to {path}")
+
+
+@command.command("load")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a state that is further than the snapshot.")
+@options.redis
+@options.model
+@options.patience
+def load_command(file: Path, force: bool, redis: str, model: str, patience_s: float) -> None:
+    """Put a snapshot in the place of the state; trainers and servers notice at once.
+
+    Trainers go on at the snapshot's offsets, so what came later is applied again from the log.
+
+    Example: reco snapshot load snapshots/linucb-20260126T072900Z.snapshot
+    """
+    try:
+        snapshot = load(file)
+    except SnapshotError as error:
+        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
+    store = open_store(redis, model, patience_s)
+    partitions = sorted(snapshot.states)
+    for partition, current in zip(partitions, store.positions(partitions), strict=True):
+        position = snapshot.states[partition].position
+        if current is None or current.source != position.source:
+            continue
+        if current.next_offset > position.next_offset and not force:
+            raise click.UsageError(
+                f"partition {partition} in the store is at offset {current.next_offset}, the "
+                f"snapshot at {position.next_offset}; give --force to go back (the log brings "
+                "it forward again as far as it reaches)"
+            )
+    for partition in partitions:
+        store.replace(partition, snapshot.states[partition])
+    click.echo(f"loaded {_summary(snapshot.states)} from {file} into model {model!r}")
+
+
+def _name(model: str) -> str:
+    return f"{model}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
+
+
+def _summary(states: dict[int, State]) -> str:
+    arms = sum(len(state.rows) for state in states.values())
+    records = sum(state.position.next_offset for state in states.values())
+    return f"{arms} arms of {len(states)} partitions (the first {records:,} records of the log)"

@@ -1,0 +1,125 @@
+"""`reco train`: the trainer as a process."""
+
+import time
+from pathlib import Path
+from threading import Event
+
+import click
+import msgspec
+
+from reco import options
+from reco.data import load_or_prepare
+from reco.wiring import open_cluster, open_store, process_name, say, stop_on_signals
+from shared.events import OUTCOMES
+from shared.ports import BrokerUnavailable, ModelConfig
+from shared.settings import TRAINER_GROUP
+from shared.snapshots import SnapshotFolder
+from trainer.apply import DEDUPE_WINDOW, Rules
+from trainer.loop import Counts, Trainer
+
+POLL_S = 0.2
+REPORT_EVERY_S = 1.0
+
+
+@click.command()
+@options.kafka
+@options.redis
+@options.model
+@options.data
+@click.option(
+    "--static",
+    metavar="I/N",
+    callback=options.share_of,
+    help="Serve every N-th partition from I on, without a group: 0/2 and 1/2 are two trainers.",
+)
+@click.option(
+    "--snapshots",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to look in for a snapshot when the state in the store is missing.",
+)
+@click.option("--dedupe-window", default=DEDUPE_WINDOW, show_default=True, type=click.IntRange(0))
+@click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
+@options.patience
+def command(
+    kafka: str,
+    redis: str,
+    model: str,
+    data: Path,
+    static: tuple[int, int] | None,
+    snapshots: Path | None,
+    dedupe_window: int,
+    as_json: bool,
+    patience_s: float,
+) -> None:
+    """Fold click outcomes into the model's state in Redis, exactly once.
+
+    Start several: they share the partitions of the topic `outcomes`. It may be killed at any
+    time. A partition whose state is missing and can't be rebuilt is refused and reported, and
+    served as soon as that is mended.
+
+    Example: reco train --kafka 127.0.0.1:9092 --redis redis://127.0.0.1:6379
+    """
+    stop = stop_on_signals()
+    dataset = load_or_prepare(data)
+    cluster = open_cluster(kafka, patience_s)
+    store = open_store(redis, model, patience_s)
+    source = cluster.source(OUTCOMES)
+    config = ModelConfig(dataset.encoder.d, dataset.encoder.id)
+    arms = [product.product_id for product in dataset.products]
+    trainer = Trainer(
+        consumer := cluster.consumer(OUTCOMES, f"{TRAINER_GROUP}-{model}", reset="error"),
+        cluster.producer(),
+        store,
+        source,
+        Rules.of(config, arms, source.partitions, dedupe_window),
+        writer=process_name(),
+        clock=time.monotonic,
+        recover=SnapshotFolder(snapshots, model).newest,
+    )
+    say(f"training {model!r} from {cluster.describe()} into {store.describe()}")
+    if static:
+        trainer.assigned(range(static[0], source.partitions, static[1]))
+    else:
+        consumer.subscribe(trainer)
+    _run(trainer, stop, as_json)
+    trainer.commit()
+    consumer.close()
+    say(f"stopped: {_sentence(trainer.counts)}")
+
+
+def _run(trainer: Trainer, stop: Event, as_json: bool) -> None:
+    report_at_s, told = time.monotonic() + REPORT_EVERY_S, ""
+    while not stop.is_set():
+        try:
+            trainer.run_once(POLL_S)
+        except BrokerUnavailable as error:
+            say(f"{error}; trying again")
+            stop.wait(REPORT_EVERY_S)
+        if time.monotonic() >= report_at_s:
+            report_at_s = time.monotonic() + REPORT_EVERY_S
+            told = _report(trainer, as_json, told)
+    _report(trainer, as_json, told)
+
+
+def _report(trainer: Trainer, as_json: bool, told: str) -> str:
+    if as_json:
+        report = {
+            "ready": trainer.ready,
+            "positions": trainer.positions,
+            **msgspec.to_builtins(trainer.counts),
+        }
+        click.echo(msgspec.json.encode(report))
+        return told
+    now = _sentence(trainer.counts)
+    if now != told:
+        say(now)
+    return now
+
+
+def _sentence(counts: Counts) -> str:
+    text = (
+        f"applied {counts.applied:,}, duplicates {counts.duplicates:,}, dead letters "
+        f"{counts.dead_letters:,}, writes {counts.writes:,}, conflicts {counts.conflicts:,}"
+    )
+    reasons = sorted(set(counts.waiting.values()))
+    return f"{text}; NOT SERVED: {'; '.join(reasons)}" if reasons else text

@@ -1,0 +1,104 @@
+"""The composition root: addresses and settings in, connected adapters out."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import click
+
+from reco.options import kafka_settings
+from shared.kafka import BadSetting, KafkaCluster, settings_from
+from shared.ports import StoreUnavailable
+from shared.redis_store import BadAddress, RedisStore
+
+_RETRY_S: Final = 0.2
+
+
+def utc_now() -> datetime:
+    """The time of events."""
+    return datetime.now(UTC)
+
+
+def open_cluster(kafka: str, patience_s: float) -> KafkaCluster:
+    """Connect to Kafka.
+
+    Raises:
+        BrokerUnavailable: nobody answered within `patience_s`.
+        click.UsageError: librdkafka refuses a `KAFKA_*` setting.
+    """
+    try:
+        return KafkaCluster(kafka, settings_from(kafka_settings()), patience_s)
+    except BadSetting as error:
+        raise click.UsageError(f"{error}; check --kafka and the KAFKA_* variables") from error
+
+
+def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
+    """Connect to Redis.
+
+    Raises:
+        StoreUnavailable: nobody answered within `patience_s`.
+        click.UsageError: the URL is none.
+    """
+    try:
+        store = RedisStore(redis, model)
+    except BadAddress as error:
+        raise click.UsageError(
+            f"{error}; give --redis an address like redis://host:6379"
+        ) from error
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            store.ping()
+            return store
+        except StoreUnavailable as error:
+            if time.monotonic() >= deadline_s:
+                raise StoreUnavailable(f"{error} (tried for {patience_s:g} s)") from error
+            time.sleep(_RETRY_S)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; a second one ends the process as usual."""
+    stop = threading.Event()
+
+    def handle(signum: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signum, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def process_name() -> str:
+    """A name for this process that no other has: host, pid, and when."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+
+
+def say(text: str) -> None:
+    """One line for people, on standard error."""
+    click.echo(text, err=True)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Show the adapters' log, where someone asks for it."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s"
+    )
+
+
+def existing_file(path: Path, what: str) -> Path:
+    """The path, if there is a file.
+
+    Raises:
+        click.UsageError: there is none.
+    """
+    if not path.is_file():
+        raise click.UsageError(f"there is no {what} {path}")
+    return path

@@ -1,0 +1,149 @@
+"""A context as the model sees it: x, fifteen numbers between 0 and 1."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from shared.arm_statistics import Floats
+from shared.events import Context
+
+NUMBERS: Final = ("age", "latitude", "longitude")
+GENDERS: Final = ("F", "M")
+TRAFFIC_SOURCES: Final = ("Display", "Email", "Facebook", "Organic", "Search")
+CONTEXT_FEATURES: Final[tuple[str, ...]] = (
+    *NUMBERS,
+    *(f"gender_{gender}" for gender in GENDERS),
+    *(f"traffic_source_{source}" for source in TRAFFIC_SOURCES),
+    "is_morning",
+    "is_afternoon",
+    "is_evening",
+    "is_weekend",
+    "is_weekday",
+)
+_FORMAT: Final = 1
+
+
+class NotFinite(ValueError):
+    """A number of a context is NaN or infinite."""
+
+
+class Encoded(NamedTuple):
+    """Contexts as numbers."""
+
+    X: Floats
+    """N × 15"""
+    unknown_categories: int
+    """Categories that the encoder was not fitted with: they become zeros."""
+    clipped: int
+    """Numbers outside the fitted ranges: they are moved to the nearest end."""
+
+
+class _Content(msgspec.Struct, frozen=True):
+    format: int
+    ranges: dict[str, tuple[float, float]]
+    categories: dict[str, list[str]]
+
+
+class Encoder:
+    """Min-max for numbers, one-hot for categories and the time of the shop.
+
+    Args:
+        ranges: least and greatest value of `NUMBERS`.
+        categories: those of `gender` and `traffic_source`, in the order of their columns.
+
+    Raises:
+        ValueError: a range or category list is missing, empty or not finite.
+    """
+
+    def __init__(
+        self, ranges: dict[str, tuple[float, float]], categories: dict[str, list[str]]
+    ) -> None:
+        self._content = _Content(_FORMAT, ranges, categories)
+        if tuple(ranges) != NUMBERS or tuple(categories) != ("gender", "traffic_source"):
+            raise ValueError(f"an encoder has ranges of {NUMBERS} and both kinds of categories")
+        bounds = np.array(list(ranges.values()), np.float64)
+        if not np.isfinite(bounds).all() or not (bounds[:, 0] < bounds[:, 1]).all():
+            raise ValueError("a range of the encoder is empty or not finite")
+        self._least, self._width = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
+        self._gender = {name: i for i, name in enumerate(categories["gender"], len(NUMBERS))}
+        first = len(NUMBERS) + len(self._gender)
+        self._source = {name: i for i, name in enumerate(categories["traffic_source"], first)}
+        self._time = first + len(self._source)
+        self.d: Final = self._time + 5
+        """Length of x."""
+        self.id: Final = hashlib.sha256(self._canonical()).hexdigest()[:16]
+        """Hash of the content: tells encoders apart, wherever x travels."""
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and greatest fitted value of each number."""
+        return self._content.ranges
+
+    def to_json(self) -> bytes:
+        """The encoder as a file."""
+        return msgspec.json.format(
+            msgspec.json.encode({**msgspec.to_builtins(self._content), "id": self.id}), indent=2
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Encoder":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: it is something else, or was changed by hand.
+        """
+        content = msgspec.json.decode(text, type=_Content)
+        if content.format != _FORMAT:
+            raise ValueError(f"encoder of format {content.format}, this software reads {_FORMAT}")
+        encoder = cls(content.ranges, content.categories)
+        if msgspec.json.decode(text).get("id") != encoder.id:
+            raise ValueError("the encoder's id does not match its content")
+        return encoder
+
+    def check(self, context: Context) -> None:
+        """Refuse what can't be encoded.
+
+        Raises:
+            NotFinite: names the field.
+        """
+        for name in ("latitude", "longitude"):
+            if not math.isfinite(getattr(context, name)):
+                raise NotFinite(f"{name} is not a finite number")
+
+    def encode(self, contexts: Sequence[Context]) -> Encoded:
+        """Encode N contexts, at least one.
+
+        Raises:
+            NotFinite: a number is NaN or infinite.
+        """
+        numbers = np.array([(c.age, c.latitude, c.longitude) for c in contexts], np.float64)
+        if not np.isfinite(numbers).all():
+            raise NotFinite("a context has a number that is not finite")
+        numbers -= self._least
+        numbers /= self._width
+        inside = np.clip(numbers, 0.0, 1.0)
+        X = np.zeros((len(contexts), self.d))
+        X[:, : len(NUMBERS)] = inside
+        unknown = 0
+        for row, context in enumerate(contexts):
+            gender = self._gender.get(context.gender)
+            source = self._source.get(context.traffic_source)
+            unknown += (gender is None) + (source is None)
+            ones = [column for column in (gender, source) if column is not None]
+            ones += self._time_columns(context)
+            X[row, ones] = 1.0
+        return Encoded(X, unknown, int((inside != numbers).sum()))
+
+    def _time_columns(self, context: Context) -> list[int]:
+        at = context.occurred_at
+        weekday = self._time + (3 if at.weekday() >= 5 else 4)
+        # Three of the day's quarters; the night has none.
+        quarter = at.hour // 6
+        return [weekday, self._time + quarter - 1] if quarter else [weekday]
+
+    def _canonical(self) -> bytes:
+        return msgspec.json.encode(self._content, order="sorted")
