@@ -100,7 +100,6 @@ def send_outcomes(
     producer: EventProducer,
     outcomes: Iterable[Outcome],
     stop: Stop,
-    progress: Callable[[int], None],
 ) -> int:
     """Publish outcomes of the past to the same topic as those of today; returns how many.
 
@@ -115,6 +114,5 @@ def send_outcomes(
         sent += 1
         if sent % BATCH == 0:
             producer.flush(FLUSH_TIMEOUT_S)
-            progress(sent)
     producer.flush(FLUSH_TIMEOUT_S)
     return sent

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from reco.commands import embedded, evaluate, produce, replay, serve, snapshot, train
 from shared.ports import BrokerUnavailable, StoreUnavailable
 
 
@@ -15,6 +16,18 @@ def cli() -> None:
 
     First contact, with nothing to install or start: reco demo
     """
+
+
+for _name, _module in {
+    "produce": produce,
+    "serve": serve,
+    "train": train,
+    "replay": replay,
+    "snapshot": snapshot,
+    "evaluate": evaluate,
+    "embedded": embedded,
+}.items():
+    cli.add_command(_module.command, _name)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -62,7 +62,8 @@ class Encoder:
     def __init__(
         self, ranges: dict[str, tuple[float, float]], categories: dict[str, list[str]]
     ) -> None:
-        self._content = _Content(_FORMAT, ranges, categories)
+        floats = {name: (float(least), float(most)) for name, (least, most) in ranges.items()}
+        self._content = _Content(_FORMAT, floats, categories)
         if tuple(ranges) != NUMBERS or tuple(categories) != ("gender", "traffic_source"):
             raise ValueError(f"an encoder has ranges of {NUMBERS} and both kinds of categories")
         bounds = np.array(list(ranges.values()), np.float64)

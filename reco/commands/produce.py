@@ -1,0 +1,153 @@
+"""`reco produce`: the producer as a process."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Event
+
+import click
+import msgspec
+
+from producer.history import HistoryError, read_history
+from producer.service import Counts, VisitProducer, send_outcomes
+from producer.simulate import Shoppers
+from reco import options
+from reco.data import load_or_prepare
+from reco.wiring import open_cluster, process_name, say, stop_on_signals, utc_now
+from shared.catalogue import DataSet
+from shared.events import VISITS, decode_visit
+from shared.features import CONTEXT_FEATURES
+from shared.kafka import KafkaCluster
+from shared.ports import BrokerUnavailable
+
+REPORT_EVERY_S = 1.0
+
+
+@click.command()
+@options.kafka
+@options.data
+@options.seed()
+@click.option(
+    "--rate",
+    default=100.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Visits a second; 0 for as many as the broker takes.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="How many visits. [default: endless]")
+@click.option("--run-id", help="Start of the visit_ids. [default: one of its own for each run]")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out the visits of this --run-id that the topic holds already.",
+)
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    help="Publish this history.csv as outcomes instead of visits.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
+@options.patience
+def command(
+    kafka: str,
+    data: Path,
+    seed: int,
+    rate: float,
+    count: int | None,
+    run_id: str | None,
+    resume: bool,
+    history: Path | None,
+    as_json: bool,
+    patience_s: float,
+) -> None:
+    """Send simulated visits to the topic `visits`; SIGTERM confirms what was sent, then ends.
+
+    With --history, the events of a history file go to the topic `outcomes` instead: the trainer
+    learns from the past as it does from the present.
+
+    Example: reco produce --rate 200 --count 10000
+    """
+    if resume and run_id is None:
+        raise click.UsageError("--resume needs the --run-id to go on with")
+    stop = stop_on_signals()
+    dataset = load_or_prepare(data)
+    cluster = open_cluster(kafka, patience_s)
+    reporter = Reporter(as_json)
+    if history is not None:
+        _send_history(cluster, dataset, history, stop, reporter)
+        return
+    shoppers = Shoppers(dataset.users, seed, run_id or process_name())
+    indices: Iterable[int] = range(count) if count else itertools.count()
+    if resume:
+        held = set(_held_visit_ids(cluster))
+        indices = (index for index in indices if shoppers.visit_id(index) not in held)
+    service = VisitProducer(
+        cluster.producer(),
+        shoppers,
+        rate,
+        clock=time.monotonic,
+        utc_now=utc_now,
+        progress=reporter.progress,
+    )
+    say(f"producing visits for {cluster.describe()}")
+    service.run(indices, stop)
+    reporter.done(service.counts.confirmed, "visits")
+
+
+class Reporter:
+    """The progress line, once a second."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._started_s = time.monotonic()
+        self._due_s = self._started_s + REPORT_EVERY_S
+
+    def progress(self, counts: Counts) -> None:
+        """Called after every confirmed batch."""
+        if time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + REPORT_EVERY_S
+            self._tell(counts.confirmed, "visits", False)
+
+    def done(self, confirmed: int, what: str) -> None:
+        """The last line."""
+        self._tell(confirmed, what, True)
+
+    def _tell(self, confirmed: int, what: str, done: bool) -> None:
+        if self._as_json:
+            click.echo(msgspec.json.encode({"confirmed": confirmed, "what": what, "done": done}))
+            return
+        rate = confirmed / max(time.monotonic() - self._started_s, 1e-3)
+        say(f"{'done: ' if done else ''}{confirmed:,} {what} confirmed, {rate:,.0f}/s")
+
+
+def _send_history(
+    cluster: KafkaCluster, data: DataSet, path: Path, stop: Event, reporter: Reporter
+) -> None:
+    outcomes = read_history(path, CONTEXT_FEATURES, data.encoder.id, utc_now())
+    try:
+        sent = send_outcomes(cluster.producer(), outcomes, stop)
+    except HistoryError as error:
+        raise click.UsageError(f"{error}; `reco prepare` shows the form it must have") from error
+    reporter.done(sent, "outcomes of the past")
+
+
+def _held_visit_ids(cluster: KafkaCluster) -> Iterator[str]:
+    consumer = cluster.consumer(VISITS)
+    ends = {p: consumer.watermarks(p).end for p in range(cluster.topics().get(VISITS, 0))}
+    left = {partition for partition, end in ends.items() if end}
+    consumer.assign(dict.fromkeys(left))
+    try:
+        while left:
+            records = consumer.poll(1_000, 5.0)
+            if not records:
+                raise BrokerUnavailable(f"the topic {VISITS} can't be read for --resume")
+            for record in records:
+                if record.offset + 1 >= ends[record.partition]:
+                    left.discard(record.partition)
+                try:
+                    yield decode_visit(record.value or b"").visit_id
+                except msgspec.DecodeError:
+                    continue
+    finally:
+        consumer.close()

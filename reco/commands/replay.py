@@ -1,0 +1,156 @@
+"""`reco replay`: the state again from the log, compared bit for bit."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from reco import options
+from reco.data import load_or_prepare
+from reco.rebuild import CannotReplay, Rebuilt, Report, check, rebuild
+from reco.state import read_states
+from reco.wiring import open_cluster, open_store, say
+from shared.events import OUTCOMES
+from shared.kafka import KafkaCluster
+from shared.ports import EventConsumer, ModelConfig, State, Watermarks
+from shared.snapshots import Snapshot, SnapshotError, load, save
+from trainer.apply import DEDUPE_WINDOW, Rules
+
+
+@click.command()
+@options.kafka
+@options.redis
+@options.model
+@options.data
+@click.option(
+    "--check", "checking", is_flag=True, help="Compare with the store; exit 1 if not equal."
+)
+@click.option(
+    "--snapshot",
+    "snapshot_file",
+    type=click.Path(path_type=Path),
+    help="Start from this snapshot: for a log that no longer reaches back to its start.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Save what was rebuilt as a snapshot, for `reco snapshot load`.",
+)
+@click.option("--dedupe-window", default=DEDUPE_WINDOW, show_default=True, type=click.IntRange(0))
+@options.json_output("the counts")
+@options.patience
+def command(
+    kafka: str,
+    redis: str,
+    model: str,
+    data: Path,
+    checking: bool,
+    snapshot_file: Path | None,
+    out: Path | None,
+    dedupe_window: int,
+    json_file: str | None,
+    patience_s: float,
+) -> None:
+    """Rebuild the model's state from the log, and hold it against the store bit for bit.
+
+    Runs beside everything else: it compares up to the offsets that the store has reached.
+
+    Example: reco replay --check
+    """
+    dataset = load_or_prepare(data)
+    base = _base(snapshot_file)
+    cluster = open_cluster(kafka, patience_s)
+    store = open_store(redis, model, patience_s)
+    source = cluster.source(OUTCOMES)
+    config = ModelConfig(dataset.encoder.d, dataset.encoder.id)
+    arms = [product.product_id for product in dataset.products]
+    rules = Rules.of(config, arms, source.partitions, dedupe_window)
+    states = read_states(store, range(source.partitions))
+    report = replay(cluster, rules, states, base, out, model)
+    options.write_json(as_json(report), json_file)
+    tell = say if json_file == "-" else click.echo
+    for violation in report.violations:
+        tell(f"✗ {violation}")
+    tell(sentence(report))
+    if checking and not report.passed:
+        click.get_current_context().exit(1)
+
+
+def replay(
+    cluster: KafkaCluster,
+    rules: Rules,
+    states: list[State | None],
+    base: dict[int, State],
+    out: Path | None = None,
+    model: str = "",
+) -> Report:
+    """Rebuild every partition up to its stored position, and compare.
+
+    Raises:
+        click.ClickException: the log does not reach back far enough.
+    """
+    report = Report()
+    rebuilt: dict[int, State] = {}
+    consumer = cluster.consumer(OUTCOMES, reset="error")
+    try:
+        for partition, stored in enumerate(states):
+            held = consumer.watermarks(partition)
+            if stored is None:
+                _note_missing(report, partition, held)
+                continue
+            report.lag += held.end - stored.position.next_offset
+            result = _rebuild(consumer, partition, rules, stored, base.get(partition))
+            check(report, stored, result, base.get(partition))
+            rows = result.fold.rows(result.fold.statistics.arms)
+            rebuilt[partition] = State(stored.position, rows)
+    finally:
+        consumer.close()
+    if out:
+        try:
+            save(out, Snapshot(model, rebuilt))
+        except SnapshotError as error:
+            raise click.UsageError(f"{error}; choose another --out") from error
+    return report
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The report with its verdict."""
+    return {**msgspec.to_builtins(report), "passed": report.passed}
+
+
+def sentence(report: Report) -> str:
+    """The result in a line."""
+    mark = "✓" if report.passed else "✗"
+    text = (
+        f"{mark} {report.differing_bits} differing bits over {report.outcomes:,} outcomes, "
+        f"{report.arms} arms (applied {report.applied:,}, duplicates {report.duplicates:,}, "
+        f"dead letters {report.dead_letters:,})"
+    )
+    return f"{text}; the trainer is {report.lag:,} records behind" if report.lag else text
+
+
+def _rebuild(
+    consumer: EventConsumer, partition: int, rules: Rules, stored: State, base: State | None
+) -> Rebuilt:
+    try:
+        return rebuild(consumer, partition, rules, stored.position.next_offset, base)
+    except CannotReplay as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _note_missing(report: Report, partition: int, held: Watermarks) -> None:
+    if held.end:
+        report.lag += held.end
+        report.violations.append(
+            f"partition {partition}: no state in the store, but the log holds "
+            f"{held.end - held.start} records; is a trainer running?"
+        )
+
+
+def _base(path: Path | None) -> dict[int, State]:
+    if path is None:
+        return {}
+    try:
+        return load(path).states
+    except SnapshotError as error:
+        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
