@@ -1,8 +1,10 @@
 """The sums are bit-identical however the stream is cut, and rows survive storage or are refused."""
 
+import itertools
 import math
 import zlib
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,25 +25,28 @@ from shared.linucb import precision, solve
 D = 15
 
 
-def history(
-    seed: int, count: int, arms: int, d: int = D
-) -> tuple[Integers, Floats, Floats, Integers]:
+class Events(NamedTuple):
+    arms: Integers
+    X: Floats
+    rewards: Floats
+    offsets: Integers
+
+    def part(self, start: int, end: int) -> "Events":
+        at = slice(start, end)
+        return Events(self.arms[at], self.X[at], self.rewards[at], self.offsets[at])
+
+
+def history(seed: int, count: int, arms: int, d: int = D) -> Events:
     rng = np.random.default_rng(seed)
     offsets = np.cumsum(rng.integers(1, 4, count))  # gaps, as dead letters leave them
     rewards = (rng.random(count) < 0.14).astype(np.float64)
-    return rng.integers(1, arms + 1, count), rng.random((count, d)), rewards, offsets
+    return Events(rng.integers(1, arms + 1, count), rng.random((count, d)), rewards, offsets)
 
 
-def folded(
-    events: tuple[Integers, Floats, Floats, Integers],
-    cuts: list[int],
-    gamma: float = 1.0,
-) -> ArmStatistics:
-    arms, X, rewards, offsets = events
-    statistics = ArmStatistics(X.shape[1], gamma)
-    for start, end in zip([0, *cuts], [*cuts, len(arms)], strict=True):
-        part = slice(start, end)
-        statistics.add(arms[part], X[part], rewards[part], offsets[part])
+def folded(events: Events, cuts: list[int], gamma: float = 1.0) -> ArmStatistics:
+    statistics = ArmStatistics(events.X.shape[1], gamma)
+    for start, end in itertools.pairwise([0, *cuts, len(events.arms)]):
+        statistics.add(*events.part(start, end))
     return statistics
 
 
@@ -50,10 +55,10 @@ def rows_of(statistics: ArmStatistics) -> dict[int, bytes]:
 
 
 def by_hand(
-    events: tuple[Integers, Floats, Floats, Integers], gamma: float
+    events: Events, gamma: float
 ) -> dict[int, tuple[list[float], list[float], int, int, int]]:
     """The same sums in plain Python floats, one outcome after the other."""
-    rows, columns = (index.tolist() for index in upper_triangle(events[1].shape[1]))
+    rows, columns = (index.tolist() for index in upper_triangle(events.X.shape[1]))
     state: dict[int, tuple[list[float], list[float], int, int, int]] = {}
     for arm, x, reward, offset in zip(*(part.tolist() for part in events), strict=True):
         b, xx, n, clicks, last = state.get(arm, ([0.0] * len(x), [0.0] * len(rows), 0, 0, offset))
@@ -99,14 +104,14 @@ def test_storing_and_loading_between_batches_changes_no_bit() -> None:
     for start in range(0, 500, 70):
         resumed = ArmStatistics(D, gamma=0.999)
         resumed.load(rows_of(interrupted))
-        resumed.add(*(part[start : start + 70] for part in events))
+        resumed.add(*events.part(start, start + 70))
         interrupted = resumed
     assert rows_of(interrupted) == rows_of(straight)
 
 
 def test_the_bits_depend_on_the_order_so_the_comparison_can_fail() -> None:
     events = history(5, 600, 1)
-    backwards = (events[0], events[1][::-1].copy(), events[2], events[3])
+    backwards = events._replace(X=events.X[::-1].copy())
     assert rows_of(folded(events, [])) != rows_of(folded(backwards, []))
 
 
