@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from reco.commands import embedded, evaluate, produce, replay, serve, snapshot, train
+from reco.commands import embedded, evaluate, produce, replay, serve, simulate, snapshot, train
 from shared.ports import BrokerUnavailable, StoreUnavailable
 
 
@@ -24,6 +24,7 @@ for _name, _module in {
     "train": train,
     "replay": replay,
     "snapshot": snapshot,
+    "simulate": simulate,
     "evaluate": evaluate,
     "embedded": embedded,
 }.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 if TYPE_CHECKING:
     from reco.evaluation import Evaluation, PolicyResult
+    from reco.simulation import Window
 
 DPI: Final = 144
 RUN_COLOURS: Final = ("#1f5fa8", "#d1661f", "#3a8f4d", "#8a4fa3", "#a8323e", "#5c5c5c")
@@ -18,21 +19,6 @@ BAR_COLOUR: Final = "#8fb3d9"
 INK: Final = "#1d2733"
 GRID: Final = "#d8dde3"
 PERCENT: Final = FuncFormatter(lambda share, _: f"{100 * share:.6g} %")
-
-Window = TypedDict(
-    "Window",
-    {
-        "from": int,
-        "to": int,
-        "click_rate": float,
-        "click_rate_random": float,
-        "click_rate_best": float,
-        "uplift_share": float,
-        "uplift_share_sd": NotRequired[float],
-    },
-)
-"""Visits `from` ≤ number < `to` of a run. Rates and shares are fractions of 1, means over the
-seeds; `uplift_share_sd` is the standard deviation of `uplift_share` between the seeds."""
 
 
 def draw_evaluation(evaluation: "Evaluation", path: Path) -> None:
@@ -70,7 +56,7 @@ def draw_evaluation(evaluation: "Evaluation", path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_learning_curves(runs: Mapping[str, Sequence[Window]], path: Path) -> None:
+def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> None:
     """Draw uplift share and click rate by visit window, a line a run.
 
     The windows are drawn equally wide, since most happens in the first and shortest. All runs
@@ -94,10 +80,10 @@ def draw_learning_curves(runs: Mapping[str, Sequence[Window]], path: Path) -> No
             "marker": RUN_MARKERS[number % len(RUN_MARKERS)],
             "linestyle": "-" if number < len(RUN_COLOURS) else "--",
         }
-        uplift.plot(positions, [w["uplift_share"] for w in run], label=label, **style)
+        uplift.plot(positions, [w.uplift_share for w in run], label=label, **style)
         low, high = _band(run)
         uplift.fill_between(positions, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        rate.plot(positions, [w["click_rate"] for w in run], label=label, **style)
+        rate.plot(positions, [w.click_rate for w in run], label=label, **style)
     _draw_references(rate, next(iter(runs.values())))
     uplift.axhline(0, color=INK, linewidth=1)
     uplift.axhline(1, color=INK, linewidth=1, linestyle="--")
@@ -108,7 +94,7 @@ def draw_learning_curves(runs: Mapping[str, Sequence[Window]], path: Path) -> No
     uplift.set_ylim(min(0.0, *lows) - 0.04, max(1.0, *highs) + 0.04)
     rate.yaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10]))
     rate.set_ylabel("expected click rate of the slates shown")
-    banded = any("uplift_share_sd" in window for run in runs.values() for window in run)
+    banded = any(window.uplift_share_sd > 0.0 for run in runs.values() for window in run)
     uplift.set_title(
         "Uplift captured" + (" (band: ± 1 standard deviation between seeds)" if banded else ""),
         color=INK,
@@ -177,25 +163,25 @@ def _draw_bars(axes: Axes, title: str, values: Sequence[float | None], digits: i
     axes.grid(axis="x", color=GRID, linewidth=0.8)
 
 
-def _draw_references(axes: Axes, run: Sequence[Window]) -> None:
+def _draw_references(axes: Axes, run: Sequence["Window"]) -> None:
     positions = range(len(run))
-    best = [window["click_rate_best"] for window in run]
-    random = [window["click_rate_random"] for window in run]
+    best = [window.click_rate_best for window in run]
+    random = [window.click_rate_random for window in run]
     axes.plot(positions, best, color=INK, linestyle="--", linewidth=1, label="best possible slate")
     axes.plot(positions, random, color=INK, linestyle=":", linewidth=1.4, label="random slate")
 
 
-def _band(run: Sequence[Window]) -> tuple[list[float], list[float]]:
-    spreads = [window.get("uplift_share_sd", 0.0) for window in run]
-    shares = [window["uplift_share"] for window in run]
+def _band(run: Sequence["Window"]) -> tuple[list[float], list[float]]:
+    spreads = [window.uplift_share_sd for window in run]
+    shares = [window.uplift_share for window in run]
     return (
         [share - spread for share, spread in zip(shares, spreads, strict=True)],
         [share + spread for share, spread in zip(shares, spreads, strict=True)],
     )
 
 
-def _common_windows(runs: Mapping[str, Sequence[Window]]) -> list[tuple[int, int]]:
-    windows = [[(window["from"], window["to"]) for window in run] for run in runs.values()]
+def _common_windows(runs: Mapping[str, Sequence["Window"]]) -> list[tuple[int, int]]:
+    windows = [[(window.start, window.end) for window in run] for run in runs.values()]
     if not windows or not windows[0]:
         raise ValueError("nothing to draw: at least one run with one window is needed")
     if any(other != windows[0] for other in windows):

@@ -3,18 +3,13 @@ from pathlib import Path
 import pytest
 
 from reco.evaluation import Evaluation, PolicyResult
-from reco.plots import Window, draw_evaluation, draw_learning_curves
+from reco.plots import draw_evaluation, draw_learning_curves
+from reco.simulation import Window
 
 
-def window(start: int, end: int, uplift_share: float) -> Window:
-    return {
-        "from": start,
-        "to": end,
-        "click_rate": 0.5 + 0.17 * uplift_share,
-        "click_rate_random": 0.5,
-        "click_rate_best": 0.67,
-        "uplift_share": uplift_share,
-    }
+def window(start: int, end: int, uplift_share: float, uplift_share_sd: float = 0.0) -> Window:
+    click_rate = 0.5 + 0.17 * uplift_share
+    return Window(start, end, click_rate, 0.5, 0.67, uplift_share, uplift_share_sd)
 
 
 def evaluation(*policies: PolicyResult) -> Evaluation:
@@ -81,8 +76,7 @@ def test_learning_curves_name_runs_windows_and_references(tmp_path: Path) -> Non
 
 
 def test_the_spread_between_seeds_is_named_where_it_is_drawn(tmp_path: Path) -> None:
-    spread = window(0, 200, 0.5)
-    spread["uplift_share_sd"] = 0.1
+    spread = window(0, 200, 0.5, uplift_share_sd=0.1)
     draw_learning_curves({"warm": [spread, spread]}, tmp_path / "l.svg")
     title = "Uplift captured (band: ± 1 standard deviation between seeds)"
     assert title in texts(tmp_path / "l.svg")

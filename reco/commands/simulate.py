@@ -1,0 +1,134 @@
+"""`reco simulate`: policies and parameters swept in one process, without Kafka."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from producer.history import HistoryError, read_history
+from reco import options
+from reco.data import load_or_prepare
+from reco.shoppers import FEEDBACK, feedback_rule
+from reco.simulation import Past, Rates, Window, simulate, windows
+from reco.wiring import say, utc_now
+from server.scorer import POLICIES, Policy
+from shared.catalogue import DataSet
+from shared.features import CONTEXT_FEATURES
+from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
+
+
+@click.command()
+@options.data
+@click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
+@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option("--epsilon", default=0.1, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--visits", default=4_000, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--seeds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many runs, with seeds from --seed on.",
+)
+@options.seed()
+@click.option("--warm", is_flag=True, help="Learn from history.csv before the first visit.")
+@click.option("--feedback", default="cascade", show_default=True, type=click.Choice(FEEDBACK))
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the learning curve (PNG).")
+@options.json_output("the windows")
+def command(
+    data: Path,
+    policy: str,
+    alpha: float,
+    epsilon: float,
+    visits: int,
+    seeds: int,
+    seed: int,
+    warm: bool,
+    feedback: str,
+    plot: Path | None,
+    json_file: str | None,
+) -> None:
+    """Run producer, scorer and statistics in one process: click rate and uplift by visit.
+
+    Click rates are the hidden model's probabilities of the slates shown, not the dice, so they
+    carry no noise of the reactions. Uplift share: random slates are 0 %, the best possible 100 %.
+
+    Example: reco simulate --policy linucb --alpha 0.3 --visits 4000 --seeds 20 --warm
+    """
+    dataset = load_or_prepare(data)
+    past = _past(data / "history.csv", dataset) if warm else None
+    chosen = Policy(policy, alpha, LAMBDA, epsilon)
+    run = partial(_run, dataset, chosen, visits, past, feedback)
+    runs = _all(run, range(seed, seed + seeds), seeds)
+    result = windows(runs)
+    start = "after history" if warm else "cold"
+    (say if json_file == "-" else click.echo)(_table(result, f"{policy}, α = {alpha:g}, {start}"))
+    options.write_json(
+        {"policy": policy, "alpha": alpha, "seeds": seeds, "warm": warm, "windows": result},
+        json_file,
+    )
+    if plot:
+        _draw(plot, f"{policy}, α = {alpha:g}, {start}", result)
+
+
+def _run(
+    data: DataSet, policy: Policy, visits: int, past: Past | None, feedback: str, seed: int
+) -> Rates:
+    return simulate(data, policy, visits, seed, feedback_rule(feedback, SLATE_LENGTH), past)
+
+
+def _all(run: "partial[Rates]", seeds: range, count: int) -> list[Rates]:
+    workers = min(count, os.cpu_count() or 1)
+    if workers == 1:
+        return [run(seed) for seed in seeds]
+    results = []
+    with ProcessPoolExecutor(workers) as pool:
+        for done, rates in enumerate(pool.map(run, seeds), start=1):
+            results.append(rates)
+            say(f"seed {done} of {count} done")
+    return results
+
+
+def _past(path: Path, data: DataSet) -> Past:
+    try:
+        outcomes = list(read_history(path, CONTEXT_FEATURES, data.encoder.id, utc_now()))
+    except HistoryError as error:
+        raise click.UsageError(f"{error}; `reco prepare` writes one") from error
+    return Past(
+        np.array([outcome.product_id for outcome in outcomes], np.int64),
+        np.array([outcome.x for outcome in outcomes], np.float64),
+        np.array([outcome.reward for outcome in outcomes], np.float64),
+    )
+
+
+def _table(result: list[Window], title: str) -> str:
+    table = Table(title=title, title_justify="left")
+    for name in ("visits", "click rate", "random", "best", "share of uplift", "± between seeds"):
+        table.add_column(name, justify="right")
+    for window in result:
+        table.add_row(
+            f"{window.start:,}-{window.end:,}",
+            f"{window.click_rate:.4f}",
+            f"{window.click_rate_random:.4f}",
+            f"{window.click_rate_best:.4f}",
+            f"{window.uplift_share:.1%}",
+            f"{window.uplift_share_sd:.1%}",
+        )
+    console = Console(width=88)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()
+
+
+def _draw(path: Path, label: str, result: list[Window]) -> None:
+    try:
+        from reco.plots import draw_learning_curves
+    except ImportError as error:
+        raise click.UsageError("--plot needs matplotlib: install the extra `eval`") from error
+    draw_learning_curves({label: result}, path)
+    say(f"plot: {path}")
