@@ -1,5 +1,6 @@
 """Policies over one model: pure, vectorised over visits and arms, reproducible by decision_id."""
 
+import functools
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -84,23 +85,21 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
         X: contexts, N × d.
         seeds: N, of `seeds_of`.
     """
-    shape = (len(X), len(model.arms))
-    none = np.broadcast_to(0.0, shape)
+    if policy.name in ("linucb", "lints"):
+        mean, bonus = means(X, model.solution), _deviations(policy, model, X)
+        bonus *= policy.alpha
+        if policy.name == "lints":
+            bonus *= _normal(seeds, len(model.arms))
+        return Scores(mean + bonus, mean, bonus)
+    none = np.zeros((len(X), len(model.arms)))
     if policy.name == "random":
         return Scores(_uniform(seeds, model.arms), none, none)
     if policy.name == "popularity":
-        rate = model.clicks / np.maximum(model.n, 1)
-        mean = np.broadcast_to(rate, shape)
+        mean = np.tile(model.clicks / np.maximum(model.n, 1), (len(X), 1))
         return Scores(mean, mean, none)
     mean = means(X, model.solution)
-    if policy.name == "lingreedy":
-        explores = explores_at_random(policy, seeds)[:, None]
-        return Scores(np.where(explores, _uniform(seeds, model.arms), mean), mean, none)
-    bonus = _deviations(policy, model, X)
-    bonus *= policy.alpha
-    if policy.name == "lints":
-        bonus *= _normal(seeds, len(model.arms))
-    return Scores(mean + bonus, mean, bonus)
+    explores = explores_at_random(policy, seeds)[:, None]
+    return Scores(np.where(explores, _uniform(seeds, model.arms), mean), mean, none)
 
 
 def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[list[SlateItem]]:
@@ -118,11 +117,13 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
     """
     scores = score(policy, model, X, seeds)
     top = top_k(scores.score, seeds, model.arms, k)
-    propensities = _propensities(policy, model, scores, top, seeds)
+    at = top + _row_starts(*scores.score.shape)
     columns = (
-        model.arms[top].tolist(),
-        *(np.take_along_axis(part, top, axis=1).tolist() for part in scores),
-        propensities,
+        model.arms.take(top).tolist(),
+        scores.score.take(at).tolist(),
+        scores.mean.take(at).tolist(),
+        scores.bonus.take(at).tolist(),
+        _propensities(policy, model, scores, top, seeds),
     )
     return [
         [
@@ -135,17 +136,28 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
 
 def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
     """Indices of the k highest scores of each row (N × k), ties broken by `_hash`."""
-    k = min(k, scores.shape[1])
-    chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
-    eligible = scores >= least[:, None]
-    for row in np.flatnonzero(eligible.sum(axis=1) > k):  # a tie across the edge of the slate
-        tied = np.flatnonzero(eligible[row])
-        ties = _hash(seeds[row : row + 1], arms[tied])[0]
-        chosen[row] = tied[np.lexsort((ties, -scores[row, tied]))[:k]]
-    ties = _hash(seeds, arms[chosen])
-    order = np.lexsort((ties, -np.take_along_axis(scores, chosen, axis=1)), axis=1)
-    return np.take_along_axis(chosen, order, axis=1)
+    K = scores.shape[1]
+    k = min(k, K)
+    # With the best of the rest as well, every tie that matters stands between two neighbours.
+    least = max(K - k - 1, 0)
+    chosen = scores.argpartition(least, axis=1)[:, least:]
+    values = scores.take(chosen + _row_starts(*scores.shape))
+    order = values.argsort(axis=1)[:, ::-1] + _row_starts(*chosen.shape)
+    best: Integers = chosen.take(order)[:, :k]
+    values = values.take(order)
+    tied = values[:, 1:] == values[:, :-1]
+    if np.count_nonzero(tied):
+        for row in np.flatnonzero(tied.any(axis=1)):
+            eligible = np.flatnonzero(scores[row] >= scores[row, best[row, -1]])
+            ties = _hash(seeds[row : row + 1], arms[eligible])[0]
+            best[row] = eligible[np.lexsort((ties, -scores[row, eligible]))[:k]]
+    return best
+
+
+@functools.lru_cache(maxsize=1024)
+def _row_starts(rows: int, columns: int) -> Integers:
+    """Flat index of each row's first element, N × 1: `take` is quicker than pairs of indices."""
+    return np.arange(rows)[:, None] * columns
 
 
 def explores_at_random(policy: Policy, seeds: Words) -> NDArray[np.bool_]:
