@@ -5,7 +5,18 @@ from collections.abc import Sequence
 
 import click
 
-from reco.commands import embedded, evaluate, produce, replay, serve, simulate, snapshot, train
+from reco.commands import (
+    embedded,
+    evaluate,
+    inspect,
+    produce,
+    replay,
+    serve,
+    simulate,
+    snapshot,
+    topics,
+    train,
+)
 from shared.ports import BrokerUnavailable, StoreUnavailable
 
 
@@ -26,6 +37,8 @@ for _name, _module in {
     "snapshot": snapshot,
     "simulate": simulate,
     "evaluate": evaluate,
+    "inspect": inspect,
+    "topics": topics,
     "embedded": embedded,
 }.items():
     cli.add_command(_module.command, _name)

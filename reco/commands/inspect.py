@@ -1,0 +1,186 @@
+"""`reco inspect`: what the model knows of an arm, and where a partition stands."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from reco import options
+from reco.data import load_or_prepare
+from reco.state import read_states
+from reco.wiring import open_cluster, open_store
+from shared.arm_statistics import ArmStatistics, CorruptRow
+from shared.events import OUTCOMES, key_of
+from shared.features import CONTEXT_FEATURES
+from shared.linucb import precision, solve, unpack
+from shared.partitioner import partition_of
+from shared.ports import Position
+from shared.settings import LAMBDA, PARTITIONS
+
+
+@click.group()
+def command() -> None:
+    """Look at what is stored: one arm, or the partitions.
+
+    Example: reco inspect arm 192
+    """
+
+
+@command.command("arm")
+@click.argument("product_id", type=int)
+@options.redis
+@options.model
+@options.data
+@options.json_output("the arm")
+@options.patience
+def arm_command(
+    product_id: int, redis: str, model: str, data: Path, json_file: str | None, patience_s: float
+) -> None:
+    """Show an arm: examinations, clicks, rate, θ by feature, condition number.
+
+    Example: reco inspect arm 192
+    """
+    dataset = load_or_prepare(data)
+    products = {product.product_id: product for product in dataset.products}
+    if product_id not in products:
+        raise click.UsageError(
+            f"there is no product {product_id}: choose one of {min(products)} to {max(products)}"
+        )
+    store = open_store(redis, model, patience_s)
+    partition = partition_of(key_of(product_id), PARTITIONS[OUTCOMES])
+    [state] = read_states(store, [partition])
+    statistics = ArmStatistics(dataset.encoder.d)
+    try:
+        rows = state.rows if state else {}
+        statistics.load({product_id: rows[product_id]} if product_id in rows else {})
+    except CorruptRow as error:
+        raise click.ClickException(str(error)) from error
+    report = _arm(statistics) | {
+        "product_id": product_id,
+        "name": products[product_id].name,
+        "partition": partition,
+    }
+    options.write_json(report, json_file)
+    if json_file != "-":
+        _print_arm(report)
+
+
+@command.command("partitions")
+@options.kafka
+@options.redis
+@options.model
+@options.json_output("the partitions")
+@options.patience
+def partitions_command(
+    kafka: str, redis: str, model: str, json_file: str | None, patience_s: float
+) -> None:
+    """Show each partition: stored offset, end of the log, lag, generation, last writer.
+
+    Example: reco inspect partitions
+    """
+    _show_partitions(kafka, redis, model, json_file, patience_s, None)
+
+
+@command.command("partition")
+@click.argument("partition", type=click.IntRange(min=0))
+@options.kafka
+@options.redis
+@options.model
+@options.json_output("the partition")
+@options.patience
+def partition_command(
+    partition: int, kafka: str, redis: str, model: str, json_file: str | None, patience_s: float
+) -> None:
+    """Show one partition: stored offset, end of the log, lag, generation, last writer.
+
+    Example: reco inspect partition 3
+    """
+    _show_partitions(kafka, redis, model, json_file, patience_s, partition)
+
+
+def _show_partitions(
+    kafka: str,
+    redis: str,
+    model: str,
+    json_file: str | None,
+    patience_s: float,
+    only: int | None,
+) -> None:
+    cluster = open_cluster(kafka, patience_s)
+    store = open_store(redis, model, patience_s)
+    count = cluster.source(OUTCOMES).partitions
+    if only is not None and only >= count:
+        raise click.UsageError(f"there is no partition {only}: {OUTCOMES} has 0 to {count - 1}")
+    partitions = list(range(count)) if only is None else [only]
+    consumer = cluster.consumer(OUTCOMES)
+    ends = [consumer.watermarks(partition) for partition in partitions]
+    consumer.close()
+    rows = [
+        _partition(partition, position, held.start, held.end)
+        for partition, position, held in zip(
+            partitions, store.positions(partitions), ends, strict=True
+        )
+    ]
+    options.write_json(rows if only is None else rows[0], json_file)
+    if json_file == "-":
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("-" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def _arm(statistics: ArmStatistics) -> dict[str, object]:
+    d = statistics.d
+    n = clicks = 0
+    theta, deviation, condition = np.zeros(d), np.full(d, LAMBDA**-0.5), 1.0
+    last_offset = None
+    if len(statistics):
+        n, clicks = int(statistics.n[0]), int(statistics.clicks[0])
+        last_offset = int(statistics.last_offset[0])
+        solution = solve(statistics.b, statistics.xx, LAMBDA)
+        theta = solution.theta[0]
+        deviation = np.sqrt(np.diagonal(unpack(solution.covariance, d)[0]))
+        condition = float(np.linalg.cond(precision(statistics.xx, d, LAMBDA)[0]))
+    return {
+        "n": n,
+        "clicks": clicks,
+        "rate": clicks / n if n else None,
+        "last_offset": last_offset,
+        "condition_number": condition,
+        "theta": dict(zip(CONTEXT_FEATURES, theta.tolist(), strict=True)),
+        "theta_deviation": dict(zip(CONTEXT_FEATURES, deviation.tolist(), strict=True)),
+    }
+
+
+def _print_arm(report: dict[str, object]) -> None:
+    rate = "no rate yet" if report["rate"] is None else f"rate {report['rate']:.3f}"
+    click.echo(
+        f"{report['product_id']} {report['name']} (partition {report['partition']}): examined "
+        f"{report['n']:,} times, {report['clicks']:,} clicks, {rate}; condition number of "
+        f"λI + Σxxᵀ {report['condition_number']:.3g}"
+    )
+    theta, deviation = report["theta"], report["theta_deviation"]
+    assert isinstance(theta, dict)
+    assert isinstance(deviation, dict)
+    table = Table("feature", "θ", "± √(A⁻¹)ᵢᵢ", "")
+    for name, value in theta.items():
+        bar = ("+" if value > 0 else "-") * round(min(abs(value), 1.0) * 40)
+        table.add_row(name, f"{value:+.3f}", f"{deviation[name]:.3f}", bar)
+    Console().print(table)
+
+
+def _partition(
+    partition: int, position: Position | None, start: int, end: int
+) -> dict[str, int | str | None]:
+    return {
+        "partition": partition,
+        "offset": position.next_offset if position else None,
+        "log_start": start,
+        "log_end": end,
+        "lag": end - (position.next_offset if position else start),
+        "generation": position.generation if position else None,
+        "writer": position.writer if position else None,
+    }
