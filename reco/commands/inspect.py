@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,7 @@ from reco.data import load_or_prepare
 from reco.state import read_states
 from reco.wiring import open_cluster, open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow
+from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
 from shared.features import CONTEXT_FEATURES
 from shared.linucb import precision, solve, unpack
@@ -57,11 +59,7 @@ def arm_command(
         statistics.load({product_id: rows[product_id]} if product_id in rows else {})
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
-    report = _arm(statistics) | {
-        "product_id": product_id,
-        "name": products[product_id].name,
-        "partition": partition,
-    }
+    report = _arm(products[product_id], partition, statistics)
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)
@@ -132,7 +130,24 @@ def _show_partitions(
     Console().print(table)
 
 
-def _arm(statistics: ArmStatistics) -> dict[str, object]:
+class ArmReport(msgspec.Struct):
+    """What `reco inspect arm` shows."""
+
+    product_id: int
+    name: str
+    partition: int
+    n: int
+    clicks: int
+    rate: float | None
+    last_offset: int | None
+    condition_number: float
+    """Of λI + Σ x xᵀ."""
+    theta: dict[str, float]
+    theta_deviation: dict[str, float]
+    """Square roots of the diagonal of A⁻¹."""
+
+
+def _arm(product: Product, partition: int, statistics: ArmStatistics) -> ArmReport:
     d = statistics.d
     n = clicks = 0
     theta, deviation, condition = np.zeros(d), np.full(d, LAMBDA**-0.5), 1.0
@@ -144,31 +159,31 @@ def _arm(statistics: ArmStatistics) -> dict[str, object]:
         theta = solution.theta[0]
         deviation = np.sqrt(np.diagonal(unpack(solution.covariance, d)[0]))
         condition = float(np.linalg.cond(precision(statistics.xx, d, LAMBDA)[0]))
-    return {
-        "n": n,
-        "clicks": clicks,
-        "rate": clicks / n if n else None,
-        "last_offset": last_offset,
-        "condition_number": condition,
-        "theta": dict(zip(CONTEXT_FEATURES, theta.tolist(), strict=True)),
-        "theta_deviation": dict(zip(CONTEXT_FEATURES, deviation.tolist(), strict=True)),
-    }
-
-
-def _print_arm(report: dict[str, object]) -> None:
-    rate = "no rate yet" if report["rate"] is None else f"rate {report['rate']:.3f}"
-    click.echo(
-        f"{report['product_id']} {report['name']} (partition {report['partition']}): examined "
-        f"{report['n']:,} times, {report['clicks']:,} clicks, {rate}; condition number of "
-        f"λI + Σxxᵀ {report['condition_number']:.3g}"
+    return ArmReport(
+        product.product_id,
+        product.name,
+        partition,
+        n,
+        clicks,
+        clicks / n if n else None,
+        last_offset,
+        condition,
+        dict(zip(CONTEXT_FEATURES, theta.tolist(), strict=True)),
+        dict(zip(CONTEXT_FEATURES, deviation.tolist(), strict=True)),
     )
-    theta, deviation = report["theta"], report["theta_deviation"]
-    assert isinstance(theta, dict)
-    assert isinstance(deviation, dict)
+
+
+def _print_arm(report: ArmReport) -> None:
+    rate = "no rate yet" if report.rate is None else f"rate {report.rate:.3f}"
+    click.echo(
+        f"{report.product_id} {report.name} (partition {report.partition}): examined {report.n:,} "
+        f"times, {report.clicks:,} clicks, {rate}; condition number of λI + Σxxᵀ "
+        f"{report.condition_number:.3g}"
+    )
     table = Table("feature", "θ", "± √(A⁻¹)ᵢᵢ", "")
-    for name, value in theta.items():
+    for name, value in report.theta.items():
         bar = ("+" if value > 0 else "-") * round(min(abs(value), 1.0) * 40)
-        table.add_row(name, f"{value:+.3f}", f"{deviation[name]:.3f}", bar)
+        table.add_row(name, f"{value:+.3f}", f"{report.theta_deviation[name]:.3f}", bar)
     Console().print(table)
 
 

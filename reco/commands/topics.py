@@ -54,15 +54,12 @@ def create_command(kafka: str, patience_s: float) -> None:
             click.echo(f"made {name} with {wanted} partitions")
         elif count == wanted:
             click.echo(f"{name} is there with {count} partitions")
-    wrong = {
-        name: there[name] for name in there.keys() & PARTITIONS if there[name] != PARTITIONS[name]
-    }
-    if wrong:
-        name, count = next(iter(wrong.items()))
-        raise click.ClickException(
-            f"the topic {name} has {count} partitions instead of {PARTITIONS[name]}: keys would lie "
-            "elsewhere than expected; delete it, or use another cluster"
-        )
+    for name, wanted in PARTITIONS.items():
+        if there.get(name, wanted) != wanted:
+            raise click.ClickException(
+                f"the topic {name} has {there[name]} partitions instead of {wanted}, so keys would "
+                "lie elsewhere than expected: delete it, or use another cluster"
+            )
 
 
 @command.command("list")
