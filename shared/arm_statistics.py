@@ -5,9 +5,10 @@ the ridge λ. Everything that a linear policy needs (Li et al. 2010, "A Contextu
 to Personalized News Article Recommendation", Algorithm 1) follows from these, so trying another
 λ, α or policy never touches the state.
 
-The sums are made one outcome after the other, element by element, in offset order. Floating-point
-addition is not associative: a matrix product over a batch would round differently for every way
-of cutting the stream into batches, and a replay of the log could not be compared bit for bit.
+The sums are made one outcome after the other, element by element, in offset order: many arms at
+a time, but each arm's outcomes in their order. Floating-point addition is not associative: a
+matrix product over a batch would round differently for every way of cutting the stream into
+batches, and a replay of the log could not be compared bit for bit.
 """
 
 import functools
@@ -139,23 +140,23 @@ class ArmStatistics:
             self._add_block(arms[block], X[block], rewards[block], offsets[block])
 
     def _add_block(self, arms: Integers, X: Floats, rewards: Floats, offsets: Integers) -> None:
-        rows = self._rows_of(arms.tolist())
-        last = self._counts[:, 2]
-        if self.gamma == 1.0:
-            for row, terms in zip(rows, self._terms(X, rewards), strict=True):
-                sums = self._sums[row]
-                sums += terms
-        else:
-            newest = {row: int(last[row]) for row in rows}
-            outcomes = zip(rows, self._terms(X, rewards), offsets.tolist(), strict=True)
-            for row, terms, offset in outcomes:
-                sums = self._sums[row]
-                sums *= self._decay(offset - newest[row])  # a new arm's zeros stay zeros
-                sums += terms
-                newest[row] = offset
+        rows = np.array(self._rows_of(arms.tolist()))
+        touched, order, sizes = _rounds(rows)
+        terms = self._terms(X[order], rewards[order])
+        factors = None if self.gamma == 1.0 else self._factors(rows, offsets)[order, None]
+        # What is touched, arms with most outcomes first: a round adds to the first few of them.
+        sums = self._sums[touched]
+        start = 0
+        for size in sizes:
+            end = start + size
+            if factors is not None:
+                sums[:size] *= factors[start:end]
+            sums[:size] += terms[start:end]
+            start = end
+        self._sums[touched] = sums
         np.add.at(self._counts[:, 0], rows, 1)
         np.add.at(self._counts[:, 1], rows, rewards > 0.0)
-        np.maximum.at(last, rows, offsets)
+        np.maximum.at(self._counts[:, 2], rows, offsets)
 
     def pack(self, arms: Iterable[int]) -> dict[int, bytes]:
         """The rows of these arms as they are stored (`row_dtype`, with a CRC-32)."""
@@ -205,6 +206,16 @@ class ArmStatistics:
             self._counts, self._sums = _grown(self._counts, room), _grown(self._sums, room)
         return rows
 
+    def _factors(self, rows: Integers, offsets: Integers) -> Floats:
+        """What is left of an arm's sums when each outcome is added; a new arm's are 0 anyway."""
+        last = self._counts[:, 2]
+        newest = {row: int(last[row]) for row in rows.tolist()}
+        factors = np.empty(len(rows))
+        for i, (row, offset) in enumerate(zip(rows.tolist(), offsets.tolist(), strict=True)):
+            factors[i] = self._decay(offset - newest[row])
+            newest[row] = offset
+        return factors
+
     def _decay(self, distance: int) -> float:
         # math.pow, one by one: a vectorised power may round differently for other array lengths.
         return math.pow(self.gamma, distance)
@@ -224,6 +235,25 @@ class ArmStatistics:
             if found != computed:
                 raise CorruptRow(f"row of arm {arm}: the checksum does not match")
         return packed
+
+
+def _rounds(rows: Integers) -> tuple[Integers, Integers, list[int]]:
+    """Rounds in which every arm stands at most once: its k-th outcome is in round k.
+
+    Returns:
+        The rows that occur, those with most outcomes first; the outcomes, round by round and
+        within a round in the order of these rows; the size of each round.
+    """
+    by_row = rows.argsort(kind="stable")
+    ordered = rows[by_row]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    lengths = np.diff(starts, append=len(rows))
+    longest_first = (-lengths).argsort(kind="stable")
+    place = np.empty_like(starts)
+    place[longest_first] = np.arange(len(starts))
+    nth = np.arange(len(rows)) - starts.repeat(lengths)
+    order = by_row[(nth * len(starts) + place.repeat(lengths)).argsort(kind="stable")]
+    return ordered[starts[longest_first]], order, np.bincount(nth).tolist()
 
 
 def _checksums(packed: NDArray[np.void]) -> list[int]:

@@ -78,6 +78,16 @@ def test_untrained_arms_have_the_exact_same_score_whatever_lambda() -> None:
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_cold_start_is_one_tie_however_many_arms_and_visits_there_are(count: int) -> None:
+    rng = np.random.default_rng(0)
+    for arms in range(1, 130):
+        solution = untrained(arms, 15, 0.3)
+        model = cold(arms)._replace(solution=solution)
+        found = score(Policy(lambda_=0.3), model, rng.random((count, 15)), seeds(count)).score
+        assert (found == found[:, :1]).all()
+
+
 def test_popularity_scores_by_click_rate_and_nothing_seen_is_zero() -> None:
     model = trained(20, without=8)
     found = score(Policy("popularity"), model, contexts(3), seeds(3))
@@ -153,6 +163,15 @@ def test_the_same_decision_is_ranked_the_same_again_and_another_differently(name
     first = rank(policy, model, X, seeds_of(["a"]), 5)
     assert rank(policy, model, X, seeds_of(["a"]), 5) == first
     assert products(rank(policy, model, X, seeds_of(["b"]), 5)) != products(first)
+
+
+def test_what_is_drawn_is_apart_from_how_ties_are_broken() -> None:
+    X, words = np.ones((3_000, D)), seeds(3_000)
+    drawn = products(rank(Policy("random"), cold(6), X, words, 6))
+    broken = products(rank(Policy("linucb"), cold(6), X, words, 6))
+    for place in (0, -1):
+        same = sum(a[0] == b[place] for a, b in zip(drawn, broken, strict=True))
+        assert stats.binomtest(same, 3_000, 1 / 6).pvalue > LEAST_P
 
 
 def test_fewer_arms_than_ranks_give_a_shorter_slate() -> None:

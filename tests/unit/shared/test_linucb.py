@@ -196,6 +196,16 @@ def test_no_deviation_is_negative_or_undefined(
     assert found[-1, 0] == 0.0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_variance_that_rounds_to_below_zero_is_none(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=D)
+    x /= np.linalg.norm(x)
+    nothing_along_x = np.eye(D) - np.outer(x, x)
+    packed = nothing_along_x[np.triu_indices(D)][None, :]
+    [[found]] = deviations(x[None, :], Solution(np.zeros((1, D)), packed))
+    assert 0.0 <= found < 1e-7
+
+
 def test_the_solution_is_right_to_10_digits_where_the_sums_are_ill_conditioned() -> None:
     rng = np.random.default_rng(6)
     d = 4
