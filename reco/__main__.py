@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from reco.commands import (
+    demo,
     embedded,
     evaluate,
     inspect,
@@ -30,6 +31,7 @@ def cli() -> None:
 
 
 for _name, _module in {
+    "demo": demo,
     "produce": produce,
     "serve": serve,
     "train": train,

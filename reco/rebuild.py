@@ -1,6 +1,6 @@
 """Rebuild the state from the log and hold it against what is stored, bit for bit."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -103,6 +103,46 @@ def rebuild(
         result.dead_letters += len(folded.dead)
         progress(len(records))
     return result
+
+
+def compare_all(
+    consumer: EventConsumer,
+    rules: Rules,
+    states: Sequence[State | None],
+    bases: Mapping[int, State],
+) -> tuple[Report, dict[int, State]]:
+    """Rebuild every partition up to its stored position, and compare.
+
+    Args:
+        consumer: of the outcomes topic, in no group, refusing offsets that are not there.
+        rules: those of the trainer.
+        states: what is stored, by partition.
+        bases: snapshots to start from, where the log no longer starts at 0.
+
+    Returns:
+        The report, and the states as rebuilt.
+
+    Raises:
+        CannotReplay, BrokerUnavailable: see `rebuild`.
+    """
+    report, result = Report(), {}
+    for partition, stored in enumerate(states):
+        held = consumer.watermarks(partition)
+        if stored is None:
+            if held.end:
+                report.lag += held.end
+                report.violations.append(
+                    f"partition {partition}: no state in the store, but the log holds "
+                    f"{held.end - held.start} records; is a trainer running?"
+                )
+            continue
+        report.lag += held.end - stored.position.next_offset
+        base = bases.get(partition)
+        rebuilt = rebuild(consumer, partition, rules, stored.position.next_offset, base)
+        check(report, stored, rebuilt, base)
+        rows = rebuilt.fold.rows(rebuilt.fold.statistics.arms)
+        result[partition] = State(stored.position, rows)
+    return report, result
 
 
 def check(report: Report, stored: State, rebuilt: Rebuilt, base: State | None) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from shared.kafka import BadSetting, KafkaCluster, settings_from
 from shared.ports import StoreUnavailable
 from shared.redis_store import BadAddress, RedisStore
 
+UNTIL_EOF: Final = "RECO_UNTIL_EOF"
 _RETRY_S: Final = 0.2
 
 
@@ -64,8 +66,14 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; a second one ends the process as usual."""
+    """An event that SIGTERM and SIGINT set; a second one ends the process as usual.
+
+    A process whose parent put `UNTIL_EOF` into its environment also stops when its standard input
+    closes: then the parent is gone, however it ended.
+    """
     stop = threading.Event()
+    if os.environ.get(UNTIL_EOF):
+        threading.Thread(target=_await_eof, args=[stop], daemon=True).start()
 
     def handle(signum: int, _: FrameType | None) -> None:
         stop.set()
@@ -74,6 +82,12 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     return stop
+
+
+def _await_eof(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()
 
 
 def process_name() -> str:

@@ -1,8 +1,5 @@
 """`reco embedded`: the embedded broker and store as one process that others connect to."""
 
-import sys
-import threading
-
 import click
 import msgspec
 
@@ -12,8 +9,7 @@ from reco.wiring import open_store, say, stop_on_signals
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
-@click.option("--until-eof", is_flag=True, help="End when standard input is closed.")
-def command(as_json: bool, until_eof: bool) -> None:
+def command(as_json: bool) -> None:
     """Run a broker and a store with nothing to install, until interrupted.
 
     They are for showing and testing: the log is kept in memory (5 MiB a partition) and is gone
@@ -22,8 +18,6 @@ def command(as_json: bool, until_eof: bool) -> None:
     Example: reco embedded
     """
     stop = stop_on_signals()
-    if until_eof:
-        threading.Thread(target=_await_eof, args=[stop], daemon=True).start()
     try:
         with embedded() as addresses:
             store = open_store(addresses.redis, "none", 5.0).ping()
@@ -36,8 +30,3 @@ def command(as_json: bool, until_eof: bool) -> None:
             stop.wait()
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _await_eof(stop: threading.Event) -> None:
-    sys.stdin.read()
-    stop.set()

@@ -36,11 +36,10 @@ REPORT_EVERY_S = 1.0
     help="Visits a second; 0 for as many as the broker takes.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="How many visits. [default: endless]")
-@click.option("--run-id", help="Start of the visit_ids. [default: one of its own for each run]")
 @click.option(
-    "--resume",
-    is_flag=True,
-    help="Leave out the visits of this --run-id that the topic holds already.",
+    "--run-id",
+    help="Start of the visit_ids. Visits of this run that the topic holds already are left out, "
+    "so a run that was killed can be started again. [default: one of its own for each run]",
 )
 @click.option(
     "--history",
@@ -56,7 +55,6 @@ def command(
     rate: float,
     count: int | None,
     run_id: str | None,
-    resume: bool,
     history: Path | None,
     as_json: bool,
     patience_s: float,
@@ -68,8 +66,6 @@ def command(
 
     Example: reco produce --rate 200 --count 10000
     """
-    if resume and run_id is None:
-        raise click.UsageError("--resume needs the --run-id to go on with")
     stop = stop_on_signals()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
@@ -79,7 +75,7 @@ def command(
         return
     shoppers = Shoppers(dataset.users, seed, run_id or process_name())
     indices: Iterable[int] = range(count) if count else itertools.count()
-    if resume:
+    if run_id:
         held = set(_held_visit_ids(cluster))
         indices = (index for index in indices if shoppers.visit_id(index) not in held)
     service = VisitProducer(
@@ -141,7 +137,7 @@ def _held_visit_ids(cluster: KafkaCluster) -> Iterator[str]:
         while left:
             records = consumer.poll(1_000, 5.0)
             if not records:
-                raise BrokerUnavailable(f"the topic {VISITS} can't be read for --resume")
+                raise BrokerUnavailable(f"the topic {VISITS} can't be read to resume the run")
             for record in records:
                 if record.offset + 1 >= ends[record.partition]:
                     left.discard(record.partition)

@@ -7,12 +7,11 @@ import msgspec
 
 from reco import options
 from reco.data import load_or_prepare
-from reco.rebuild import CannotReplay, Rebuilt, Report, check, rebuild
+from reco.rebuild import CannotReplay, Report, compare_all
 from reco.state import read_states
 from reco.wiring import open_cluster, open_store, say
 from shared.events import OUTCOMES
-from shared.kafka import KafkaCluster
-from shared.ports import EventConsumer, ModelConfig, State, Watermarks
+from shared.ports import ModelConfig, State
 from shared.snapshots import Snapshot, SnapshotError, load, save
 from trainer.apply import DEDUPE_WINDOW, Rules
 
@@ -66,7 +65,15 @@ def command(
     arms = [product.product_id for product in dataset.products]
     rules = Rules.of(config, arms, source.partitions, dedupe_window)
     states = read_states(store, range(source.partitions))
-    report = replay(cluster, rules, states, base, out, model)
+    consumer = cluster.consumer(OUTCOMES, reset="error")
+    try:
+        report, rebuilt = compare_all(consumer, rules, states, base)
+    except CannotReplay as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        consumer.close()
+    if out:
+        _save(out, Snapshot(model, rebuilt))
     options.write_json(as_json(report), json_file)
     tell = say if json_file == "-" else click.echo
     for violation in report.violations:
@@ -76,41 +83,11 @@ def command(
         click.get_current_context().exit(1)
 
 
-def replay(
-    cluster: KafkaCluster,
-    rules: Rules,
-    states: list[State | None],
-    base: dict[int, State],
-    out: Path | None = None,
-    model: str = "",
-) -> Report:
-    """Rebuild every partition up to its stored position, and compare.
-
-    Raises:
-        click.ClickException: the log does not reach back far enough.
-    """
-    report = Report()
-    rebuilt: dict[int, State] = {}
-    consumer = cluster.consumer(OUTCOMES, reset="error")
+def _save(path: Path, snapshot: Snapshot) -> None:
     try:
-        for partition, stored in enumerate(states):
-            held = consumer.watermarks(partition)
-            if stored is None:
-                _note_missing(report, partition, held)
-                continue
-            report.lag += held.end - stored.position.next_offset
-            result = _rebuild(consumer, partition, rules, stored, base.get(partition))
-            check(report, stored, result, base.get(partition))
-            rows = result.fold.rows(result.fold.statistics.arms)
-            rebuilt[partition] = State(stored.position, rows)
-    finally:
-        consumer.close()
-    if out:
-        try:
-            save(out, Snapshot(model, rebuilt))
-        except SnapshotError as error:
-            raise click.UsageError(f"{error}; choose another --out") from error
-    return report
+        save(path, snapshot)
+    except SnapshotError as error:
+        raise click.UsageError(f"{error}; choose another --out") from error
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -127,24 +104,6 @@ def sentence(report: Report) -> str:
         f"dead letters {report.dead_letters:,})"
     )
     return f"{text}; the trainer is {report.lag:,} records behind" if report.lag else text
-
-
-def _rebuild(
-    consumer: EventConsumer, partition: int, rules: Rules, stored: State, base: State | None
-) -> Rebuilt:
-    try:
-        return rebuild(consumer, partition, rules, stored.position.next_offset, base)
-    except CannotReplay as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _note_missing(report: Report, partition: int, held: Watermarks) -> None:
-    if held.end:
-        report.lag += held.end
-        report.violations.append(
-            f"partition {partition}: no state in the store, but the log holds "
-            f"{held.end - held.start} records; is a trainer running?"
-        )
 
 
 def _base(path: Path | None) -> dict[int, State]:

@@ -199,7 +199,7 @@ class Reporter:
         """One line a visit, as far as the second's ration goes."""
         for item in served[: self._left]:
             if self._as_json:
-                click.echo(msgspec.json.encode({"visit": visit_line(item)}))
+                click.echo(msgspec.json.encode(_visit(item)))
             else:
                 click.echo(visit_line(item))
         self._left -= min(self._left, len(served))
@@ -237,6 +237,14 @@ class Reporter:
             if count:
                 text += f", {name} {count:,}"
         return f"{text}; STALE: {self._view.error}" if self._view.error else text
+
+
+def _visit(served: Served) -> dict[str, str | bool]:
+    return {
+        "visit_id": served.visit.visit_id,
+        "clicked": served.clicked is not None,
+        "line": visit_line(served),
+    }
 
 
 def visit_line(served: Served) -> str:

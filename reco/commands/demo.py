@@ -1,0 +1,102 @@
+"""`reco demo`: watch it learn, with nothing to install."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from reco import options
+from reco.data import load_or_prepare
+from reco.demo import Demo, Plan, Progress
+from reco.fleet import ChildFailed
+from reco.verdict import Verdict
+from reco.wiring import say
+from shared.settings import ALPHA
+
+MOST_VISITS = 20_000
+"""The embedded broker keeps 5 MiB a partition: beyond that the log could not be replayed whole."""
+
+
+@click.command()
+@options.data
+@options.seed()
+@click.option("--visits", default=2_000, show_default=True, type=click.IntRange(1, MOST_VISITS))
+@click.option(
+    "--rate",
+    default=200.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Visits a second.",
+)
+@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option("--cold", is_flag=True, help="Start without the history.")
+@click.option("--chaos", is_flag=True, help="Kill processes with SIGKILL while it runs.")
+@options.json_output("the verdict")
+def command(
+    data: Path,
+    seed: int,
+    visits: int,
+    rate: float,
+    alpha: float,
+    cold: bool,
+    chaos: bool,
+    json_file: str | None,
+) -> None:
+    """Run producer, server and trainer as processes on an embedded broker and store.
+
+    10,000 events of the past go through the same topics and trainer first (not with --cold);
+    then visits come, are ranked, clicked or not, and learned from at once. At the end the log is
+    replayed and compared with the store bit for bit. Exit code 0 if the verdict is pass.
+
+    Example: reco demo --chaos --visits 2000
+    """
+    tell = say if json_file == "-" else click.echo
+    dataset = load_or_prepare(data)
+    with tempfile.TemporaryDirectory(prefix="reco-demo-") as logs:
+        plan = Plan(dataset, data, visits, rate, seed, alpha, not cold, chaos, Path(logs))
+        demo = Demo(plan, lambda text: tell(f"· {text}"), lambda now: tell(progress_line(now)))
+        try:
+            verdict = demo.run()
+        except ChildFailed as error:
+            raise click.ClickException(str(error)) from error
+    tell("")
+    for line in demo.last_lines:
+        tell(line)
+    show(verdict, tell)
+    options.write_json(verdict, json_file)
+    if verdict.verdict != "pass":
+        click.get_current_context().exit(1)
+
+
+def progress_line(now: Progress) -> str:
+    """Where the run is, in a line."""
+    fresh = "" if now.freshness_p50_ms is None else f"   fresh after {now.freshness_p50_ms:.0f} ms"
+    return (
+        f"{now.seconds:5.0f} s  {now.decided:6,} visits   click rate {now.click_rate:.3f}"
+        f"   (random {now.random:.3f}, best {now.best:.3f}){fresh}"
+    )
+
+
+def show(verdict: Verdict, tell: Callable[[str], None]) -> None:
+    """The result, for people."""
+    fresh = verdict.freshness_ms
+    tell("")
+    tell(f"visits             {verdict.visits:,} ({verdict.outcomes:,} outcomes)")
+    tell(f"click rate         {verdict.click_rate:.3f}")
+    tell(f"  random slates    {verdict.click_rate_random:.3f}")
+    tell(f"  best possible    {verdict.click_rate_best:.3f}")
+    tell(f"uplift captured    {verdict.uplift_captured:.0%} of what is possible")
+    tell(f"  without the dice {verdict.uplift_captured_expected:.0%}")
+    if fresh.p50 is not None:
+        tell(f"click → servable   {fresh.p50:.1f} ms (p50), {fresh.p99:.1f} ms (p99)")
+    if verdict.kills:
+        tell(f"killed             {verdict.kills} processes; decided twice {verdict.decided_twice}")
+    replay = verdict.replay
+    tell(
+        f"replay             {replay.differing_bits} differing bits over {replay.outcomes:,} "
+        f"outcomes, {replay.arms} arms"
+    )
+    tell("")
+    mark = "✅" if verdict.verdict == "pass" else "❌"
+    tell(f"{mark} verdict: {verdict.verdict}{''.join(f'; {why}' for why in verdict.reasons)}")

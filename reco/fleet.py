@@ -1,0 +1,119 @@
+"""The demo's processes: started, watched, restarted when they die, killed when asked to."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from reco.wiring import UNTIL_EOF
+
+STOP_TIMEOUT_S: Final = 10.0
+_HASTY_DEATHS: Final = 3
+_HASTY_S: Final = 5.0
+
+
+class ChildFailed(Exception):
+    """A process dies again and again; the message ends with what it said."""
+
+
+class Child:
+    """One `reco …` process whose standard output is lines of JSON.
+
+    Args:
+        name: for people.
+        arguments: of `reco`.
+        log: file that its standard error goes to.
+        restart: start it again whenever it ends with an error.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], log: Path, *, restart: bool = True
+    ) -> None:
+        self.name = name
+        self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        """What it reported, parsed."""
+        self.starts = 0
+        self._arguments = arguments
+        self._log = log
+        self._restart = restart
+        self._started_s = 0.0
+        self._hasty = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it (again)."""
+        self.starts += 1
+        self._started_s = time.monotonic()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "reco", *self._arguments],
+                stdin=subprocess.PIPE,  # closed with us, which ends it: see `UNTIL_EOF`
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, UNTIL_EOF: "1"},
+                start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
+            )
+        reader = threading.Thread(target=self._read, args=[self._process], daemon=True)
+        reader.start()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that is ignored."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def check(self) -> bool:
+        """Start it again if it has died; True if so.
+
+        Raises:
+            ChildFailed: it dies as soon as it starts.
+        """
+        if self.alive or self._process is None or (not self._restart or self.finished):
+            return False
+        if time.monotonic() - self._started_s > _HASTY_S:
+            self._hasty = 0
+        self._hasty += self._process.returncode > 0  # a kill (negative) is not its own fault
+        if self._hasty >= _HASTY_DEATHS:
+            raise ChildFailed(f"{self.name} does not stay up; it says: {self.last_words()}")
+        self.start()
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended by itself, and well."""
+        return self._process is not None and self._process.poll() == 0
+
+    def last_words(self) -> str:
+        """The end of its standard error."""
+        return self._log.read_text(errors="replace").strip()[-500:]
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                self.lines.put(msgspec.json.decode(line, type=dict[str, Any]))
+            except msgspec.DecodeError:
+                continue  # cut off by a kill
