@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 import click
+from threadpoolctl import threadpool_limits
 
 from reco.options import kafka_settings
 from shared.kafka import BadSetting, KafkaCluster, settings_from
@@ -21,6 +22,15 @@ from shared.redis_store import BadAddress, RedisStore
 
 UNTIL_EOF: Final = "RECO_UNTIL_EOF"
 _RETRY_S: Final = 0.2
+
+
+def one_blas_thread() -> None:
+    """Keep matrix products on the calling thread.
+
+    The products here are small; spread over threads they take two to three times as long
+    (`make bench`), and every process would bring a pool of its own.
+    """
+    threadpool_limits(1, user_api="blas")
 
 
 def utc_now() -> datetime:

@@ -10,7 +10,7 @@ import msgspec
 from reco import options
 from reco.data import load_or_prepare
 from reco.shoppers import FEEDBACK, feedback_rule, reaction
-from reco.wiring import open_cluster, open_store, say, stop_on_signals, utc_now
+from reco.wiring import one_blas_thread, open_cluster, open_store, say, stop_on_signals, utc_now
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView, WrongModel
 from server.scorer import POLICIES, Policy
@@ -79,6 +79,7 @@ def command(
 
     Example: reco serve --policy linucb --alpha 0.3
     """
+    one_blas_thread()
     stop = stop_on_signals()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)

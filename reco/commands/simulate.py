@@ -15,7 +15,7 @@ from reco import options
 from reco.data import load_or_prepare
 from reco.shoppers import FEEDBACK, feedback_rule
 from reco.simulation import Past, Rates, Window, simulate, windows
-from reco.wiring import say, utc_now
+from reco.wiring import one_blas_thread, say, utc_now
 from server.scorer import POLICIES, Policy
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
@@ -79,6 +79,7 @@ def command(
 def _run(
     data: DataSet, policy: Policy, visits: int, past: Past | None, feedback: str, seed: int
 ) -> Rates:
+    one_blas_thread()
     return simulate(data, policy, visits, seed, feedback_rule(feedback, SLATE_LENGTH), past)
 
 
