@@ -90,6 +90,7 @@ class ArmStatistics:
         upper = upper_triangle(d)
         self._left = np.concatenate([np.arange(d), upper[0]])
         self._right = np.concatenate([np.full(d, d), upper[1]])
+        self._scratch: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -193,9 +194,13 @@ class ArmStatistics:
 
     def _terms(self, X: Floats, rewards: Floats) -> Floats:
         both = np.column_stack([X, rewards])
-        terms: Floats = both.take(self._left, axis=1)
-        terms *= both.take(self._right, axis=1)
-        return terms
+        # Kept between calls: to allocate it anew can cost more than all else here.
+        if self._scratch is None:
+            self._scratch = np.empty((2, _BLOCK, len(self._left)))
+        terms, others = self._scratch[:, : len(X)]
+        both.take(self._left, axis=1, out=terms, mode="clip")
+        both.take(self._right, axis=1, out=others, mode="clip")
+        return np.multiply(terms, others, out=terms)
 
     def _rows_of(self, arms: Iterable[int]) -> list[int]:
         index = self.index
