@@ -197,10 +197,12 @@ class ArmStatistics:
         # Kept between calls: to allocate it anew can cost more than all else here.
         if self._scratch is None:
             self._scratch = np.empty((2, _BLOCK, len(self._left)))
-        terms, others = self._scratch[:, : len(X)]
+        terms: Floats = self._scratch[0, : len(X)]
+        others = self._scratch[1, : len(X)]
         both.take(self._left, axis=1, out=terms, mode="clip")
         both.take(self._right, axis=1, out=others, mode="clip")
-        return np.multiply(terms, others, out=terms)
+        terms *= others
+        return terms
 
     def _rows_of(self, arms: Iterable[int]) -> list[int]:
         index = self.index
