@@ -12,9 +12,11 @@ env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
 
 .venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveReco needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=… and try again.")'
-	@echo "Making .venv from requirements/dev.txt (once; about 20 s with a good connection) …"
+	@echo "Making the environment in .venv (once) …"
 	@$(PYTHON) -m venv .venv
+	@echo "  uv, from requirements/bootstrap.txt …"
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
+	@echo "  the packages of requirements/dev.txt (350 MB to fetch) …"
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -39,10 +39,17 @@ class History(NamedTuple):
         return History(self.arms[start:end], self.X[start:end], self.rewards[start:end])
 
 
+def contexts(rng: np.random.Generator, count: int) -> Floats:
+    """As the encoder makes them: three numbers in [0, 1], then one-hot groups (collinear)."""
+    groups = [np.eye(size)[rng.integers(0, size, count)] for size in (2, 5, 4, 2)]
+    groups[2] = groups[2][:, 1:]  # at night it is neither morning, afternoon nor evening
+    return np.hstack([rng.random((count, 3)), *groups])
+
+
 @cache
 def history(count: int = 10_000, arms: int = 200) -> History:
     rng = np.random.default_rng(1237)
-    X = rng.random((count, D))
+    X = contexts(rng, count)
     chosen = rng.integers(1, arms + 1, count)
     weights = rng.normal(0.0, 1.0, (arms + 1, D))
     logits = np.einsum("ij,ij->i", X - 0.5, weights[chosen]) - 2.0
@@ -100,7 +107,7 @@ def test_A_b_and_theta_of_every_arm_are_those_of_mabwiser(lambda_: float) -> Non
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.3, 1.0, 2.5])
 def test_every_expectation_is_that_of_mabwiser(alpha: float) -> None:
     solution = solution_of(summed(history()), ARMS, 1.0)
-    X = np.random.default_rng(2).random((500, D))
+    X = contexts(np.random.default_rng(2), 500)
     ours = means(X, solution) + alpha * deviations(X, solution)
     np.testing.assert_allclose(
         ours, expectations(mabwiser(history(), alpha), X), rtol=0, atol=TOLERANCE
@@ -112,7 +119,7 @@ def test_arms_without_outcomes_agree_with_mabwiser_at_lambda_1() -> None:
     statistics = summed(past)
     assert 0 < len(statistics) < len(ARMS)
     solution = solution_of(statistics, ARMS, 1.0)
-    X = np.random.default_rng(3).random((50, D))
+    X = contexts(np.random.default_rng(3), 50)
     ours = means(X, solution) + deviations(X, solution)
     np.testing.assert_allclose(ours, expectations(mabwiser(past), X), rtol=0, atol=TOLERANCE)
 
