@@ -3,13 +3,15 @@
 Replay (`reco replay`) and the trainer run this same code, so that they can be compared bit for bit.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.arm_statistics import ArmStatistics
+from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.events import Outcome, decode_outcome, key_of
 from shared.partitioner import partition_of
 from shared.ports import ModelConfig, Record, Rows
@@ -64,14 +66,19 @@ class DedupeWindow:
         self._width = width
         self._last_seen: dict[str, int] = {}
 
-    def is_duplicate(self, outcome_id: str, offset: int) -> bool:
-        """Note the id at this offset; True if it stood in the window before."""
-        before = self._last_seen.get(outcome_id)
-        self._last_seen[outcome_id] = offset
-        if len(self._last_seen) > 2 * self._width + 1_000:
-            oldest = offset - self._width
-            self._last_seen = {i: seen for i, seen in self._last_seen.items() if seen >= oldest}
-        return before is not None and offset - before <= self._width
+    def first_seen(self, outcomes: Sequence[Outcome], offsets: Integers) -> NDArray[np.bool_]:
+        """Note the ids at these offsets; False for each that stood in the window before."""
+        width, last_seen = self._width, self._last_seen
+        first = np.ones(len(outcomes), np.bool_)
+        for i, (outcome, offset) in enumerate(zip(outcomes, offsets.tolist(), strict=True)):
+            before = last_seen.get(outcome.outcome_id)
+            last_seen[outcome.outcome_id] = offset
+            if before is not None and offset - before <= width:
+                first[i] = False
+        if len(last_seen) > 2 * width + 1_000:
+            oldest = int(offsets[-1]) - width
+            self._last_seen = {i: seen for i, seen in last_seen.items() if seen >= oldest}
+        return first
 
 
 class PartitionFold:
@@ -111,19 +118,19 @@ class PartitionFold:
             records: of this partition, ascending, none before `read_offset`.
         """
         valid, dead = self._validate(records)
-        fresh = [pair for pair in valid if not self._window.is_duplicate(*_identity(pair))]
-        old = [record for record in records if record.offset < self.next_offset]
-        if old:  # reading back: seen by the window, counted long ago
+        fresh = valid.only(self._window.first_seen(valid.outcomes, valid.offsets))
+        if records and records[0].offset < self.next_offset:
+            # Reading back: seen by the window, counted long ago.
             dead = [pair for pair in dead if pair[0].offset >= self.next_offset]
-            valid = [pair for pair in valid if pair[0].offset >= self.next_offset]
-            fresh = [pair for pair in fresh if pair[0].offset >= self.next_offset]
+            valid, fresh = (part.only(part.offsets >= self.next_offset) for part in (valid, fresh))
         if records:
             self.read_offset = records[-1].offset + 1
             self.next_offset = max(self.next_offset, self.read_offset)
-        if fresh:
-            self._add(fresh)
-        changed = list(dict.fromkeys(outcome.product_id for _, outcome in fresh))
-        return Folded(changed, dead, len(fresh), len(valid) - len(fresh))
+        arms = [outcome.product_id for outcome in fresh.outcomes]
+        if arms:
+            rewards = np.array([outcome.reward for outcome in fresh.outcomes], np.float64)
+            self.statistics.add(np.array(arms, np.int64), fresh.X, rewards, fresh.offsets)
+        return Folded(list(dict.fromkeys(arms)), dead, len(arms), len(valid.outcomes) - len(arms))
 
     def is_home_of(self, arm: int) -> bool:
         """Whether this arm's outcomes belong into this partition."""
@@ -133,58 +140,62 @@ class PartitionFold:
         """The rows of these arms as they are stored."""
         return self.statistics.pack(arms)
 
-    def _add(self, pairs: Sequence[tuple[Record, Outcome]]) -> None:
-        self.statistics.add(
-            np.array([outcome.product_id for _, outcome in pairs], np.int64),
-            np.array([outcome.x for _, outcome in pairs], np.float64),
-            np.array([outcome.reward for _, outcome in pairs], np.float64),
-            np.array([record.offset for record, _ in pairs], np.int64),
-        )
-
-    def _validate(
-        self, records: Sequence[Record]
-    ) -> tuple[list[tuple[Record, Outcome]], list[tuple[Record, str]]]:
-        decoded: list[tuple[Record, Outcome]] = []
+    def _validate(self, records: Sequence[Record]) -> tuple["_Valid", list[tuple[Record, str]]]:
+        config, homes, here = self._rules.config, self._rules.partitions, self.partition
+        kept: list[Record] = []
+        outcomes: list[Outcome] = []
         dead: list[tuple[Record, str]] = []
         for record in records:
-            outcome, reason = self._decode(record)
-            if outcome is None:
-                dead.append((record, reason))
+            try:
+                outcome = decode_outcome(record.value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                dead.append((record, f"undecodable: {error}"))
+                continue
+            if (
+                homes.get(outcome.product_id) == here
+                and outcome.encoder_id == config.encoder_id
+                and len(outcome.x) == config.d
+                and 0.0 <= outcome.reward <= 1.0
+            ):
+                kept.append(record)
+                outcomes.append(outcome)
             else:
-                decoded.append((record, outcome))
-        if not decoded:
-            return decoded, dead
-        X = np.array([outcome.x for _, outcome in decoded])
-        sane = (np.abs(X) <= MAX_ABS_X).all(axis=1)  # False for NaN too
-        if sane.all():
-            return decoded, dead
-        dead += [
-            (record, f"x has a number that is not finite or beyond ±{MAX_ABS_X:g}")
-            for (record, _), ok in zip(decoded, sane, strict=True)
-            if not ok
-        ]
-        dead.sort(key=lambda pair: pair[0].offset)
-        return [pair for pair, ok in zip(decoded, sane, strict=True) if ok], dead
+                dead.append((record, self._fault(outcome)))
+        numbers = itertools.chain.from_iterable([outcome.x for outcome in outcomes])
+        X = np.fromiter(numbers, np.float64, len(outcomes) * config.d).reshape(-1, config.d)
+        offsets = np.array([record.offset for record in kept], np.int64)
+        valid = _Valid(outcomes, X, offsets)
+        if not np.abs(X).max(initial=0.0) <= MAX_ABS_X:  # so for NaN too
+            sane = np.logical_and.reduce(np.abs(X) <= MAX_ABS_X, axis=1)
+            reason = f"x has a number that is not finite or beyond ±{MAX_ABS_X:g}"
+            dead += [(kept[i], reason) for i in np.flatnonzero(~sane)]
+            dead.sort(key=lambda pair: pair[0].offset)
+            valid = valid.only(sane)
+        return valid, dead
 
-    def _decode(self, record: Record) -> tuple[Outcome | None, str]:
-        try:
-            outcome = decode_outcome(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return None, f"undecodable: {error}"
+    def _fault(self, outcome: Outcome) -> str:
         config = self._rules.config
         home = self._rules.partitions.get(outcome.product_id)
         if home is None:
-            return None, f"unknown product {outcome.product_id}"
+            return f"unknown product {outcome.product_id}"
         if home != self.partition:
-            return None, f"wrong partition: product {outcome.product_id} belongs to {home}"
+            return f"wrong partition: product {outcome.product_id} belongs to {home}"
         if outcome.encoder_id != config.encoder_id:
-            return None, f"wrong encoder: {outcome.encoder_id}, not {config.encoder_id}"
+            return f"wrong encoder: {outcome.encoder_id}, not {config.encoder_id}"
         if len(outcome.x) != config.d:
-            return None, f"x has {len(outcome.x)} numbers, not {config.d}"
-        if not 0.0 <= outcome.reward <= 1.0:
-            return None, f"reward {outcome.reward:g} is not in [0, 1]"
-        return outcome, ""
+            return f"x has {len(outcome.x)} numbers, not {config.d}"
+        return f"reward {outcome.reward:g} is not in [0, 1]"
 
 
-def _identity(pair: tuple[Record, Outcome]) -> tuple[str, int]:
-    return pair[1].outcome_id, pair[0].offset
+class _Valid(NamedTuple):
+    """Outcomes that passed, their contexts as one array, and where they stand."""
+
+    outcomes: list[Outcome]
+    X: Floats
+    offsets: Integers
+
+    def only(self, chosen: NDArray[np.bool_]) -> "_Valid":
+        if chosen.all():
+            return self
+        outcomes = list(itertools.compress(self.outcomes, chosen.tolist()))
+        return _Valid(outcomes, self.X[chosen], self.offsets[chosen])
