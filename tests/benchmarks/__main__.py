@@ -29,7 +29,7 @@ def main(json_file: str | None) -> None:
 
     Example: python -m tests.benchmarks --json bench.json
     """
-    console = Console(stderr=json_file == "-")
+    console = Console(stderr=json_file == "-", width=104)
     results: list[Result] = []
     with console.status("Measuring …") as status:
         try:
