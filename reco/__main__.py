@@ -10,6 +10,7 @@ from reco.commands import (
     embedded,
     evaluate,
     inspect,
+    prepare,
     produce,
     replay,
     serve,
@@ -32,6 +33,7 @@ def cli() -> None:
 
 for _name, _module in {
     "demo": demo,
+    "prepare": prepare,
     "produce": produce,
     "serve": serve,
     "train": train,

@@ -1,0 +1,195 @@
+"""`reco prepare`: catalogue, users, their features, history and encoder. Same seed, same bytes."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from producer.simulate import Shoppers
+from producer.text_components import COMPONENTS, text_components
+from producer.users import fake_users
+from shared.catalogue import DataError, Product, User
+from shared.events import Context, Visit
+from shared.features import CONTEXT_FEATURES, NUMBERS, Encoder
+from shared.ground_truth import GroundTruth
+
+USERS: Final = 1_000
+EVENTS: Final = 10_000
+_HISTORY: Final = "history"
+_ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What was prepared."""
+
+    products: int
+    categories: int
+    users: int
+    events: int
+    clicks: int
+    click_rate: float
+    encoder_id: str
+
+
+def prepare(folder: Path, seed: int) -> Summary:
+    """Write all files of a data folder.
+
+    Raises:
+        DataError: the folder can't be written.
+    """
+    products, users = catalogue(), fake_users(USERS, seed)
+    encoder = fit_encoder(users)
+    visits, shown, responses = _history(products, users, encoder, seed)
+    X = encoder.encode([visit.context for visit in visits]).X
+    contents = {
+        "products.csv": _csv(Product.__struct_fields__, map(_fields, products)),
+        "users.csv": _csv(User.__struct_fields__, map(_fields, users)),
+        "user_features.csv": _user_features(users, encoder),
+        "product_features.csv": _product_features(products),
+        "history.csv": _csv(
+            ("event_id", *CONTEXT_FEATURES, "product_id", "response"),
+            (
+                [number, *map(_number, x), product.product_id, int(response)]
+                for number, (x, product, response) in enumerate(
+                    zip(X.tolist(), shown, responses, strict=True), start=1
+                )
+            ),
+        ),
+        "encoder.json": encoder.to_json().decode() + "\n",
+    }
+    for name, text in contents.items():
+        _write(folder / name, text)
+    clicks = sum(responses)
+    return Summary(
+        len(products),
+        len({product.category for product in products}),
+        len(users),
+        EVENTS,
+        clicks,
+        clicks / EVENTS,
+        encoder.id,
+    )
+
+
+def catalogue() -> list[Product]:
+    """The 200 products of the menu, written by us."""
+    text = files("producer").joinpath("catalogue.csv").read_text(encoding="utf-8")
+    return [
+        msgspec.convert(row, Product, strict=False) for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def fit_encoder(users: Sequence[User]) -> Encoder:
+    """Ranges and categories as scikit-learn's MinMaxScaler and OneHotEncoder find them."""
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
+
+    numbers = MinMaxScaler().fit([[getattr(user, name) for name in NUMBERS] for user in users])
+    named = OneHotEncoder().fit([[user.gender, user.traffic_source] for user in users])
+    ranges = zip(numbers.data_min_.tolist(), numbers.data_max_.tolist(), strict=True)
+    genders, sources = (categories.tolist() for categories in named.categories_)
+    return Encoder(
+        dict(zip(NUMBERS, ranges, strict=True)), {"gender": genders, "traffic_source": sources}
+    )
+
+
+def _history(
+    products: Sequence[Product], users: Sequence[User], encoder: Encoder, seed: int
+) -> tuple[list[Visit], list[Product], list[bool]]:
+    """Random users shown random products, in the order of the shop's time."""
+    # A stream of its own: the shoppers of a later simulation with this seed are others.
+    shoppers = Shoppers(users, _stream(_HISTORY, seed), _HISTORY)
+    visits = [shoppers.visit(index, _ANY_TIME) for index in range(EVENTS)]
+    visits.sort(key=lambda visit: (visit.context.occurred_at, visit.visit_id))
+    draw = Random(f"shown {seed}")
+    shown = [draw.randrange(len(products)) for _ in visits]
+    truth = GroundTruth(products, encoder, _stream("dice", seed))
+    P = truth.click_probabilities([visit.context for visit in visits])
+    responses = [
+        truth.would_click(visit.visit_id, products[column].product_id, float(row[column]))
+        for visit, column, row in zip(visits, shown, P, strict=True)
+    ]
+    return visits, [products[column] for column in shown], responses
+
+
+def _user_features(users: Sequence[User], encoder: Encoder) -> str:
+    # What x says of the user alone; the time is the visit's.
+    columns = [name for name in CONTEXT_FEATURES if not name.startswith("is_")]
+    contexts = [
+        Context(
+            age=user.age,
+            gender=user.gender,
+            latitude=user.latitude,
+            longitude=user.longitude,
+            traffic_source=user.traffic_source,
+            occurred_at=_ANY_TIME.replace(tzinfo=None),
+        )
+        for user in users
+    ]
+    X = encoder.encode(contexts).X[:, : len(columns)].tolist()
+    rows = ([user.user_id, *map(_number, x)] for user, x in zip(users, X, strict=True))
+    return _csv(("user_id", *columns), rows)
+
+
+def _product_features(products: Sequence[Product]) -> str:
+    components = text_components([f"{product.name} {product.category}" for product in products])
+    categories = sorted({product.category for product in products})
+    prices = np.array([product.price for product in products])
+    scaled = (prices - prices.min()) / (prices.max() - prices.min())
+    header = [
+        "product_id",
+        *(f"text_{number}" for number in range(COMPONENTS)),
+        *(f"category_{category}" for category in categories),
+        "is_coffee",
+        "price",
+    ]
+    rows = (
+        [
+            product.product_id,
+            *map(_number, text),
+            *(int(product.category == category) for category in categories),
+            int(product.is_coffee),
+            _number(price),
+        ]
+        for product, text, price in zip(products, components.tolist(), scaled.tolist(), strict=True)
+    )
+    return _csv(header, rows)
+
+
+def _stream(purpose: str, seed: int) -> int:
+    """A seed for one purpose: no integer is used for two."""
+    return Random(f"{purpose} {seed}").getrandbits(64)
+
+
+def _fields(row: Product | User) -> list[object]:
+    values = [getattr(row, name) for name in row.__struct_fields__]
+    return [int(value) if isinstance(value, bool) else value for value in values]
+
+
+def _number(value: float) -> str:
+    return repr(value)
+
+
+def _csv(header: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(text.encode())
+        draft.replace(path)
+    except OSError as error:
+        raise DataError(f"can't write {path}: {error.strerror}; choose another folder") from error

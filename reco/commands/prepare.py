@@ -1,0 +1,46 @@
+"""`reco prepare`: make the data that everything else starts from."""
+
+from pathlib import Path
+
+import click
+
+from reco import options
+from reco.wiring import say
+from shared.catalogue import DataError
+
+
+@click.command()
+@options.seed()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@options.json_output("the counts")
+def command(seed: int, out: Path, json_file: str | None) -> None:
+    """Write catalogue, users, features, history and encoder; same seed, same bytes.
+
+    \b
+    products.csv          200 products in 8 categories
+    users.csv             1,000 users
+    product_features.csv  text components, category, is_coffee, price
+    user_features.csv     what the encoder makes of a user
+    history.csv           10,000 events: event_id, the context, product_id, response
+    encoder.json          ranges and categories of the context
+
+    Example: reco prepare --seed 1237 --out data
+    """
+    from producer.prepare import prepare  # scikit-learn and Faker take a second to import
+
+    try:
+        summary = prepare(out, seed)
+    except DataError as error:
+        raise click.UsageError(str(error)) from error
+    (say if json_file == "-" else click.echo)(
+        f"{out}: {summary.products} products in {summary.categories} categories, "
+        f"{summary.users:,} users, {summary.events:,} events with {summary.clicks:,} clicks "
+        f"(average click rate {summary.click_rate:.2%}), encoder {summary.encoder_id}"
+    )
+    options.write_json(summary, json_file)
