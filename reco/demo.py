@@ -183,7 +183,8 @@ class Demo:
             if time.monotonic() >= report_s:
                 report_s = time.monotonic() + 1.0
                 self._report(time.monotonic() - started_s)
-        self._report(time.monotonic() - started_s)
+        if report_s - time.monotonic() < 0.5:
+            self._report(time.monotonic() - started_s)
 
     def _kill_when_due(self) -> None:
         if self._kills >= len(VICTIMS) or time.monotonic() < self._next_kill_s:

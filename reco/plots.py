@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DPI: Final = 144
 RUN_COLOURS: Final = ("#1f5fa8", "#d1661f", "#3a8f4d", "#8a4fa3", "#a8323e", "#5c5c5c")
+BANDED_RUNS: Final = 3
+"""More bands than these only hide each other."""
 RUN_MARKERS: Final = "osD^vP"
 BAR_COLOUR: Final = "#8fb3d9"
 INK: Final = "#1d2733"
@@ -74,6 +76,8 @@ def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     uplift, rate = figure.subplots(1, 2)
     positions = range(len(windows))
+    spread = any(window.uplift_share_sd > 0.0 for run in runs.values() for window in run)
+    banded = spread and len(runs) <= BANDED_RUNS
     for number, (label, run) in enumerate(runs.items()):
         style = {
             "color": RUN_COLOURS[number % len(RUN_COLOURS)],
@@ -81,8 +85,9 @@ def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> 
             "linestyle": "-" if number < len(RUN_COLOURS) else "--",
         }
         uplift.plot(positions, [w.uplift_share for w in run], label=label, **style)
-        low, high = _band(run)
-        uplift.fill_between(positions, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        if banded:
+            low, high = _band(run)
+            uplift.fill_between(positions, low, high, color=style["color"], alpha=0.15, linewidth=0)
         rate.plot(positions, [w.click_rate for w in run], label=label, **style)
     _draw_references(rate, next(iter(runs.values())))
     uplift.axhline(0, color=INK, linewidth=1)
@@ -94,7 +99,6 @@ def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> 
     uplift.set_ylim(min(0.0, *lows) - 0.04, max(1.0, *highs) + 0.04)
     rate.yaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 2, 5, 10]))
     rate.set_ylabel("expected click rate of the slates shown")
-    banded = any(window.uplift_share_sd > 0.0 for run in runs.values() for window in run)
     uplift.set_title(
         "Uplift captured" + (" (band: ± 1 standard deviation between seeds)" if banded else ""),
         color=INK,

@@ -27,7 +27,7 @@ class Policy(msgspec.Struct, frozen=True):
     """
 
     name: str = "linucb"
-    alpha: float = 0.3
+    alpha: float = 0.2
     lambda_: float = 1.0
     epsilon: float = 0.1
 

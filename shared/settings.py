@@ -10,7 +10,7 @@ changed later: an arm would move to another partition."""
 
 SLATE_LENGTH: Final = 5
 
-ALPHA: Final = 0.3
+ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
 
 LAMBDA: Final = 1.0

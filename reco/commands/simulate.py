@@ -25,7 +25,15 @@ from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
 @click.command()
 @options.data
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
-@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option(
+    "--alpha",
+    "alphas",
+    default=[ALPHA],
+    show_default=True,
+    type=click.FloatRange(min=0),
+    multiple=True,
+    help="Exploration α; give it several times for a sweep.",
+)
 @click.option("--epsilon", default=0.1, show_default=True, type=click.FloatRange(0, 1))
 @click.option("--visits", default=4_000, show_default=True, type=click.IntRange(min=1))
 @click.option(
@@ -43,7 +51,7 @@ from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
 def command(
     data: Path,
     policy: str,
-    alpha: float,
+    alphas: tuple[float, ...],
     epsilon: float,
     visits: int,
     seeds: int,
@@ -58,22 +66,28 @@ def command(
     Click rates are the hidden model's probabilities of the slates shown, not the dice, so they
     carry no noise of the reactions. Uplift share: random slates are 0 %, the best possible 100 %.
 
-    Example: reco simulate --policy linucb --alpha 0.3 --visits 4000 --seeds 20 --warm
+    The JSON holds policy, alpha, seeds, warm and windows; with several α a list of these, `runs`.
+
+    Example: reco simulate --policy linucb --alpha 0.1 --alpha 0.3 --seeds 20 --warm
     """
     dataset = load_or_prepare(data)
     past = _past(data / "history.csv", dataset) if warm else None
-    chosen = Policy(policy, alpha, LAMBDA, epsilon)
-    run = partial(_run, dataset, chosen, visits, past, feedback)
-    runs = _all(run, range(seed, seed + seeds), seeds)
-    result = windows(runs)
-    start = "after history" if warm else "cold"
-    (say if json_file == "-" else click.echo)(_table(result, f"{policy}, α = {alpha:g}, {start}"))
-    options.write_json(
-        {"policy": policy, "alpha": alpha, "seeds": seeds, "warm": warm, "windows": result},
-        json_file,
-    )
+    tell = say if json_file == "-" else click.echo
+    runs: list[dict[str, object]] = []
+    curves: dict[str, list[Window]] = {}
+    for alpha in alphas:
+        chosen = Policy(policy, alpha, LAMBDA, epsilon)
+        run = partial(_run, dataset, chosen, visits, past, feedback)
+        result = windows(_all(run, range(seed, seed + seeds), seeds))
+        label = f"{policy}, α = {alpha:g}, {'after history' if warm else 'cold'}"
+        tell(_table(result, label))
+        curves[label] = result
+        runs.append(
+            {"policy": policy, "alpha": alpha, "seeds": seeds, "warm": warm, "windows": result}
+        )
+    options.write_json(runs[0] if len(runs) == 1 else {"runs": runs}, json_file)
     if plot:
-        _draw(plot, f"{policy}, α = {alpha:g}, {start}", result)
+        _draw(plot, curves)
 
 
 def _run(
@@ -126,10 +140,13 @@ def _table(result: list[Window], title: str) -> str:
     return capture.get().rstrip()
 
 
-def _draw(path: Path, label: str, result: list[Window]) -> None:
+def _draw(path: Path, curves: dict[str, list[Window]]) -> None:
     try:
         from reco.plots import draw_learning_curves
     except ImportError as error:
         raise click.UsageError("--plot needs matplotlib: install the extra `eval`") from error
-    draw_learning_curves({label: result}, path)
+    try:
+        draw_learning_curves(curves, path)
+    except OSError as error:
+        raise click.UsageError(f"can't write {path}: {error.strerror}") from error
     say(f"plot: {path}")
