@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from producer.simulate import Shoppers
-from producer.text_components import COMPONENTS, text_components
+from producer.text_components import BY, COMPONENTS, normalised
 from producer.users import fake_users
 from shared.catalogue import DataError, Product, User
 from shared.events import Context, Visit
@@ -39,11 +39,17 @@ class Summary(msgspec.Struct, frozen=True):
     encoder_id: str
 
 
-def prepare(folder: Path, seed: int) -> Summary:
+def prepare(folder: Path, seed: int, text_by: str = "scikit-learn") -> Summary:
     """Write all files of a data folder.
+
+    Args:
+        folder: where to; made if it is not there.
+        seed: of users and history.
+        text_by: who computes the text components (`producer.text_components.BY`).
 
     Raises:
         DataError: the folder can't be written.
+        TextWiserMissing: it was asked for and is not installed.
     """
     products, users = catalogue(), fake_users(USERS, seed)
     encoder = fit_encoder(users)
@@ -53,7 +59,7 @@ def prepare(folder: Path, seed: int) -> Summary:
         "products.csv": _csv(Product.__struct_fields__, map(_fields, products)),
         "users.csv": _csv(User.__struct_fields__, map(_fields, users)),
         "user_features.csv": _user_features(users, encoder),
-        "product_features.csv": _product_features(products),
+        "product_features.csv": _product_features(products, text_by),
         "history.csv": _csv(
             ("event_id", *CONTEXT_FEATURES, "product_id", "response"),
             (
@@ -85,6 +91,11 @@ def catalogue() -> list[Product]:
     return [
         msgspec.convert(row, Product, strict=False) for row in csv.DictReader(io.StringIO(text))
     ]
+
+
+def texts_of(products: Sequence[Product]) -> list[str]:
+    """What is known of the products in words."""
+    return [f"{product.name} {product.category}" for product in products]
 
 
 def fit_encoder(users: Sequence[User]) -> Encoder:
@@ -138,8 +149,8 @@ def _user_features(users: Sequence[User], encoder: Encoder) -> str:
     return _csv(("user_id", *columns), rows)
 
 
-def _product_features(products: Sequence[Product]) -> str:
-    components = text_components([f"{product.name} {product.category}" for product in products])
+def _product_features(products: Sequence[Product], text_by: str) -> str:
+    components = normalised(BY[text_by](texts_of(products)))
     categories = sorted({product.category for product in products})
     prices = np.array([product.price for product in products])
     scaled = (prices - prices.min()) / (prices.max() - prices.min())

@@ -1,12 +1,13 @@
 """What a product's text says, as a few numbers: TF-IDF, then SVD.
 
-TextWiser does it where the extra `text` is installed, scikit-learn where it is not; `make
-test-text` shows that both give the same, up to the sign of a component.
+scikit-learn computes them, in double precision, so that the same seed gives the same bytes whatever
+is installed. TextWiser, the prototype's library, gives the same up to the sign of a component and
+its single precision (`make test-text`); with the extra `text` it can be chosen instead.
 """
 
-import importlib
+import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,13 +19,8 @@ DECIMALS: Final = 6
 """Coarse enough to hide the last bits, in which linear algebra libraries differ."""
 
 
-def text_components(texts: Sequence[str]) -> Floats:
-    """N × 10 components of N texts, rounded, the largest number of each component positive."""
-    try:
-        components = by_textwiser(texts)
-    except ImportError:
-        components = by_scikit_learn(texts)
-    return normalised(components)
+class TextWiserMissing(Exception):
+    """TextWiser was asked for, but the extra `text` is not installed."""
 
 
 def normalised(components: Floats) -> Floats:
@@ -49,8 +45,10 @@ def by_textwiser(texts: Sequence[str]) -> Floats:
     """The components as TextWiser computes them.
 
     Raises:
-        ImportError: the extra `text` is not installed.
+        TextWiserMissing: the extra `text` is not installed.
     """
+    if importlib.util.find_spec("textwiser") is None:
+        raise TextWiserMissing("TextWiser is not installed: install the extra `text`")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch and its company, at import
         textwiser = importlib.import_module("textwiser")
@@ -60,3 +58,10 @@ def by_textwiser(texts: Sequence[str]) -> Floats:
             dtype=np.float64,
         )
         return np.asarray(wiser.fit_transform(list(texts)), np.float64)
+
+
+BY: Final[dict[str, Callable[[Sequence[str]], Floats]]] = {
+    "scikit-learn": by_scikit_learn,
+    "textwiser": by_textwiser,
+}
+"""Who may compute them."""

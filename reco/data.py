@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import click
-from shared.catalogue import DataError, DataSet, load_data
 
+from producer.prepare import prepare
 from reco.wiring import say
+from shared.catalogue import DataError, DataSet, load_data
 
 DEFAULT_SEED = 1237
 
@@ -18,8 +19,6 @@ def load_or_prepare(folder: Path) -> DataSet:
     """
     try:
         if not folder.exists():
-            from producer.prepare import prepare  # scikit-learn and Faker take a second to import
-
             say(f"{folder} is not there: preparing it (reco prepare --out {folder}) …")
             prepare(folder, DEFAULT_SEED)
         return load_data(folder)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from producer.prepare import prepare
+from producer.text_components import BY, TextWiserMissing
 from reco import options
 from reco.wiring import say
 from shared.catalogue import DataError
@@ -18,8 +20,15 @@ from shared.catalogue import DataError
     show_default=True,
     help="Folder to write to.",
 )
+@click.option(
+    "--text-by",
+    type=click.Choice(tuple(BY)),
+    default="scikit-learn",
+    show_default=True,
+    help="Who computes the text components; textwiser needs the extra `text`.",
+)
 @options.json_output("the counts")
-def command(seed: int, out: Path, json_file: str | None) -> None:
+def command(seed: int, out: Path, text_by: str, json_file: str | None) -> None:
     """Write catalogue, users, features, history and encoder; same seed, same bytes.
 
     \b
@@ -32,11 +41,9 @@ def command(seed: int, out: Path, json_file: str | None) -> None:
 
     Example: reco prepare --seed 1237 --out data
     """
-    from producer.prepare import prepare  # scikit-learn and Faker take a second to import
-
     try:
-        summary = prepare(out, seed)
-    except DataError as error:
+        summary = prepare(out, seed, text_by)
+    except (DataError, TextWiserMissing) as error:
         raise click.UsageError(str(error)) from error
     (say if json_file == "-" else click.echo)(
         f"{out}: {summary.products} products in {summary.categories} categories, "
