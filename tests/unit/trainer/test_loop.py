@@ -1,0 +1,341 @@
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from shared.events import OUTCOMES, encode
+from shared.ports import BrokerUnavailable, ModelConfig, Position, Source, State, Watermarks
+from shared.testing import Crash, CrashPoints
+from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, World, outcome
+from trainer.loop import Trainer
+
+
+def busy_world() -> World:
+    """Good outcomes, repetitions, poison and a stranger, in several partitions."""
+    world = World()
+    for arm in ARMS:
+        first = world.send(arm, reward=1.0)
+        world.send(arm)
+        world.put(arm, encode(first))
+    world.poison(1)
+    world.poison(2, encode(outcome(900, 2, reward=7.0)))
+    world.poison(3, encode(outcome(901, 999)))
+    return world
+
+
+def steps_of_a_run() -> list[str]:
+    steps = CrashPoints()
+    world = busy_world()
+    world.settle(world.trainer(steps))
+    return steps.seen
+
+
+STEPS = steps_of_a_run()
+
+
+def test_the_scenario_passes_through_every_kind_of_step() -> None:
+    assert set(STEPS) == {
+        "loaded",
+        "polled",
+        "folded",
+        "dead letters sent",
+        "dead letters acknowledged",
+        "written",
+    }
+
+
+def test_all_is_counted_and_the_bad_is_set_aside() -> None:
+    world = busy_world()
+    trainer = world.trainer()
+    world.settle(trainer)
+    report = world.assert_invariants()
+    assert (report.applied, report.duplicates, report.dead_letters) == (24, 12, world.bad)
+    assert (trainer.counts.applied, trainer.counts.duplicates) == (24, 12)
+    assert trainer.ready
+    assert trainer.positions == {p: s.position.next_offset for p, s in world.store.states.items()}
+
+
+@pytest.mark.parametrize("crash_at", range(len(STEPS)), ids=lambda i: f"{i}-{STEPS[i]}")
+def test_kill_9_between_any_two_steps_loses_and_doubles_nothing(crash_at: int) -> None:
+    world = busy_world()
+    victim = world.trainer(CrashPoints(crash_at))
+    with pytest.raises(Crash):
+        world.settle(victim)
+    victim._consumer.close()  # the group notices
+    world.send(1, reward=1.0)
+    world.settle(world.trainer())
+    assert world.assert_invariants().applied == 25
+
+
+@pytest.mark.parametrize("step", ["folded", "dead letters acknowledged", "written"])
+def test_a_trainer_that_is_killed_again_and_again_gets_there(step: str) -> None:
+    world = busy_world()
+    for _ in range(30):
+        seen: list[str] = []
+
+        def dies_at_the_second(name: str, seen: list[str] = seen) -> None:
+            seen.append(name)
+            if seen.count(step) == 2:
+                raise Crash(name)
+
+        trainer = world.trainer(dies_at_the_second)
+        try:
+            world.settle(trainer, rounds=2)
+        except Crash:
+            trainer._consumer.close()
+            continue
+        break
+    world.settle(world.trainer())
+    assert world.assert_invariants().applied == 24
+
+
+def test_dead_letters_carry_the_original_bytes_and_where_they_came_from() -> None:
+    world = World()
+    world.poison(1, b"\x00not json")
+    world.settle(world.trainer())
+    [letter] = [r for p in range(2) for r in world.broker.records("dead-letters", p)]
+    assert letter.value == b"\x00not json"
+    assert letter.key == b"1"
+    headers = dict(letter.headers)
+    assert headers["topic"] == OUTCOMES.encode()
+    assert int(headers["partition"]) == RULES.partitions[1]
+    assert int(headers["offset"]) == 0
+    assert headers["reason"].startswith(b"undecodable")
+
+
+def test_no_offset_passes_a_dead_letter_that_was_not_acknowledged() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    flush = trainer._producer.flush
+
+    def refuse(timeout_s: float) -> None:
+        raise BrokerUnavailable("no acknowledgement")
+
+    world.poison(1)
+    trainer._producer.flush = refuse  # type: ignore[method-assign]
+    world.settle(trainer)
+    assert world.store.states[RULES.partitions[1]].position.next_offset == 0
+    trainer._producer.flush = flush  # type: ignore[method-assign]
+    world.settle(trainer)
+    assert world.assert_invariants().dead_letters == 1
+
+
+def test_two_trainers_that_own_one_partition_harm_nothing() -> None:
+    world = World()
+    one, other = world.trainer(group="a"), world.trainer(group="b")
+    for arm in [*ARMS, *ARMS]:
+        world.send(arm)
+        world.settle(one, other, rounds=1)
+    world.settle(one, other)
+    assert world.assert_invariants().applied == 24
+    assert one.counts.conflicts + other.counts.conflicts > 0
+
+
+def test_a_zombie_that_lost_its_partitions_cannot_write() -> None:
+    world = World()
+    zombie = world.trainer(group="a")
+    world.send(1)
+    world.settle(zombie)
+    world.send(1)
+    heir = world.trainer(group="b")
+    world.settle(heir)
+    before = world.store.dump()
+    zombie.run_once(0.0)
+    assert world.store.states == before
+    assert zombie.counts.conflicts == 1
+
+
+def test_a_lost_reply_after_an_applied_write_doubles_nothing() -> None:
+    world = busy_world()
+    trainer = world.trainer()
+    world.settle(trainer, rounds=1)
+    world.store.lose_replies = 2
+    for arm in ARMS:
+        world.send(arm)
+    world.settle(trainer)
+    assert world.assert_invariants().applied == 36
+
+
+def test_a_conflict_with_our_own_write_is_our_write() -> None:
+    """redis-py sends a command again when the reply is lost: the second answer is a conflict."""
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    write = world.store.write
+
+    def twice(*arguments: object) -> object:
+        assert write(*arguments) is None  # type: ignore[arg-type]
+        return write(*arguments)  # type: ignore[arg-type]
+
+    world.store.write = twice  # type: ignore[assignment, method-assign]
+    world.send(1)
+    world.settle(trainer)
+    assert (trainer.counts.conflicts, trainer.counts.reloads) == (0, 0)
+    world.store.write = write  # type: ignore[method-assign]
+    assert world.assert_invariants().applied == 1
+
+
+def away(world: World, trainer: Trainer) -> None:
+    world.store.available = False
+    world.send(1)
+    world.settle(trainer, rounds=3)
+    assert not trainer.ready
+    assert "away" in next(iter(trainer.counts.waiting.values()))
+    world.store.available = True
+
+
+def emptied(world: World, _: Trainer) -> None:
+    world.store.flush()
+
+
+def rolled_back(world: World, trainer: Trainer) -> None:
+    older = world.store.dump()
+    for arm in ARMS:
+        world.send(arm, reward=1.0)
+    world.settle(trainer)
+    world.store.restore(older)
+
+
+def broker_away(world: World, trainer: Trainer) -> None:
+    world.broker.available = False
+    with pytest.raises(BrokerUnavailable):
+        trainer.run_once(0.0)
+    world.broker.available = True
+
+
+@pytest.mark.parametrize("fault", [away, emptied, rolled_back, broker_away])
+def test_it_recovers_by_itself_from(fault: Callable[[World, Trainer], None]) -> None:
+    world = busy_world()
+    trainer = world.trainer()
+    world.settle(trainer)
+    fault(world, trainer)
+    for arm in ARMS:
+        world.send(arm)
+    world.settle(trainer)
+    world.assert_invariants()
+    assert trainer.ready
+
+
+def test_a_revoked_partition_is_left_alone() -> None:
+    world = World()
+    first = world.trainer()
+    world.settle(first)
+    second = world.trainer()
+    world.settle(first, second)
+    assert first.positions.keys() | second.positions.keys() == set(range(PARTITIONS))
+    assert not first.positions.keys() & second.positions.keys()
+
+
+def trimmed_world() -> World:
+    world = busy_world()
+    world.settle(world.trainer(group="before"))
+    return world
+
+
+def test_state_missing_and_log_trimmed_without_a_snapshot_is_refused() -> None:
+    world = trimmed_world()
+    world.store.flush()
+    home = RULES.partitions[1]
+    world.broker.trim(OUTCOMES, home, 2)
+    trainer = world.trainer()
+    world.settle(trainer)
+    assert not trainer.ready
+    assert "the log starts only at 2" in trainer.counts.waiting[home]
+    assert "snapshot load" in trainer.counts.waiting[home]
+    assert home not in world.store.states
+    assert trainer.positions.keys() == set(range(PARTITIONS)) - {home}
+
+
+def test_a_refused_partition_is_served_once_a_snapshot_is_loaded() -> None:
+    world = trimmed_world()
+    snapshot = world.store.dump()
+    world.store.flush()
+    home = RULES.partitions[1]
+    world.broker.trim(OUTCOMES, home, 2)
+    trainer = world.trainer()
+    world.settle(trainer)
+    world.store.replace(home, snapshot[home])
+    world.send(1)
+    world.settle(trainer)
+    assert trainer.ready
+    assert world.store.states[home].position.next_offset == snapshot[home].position.next_offset + 1
+
+
+def test_a_snapshot_that_the_log_continues_is_taken_by_itself() -> None:
+    world = trimmed_world()
+    snapshot = world.store.dump()
+    whole = world.compared()
+    world.store.flush()
+    for partition in range(PARTITIONS):
+        world.broker.trim(OUTCOMES, partition, 2)
+
+    def recover(partition: int, source: Source, held: Watermarks) -> State | None:
+        assert held.start == 2
+        return snapshot[partition]
+
+    trainer = world.trainer(recover=recover)
+    world.settle(trainer)
+    assert trainer.ready
+    assert whole.differing_bits == 0
+    assert {p: s.rows for p, s in world.store.states.items()} == {
+        p: s.rows for p, s in snapshot.items()
+    }
+
+
+def test_a_log_that_is_trimmed_under_a_lagging_trainer_is_noticed() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    for _ in range(5):
+        world.send(1)
+    world.broker.trim(OUTCOMES, RULES.partitions[1], 3)
+    world.settle(trainer)
+    assert "the log starts only at 3" in trainer.counts.waiting[RULES.partitions[1]]
+
+
+def changed(position: Position, **changes: object) -> Position:
+    return msgspec.structs.replace(position, **changes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda p: changed(p, source=Source("other", OUTCOMES, PARTITIONS)),
+            '"cluster_id":"other"',
+        ),
+        (lambda p: changed(p, source=Source("fake", OUTCOMES, 12)), '"partitions":12'),
+        (lambda p: changed(p, config=ModelConfig(15, CONFIG.encoder_id)), '"d":15'),
+        (lambda p: changed(p, config=ModelConfig(CONFIG.d, "new")), '"encoder_id":"new"'),
+        (lambda p: changed(p, next_offset=10_000), "but the log ends at"),
+    ],
+)
+def test_a_state_that_is_not_of_this_log_or_model_is_refused_and_left_as_it_is(
+    spoil: Callable[[Position], Position], said: str
+) -> None:
+    world = trimmed_world()
+    home = RULES.partitions[1]
+    state = world.store.states[home]
+    world.store.states[home] = spoiled = State(spoil(state.position), state.rows)
+    trainer = world.trainer()
+    world.settle(trainer)
+    assert said in trainer.counts.waiting[home]
+    assert "--model" in trainer.counts.waiting[home]
+    assert world.store.states[home] == spoiled
+
+
+def test_a_damaged_row_is_refused_and_named() -> None:
+    world = trimmed_world()
+    home = RULES.partitions[1]
+    world.store.states[home].rows[1] = b"nonsense"
+    trainer = world.trainer()
+    world.settle(trainer)
+    assert "row of arm 1" in trainer.counts.waiting[home]
+
+
+def test_offsets_are_committed_for_lag_tools() -> None:
+    world = busy_world()
+    trainer = world.trainer()
+    world.settle(trainer)
+    assert world.broker._groups["g", OUTCOMES].committed == trainer.positions
