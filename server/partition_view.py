@@ -65,11 +65,13 @@ class PartitionView:
             return self._heard_while_copying(self._copy, change)
         if change.generation == self.generation and change.to_offset <= self.next_offset:
             return None  # the copy held it already
-        if change.generation != self.generation or change.from_offset != self.next_offset:
+        born = self.generation == 0 and change.from_offset == 0  # there was no state so far
+        same = change.generation == self.generation or born
+        if not same or change.from_offset != self.next_offset:
             self.gaps += 1
             self.must_read = True
             return None
-        self.next_offset = change.to_offset
+        self.next_offset, self.generation = change.to_offset, change.generation
         return Update(change.to_offset, change.rows, whole=False)
 
     def checked(self, position: Position | None) -> None:

@@ -42,7 +42,8 @@ RETRY_S: Final = 0.25
 """How soon a partition is tried again when the store or broker did not answer …"""
 REFUSED_RETRY_S: Final = 2.0
 """… and when someone has to act first."""
-COMMIT_EVERY_S: Final = 1.0
+HOUSEKEEPING_EVERY_S: Final = 1.0
+"""How often offsets are committed, and the store is asked whether it still holds our state."""
 FLUSH_TIMEOUT_S: Final = 10.0
 
 Recover = Callable[[int, Source, Watermarks], State | None]
@@ -112,7 +113,7 @@ class Trainer:
         self._folds: dict[int, PartitionFold] = {}
         self._stored: dict[int, Position] = {}
         """What we believe the store holds of each served partition."""
-        self._committed_at = clock()
+        self._housekept_at = clock()
 
     @property
     def ready(self) -> bool:
@@ -154,7 +155,7 @@ class Trainer:
         ):
             if partition in self._folds:
                 self._serve(partition, list(group))
-        self._commit()
+        self._keep_house()
         return len(records)
 
     def commit(self) -> None:
@@ -299,11 +300,24 @@ class Trainer:
     def _read_on(self) -> None:
         self._consumer.assign({p: fold.read_offset for p, fold in self._folds.items()})
 
-    def _commit(self) -> None:
+    def _keep_house(self) -> None:
         now = self._clock()
-        if now - self._committed_at >= COMMIT_EVERY_S and self._stored:
-            self._committed_at = now
-            self.commit()
+        if now - self._housekept_at < HOUSEKEEPING_EVERY_S or not self._stored:
+            return
+        self._housekept_at = now
+        self.commit()
+        served = list(self._stored)
+        # A partition without traffic would not notice that its state was lost or rolled back.
+        try:
+            found = zip(served, self._store.positions(served), strict=True)
+        except StoreUnavailable:
+            return  # the next check or write will tell
+        except CorruptState as error:
+            self._reload(served, str(error))
+            return
+        moved = [partition for partition, at in found if at != self._stored[partition]]
+        if moved:
+            self._reload(moved, "the state in the store has changed")
 
 
 def _describe(struct: Source | ModelConfig) -> str:

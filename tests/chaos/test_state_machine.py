@@ -87,13 +87,20 @@ class Faults(RuleBasedStateMachine):
         self.processes.append(process)
 
     @precondition(lambda self: self.processes)
-    @rule(data=st.data(), times=st.integers(1, 4))
-    def work(self, data: st.DataObject, times: int) -> None:
-        process = data.draw(st.sampled_from(self.processes))
-        for _ in range(times):
-            self.world.clock.now_s += 0.3
-            if process in self.processes:
-                self._run(process)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.3, 1.0]))
+    def work(self, data: st.DataObject, seconds: float) -> None:
+        self.world.clock.now_s += seconds
+        self._run(data.draw(st.sampled_from(self.processes)))
+
+    @rule(arms=st.lists(arms, min_size=1, max_size=3), lost=st.booleans())
+    def learn_and_look(self, arms: list[int], lost: bool) -> None:
+        """The usual course of things, with or without an announcement that gets lost."""
+        for arm in arms:
+            self.send(arm, True, 1)
+        self.world.store.lose_changes = int(lost)
+        for process in list(self.processes):
+            self._run(process)
+        self.look()
 
     @precondition(lambda self: self.processes)
     @rule(data=st.data(), steps=st.integers(0, 12))
@@ -211,7 +218,7 @@ class Faults(RuleBasedStateMachine):
 
 
 Faults.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -271,7 +271,7 @@ def test_lints_claims_no_propensity() -> None:
 
 
 def test_a_decision_is_logged_with_the_parameters_that_its_policy_uses() -> None:
-    parameters = {name: Policy(name).parameters for name in POLICIES}
+    parameters = {name: Policy(name, alpha=0.3).parameters for name in POLICIES}
     assert parameters["linucb"] == parameters["lints"] == {"alpha": 0.3, "lambda": 1.0}
     assert parameters["lingreedy"] == {"epsilon": 0.1, "lambda": 1.0}
     assert parameters["popularity"] == parameters["random"] == {}

@@ -334,6 +334,18 @@ def test_a_damaged_row_is_refused_and_named() -> None:
     assert "row of arm 1" in trainer.counts.waiting[home]
 
 
+@pytest.mark.parametrize("fault", [emptied, rolled_back])
+def test_a_lost_state_is_made_again_though_no_outcome_comes(
+    fault: Callable[[World, Trainer], None],
+) -> None:
+    world = busy_world()
+    trainer = world.trainer()
+    world.settle(trainer)
+    fault(world, trainer)
+    world.settle(trainer)
+    assert world.assert_invariants().applied >= 24
+
+
 def test_offsets_are_committed_for_lag_tools() -> None:
     world = busy_world()
     trainer = world.trainer()

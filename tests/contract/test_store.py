@@ -1,0 +1,124 @@
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from infra.embedded import EmbeddedStore
+from shared.ports import ChangesLost, CorruptState, StateStore, StoreUnavailable
+from shared.redis_store import MAX_ROWS, BadAddress, RedisStore
+from shared.testing import FakeStore
+from tests.contract.store_suite import StoreSuite, heard, position
+
+models = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedStore]:
+    server = EmbeddedStore()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def real(server: EmbeddedStore) -> Iterator[RedisStore]:
+    store = RedisStore(server.url, f"m{next(models)}", timeout_s=1.0)
+    yield store
+    store.close()
+
+
+class TestFakeStore(StoreSuite):
+    @pytest.fixture
+    def store(self) -> StateStore:
+        return FakeStore()
+
+
+class TestRealStore(StoreSuite):
+    @pytest.fixture
+    def store(self, real: RedisStore) -> StateStore:
+        return real
+
+
+def test_the_keys_are_as_documented(server: EmbeddedStore) -> None:
+    store = RedisStore(server.url, "documented")
+    store.write(3, None, position(17), {192: b"row"})
+    client = redis.Redis.from_url(server.url)
+    state = client.hgetall("reco:{documented:p3}:state")
+    assert isinstance(state, dict)
+    assert state.keys() == {b"_next", b"_src", b"_gen", b"_wid", b"_cfg", b"a:192"}
+    assert (state[b"_next"], state[b"_gen"], state[b"a:192"]) == (b"17", b"1", b"row")
+    client.close()
+    store.close()
+
+
+def test_more_rows_than_a_write_may_hold_are_refused(real: RedisStore) -> None:
+    rows = dict.fromkeys(range(MAX_ROWS + 1), b"")
+    with pytest.raises(ValueError, match="at most"):
+        real.write(0, None, position(1), rows)
+    with pytest.raises(ValueError, match="at most"):
+        real.write(0, None, position(1), {1: bytes(4_000_001)})
+
+
+def test_half_a_state_is_called_corrupt(server: EmbeddedStore) -> None:
+    store = RedisStore(server.url, "half")
+    store.write(0, None, position(1), {})
+    client = redis.Redis.from_url(server.url)
+    client.hdel("reco:{half:p0}:state", "_src")
+    with pytest.raises(CorruptState, match="incomplete"):
+        store.positions([0])
+    client.close()
+    store.close()
+
+
+def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
+    server: EmbeddedStore, real: RedisStore
+) -> None:
+    feed = real.changes([0, 1])
+    client = redis.Redis.from_url(server.url)
+    client.client_kill_filter(_type="pubsub")
+    client.close()
+    with pytest.raises(ChangesLost):
+        heard(feed, 1)
+    real.write(0, None, position(1), {1: b"a"})
+    assert [change.rows for change in heard(feed, 1)] == [{1: b"a"}]
+    feed.close()
+
+
+def test_a_store_that_is_away_is_unavailable_and_named() -> None:
+    server = EmbeddedStore()
+    store = RedisStore(server.url, "away", timeout_s=0.5)
+    store.ping()
+    feed = store.changes([0])
+    server.kill()
+    with pytest.raises(StoreUnavailable, match=str(server.port)):
+        store.positions([0])
+    with pytest.raises(StoreUnavailable):
+        store.write(0, None, position(1), {})
+    with pytest.raises(ChangesLost):
+        feed.drain(0.1)
+    server.start()
+    assert store.positions([0]) == [None]
+    feed.close()
+    store.close()
+    server.close()
+
+
+def test_a_store_without_memory_refuses_a_write_whole(server: EmbeddedStore) -> None:
+    store = RedisStore(server.url, "full")
+    store.write(0, None, position(1), {1: b"a"})
+    client = redis.Redis.from_url(server.url)
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable, match="memory"):
+            store.write(0, position(1), position(2), {1: b"b"})
+    finally:
+        client.config_set("maxmemory", "0")
+    assert store.positions([0]) == [position(1)]
+    client.close()
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:1", "redis://host:port"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(BadAddress, match="no Redis address"):
+        RedisStore(url, "m")

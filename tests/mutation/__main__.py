@@ -1,0 +1,122 @@
+"""Remove one protection at a time: the tests must fail, or they would not notice its loss.
+
+Example: python -m tests.mutation
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("producer", "trainer", "server", "shared", "infra", "reco", "tests", "pyproject.toml")
+
+
+class Mutant(NamedTuple):
+    """A protection, the text that makes it, what stands there without it, and who must notice."""
+
+    protection: str
+    file: str
+    text: str
+    without: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "compare-and-set in the store's script",
+        "shared/redis_store.py",
+        "if (current[i] or '') ~= ARGV[i] then return current end",
+        "",
+        ("tests/contract/test_store.py",),
+    ),
+    Mutant(
+        "compare-and-set, as the trainer meets it",
+        "shared/testing.py",
+        "if not self._matches(current, expected):",
+        "if False:",
+        ("tests/unit/trainer/test_loop.py", "tests/chaos"),
+    ),
+    Mutant(
+        "dedupe window",
+        "trainer/apply.py",
+        "if before is not None and offset - before <= width:",
+        "if False:",
+        ("tests/unit/trainer/test_apply.py",),
+    ),
+    Mutant(
+        "dedupe window read back after a restart",
+        "trainer/apply.py",
+        "self.read_offset = max(0, next_offset - rules.dedupe_window)",
+        "self.read_offset = next_offset",
+        ("tests/unit/trainer",),
+    ),
+    Mutant(
+        "dead letter acknowledged before the offset moves",
+        "trainer/loop.py",
+        "self._producer.flush(FLUSH_TIMEOUT_S)",
+        "pass",
+        ("tests/unit/trainer/test_loop.py",),
+    ),
+    Mutant(
+        "gap check of the view",
+        "server/partition_view.py",
+        "if not same or change.from_offset != self.next_offset:",
+        "if not same:",
+        ("tests/unit/server",),
+    ),
+    Mutant(
+        "gap check of the view, under any interleaving",
+        "server/partition_view.py",
+        "if not same or change.from_offset != self.next_offset:",
+        "if not same:",
+        ("tests/chaos",),
+    ),
+)
+
+
+def main() -> int:
+    """Try every mutant on a copy of the tree; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="reco-mutation-") as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
+        everything = tuple(sorted({test for mutant in MUTANTS for test in mutant.tests}))
+        if not passes(tree, everything):
+            print("the tests fail without any mutation")
+            return 1
+        print("✓ the tests pass as long as nothing is removed")
+        return max([tried(tree, mutant) for mutant in MUTANTS])
+
+
+def tried(tree: Path, mutant: Mutant) -> int:
+    """0 if the tests notice that this protection is gone."""
+    path = tree / mutant.file
+    original = path.read_text(encoding="utf-8")
+    if original.count(mutant.text) != 1:
+        print(f"✗ {mutant.protection}: its text stands {original.count(mutant.text)} times")
+        return 1
+    path.write_text(original.replace(mutant.text, mutant.without), encoding="utf-8")
+    try:
+        survived = passes(tree, mutant.tests)
+    finally:
+        path.write_text(original, encoding="utf-8")
+    print(f"{'✗ nobody noticed' if survived else '✓ noticed'}: without {mutant.protection}")
+    return int(survived)
+
+
+def passes(tree: Path, tests: tuple[str, ...]) -> bool:
+    """Whether these tests pass on this tree."""
+    # The tree comes first on the path, before the installed project.
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest did not run: {done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from server.model_view import CHECK_EVERY_S, RETRY_S, ModelView, WrongModel
+from shared.arm_statistics import ArmStatistics, Floats
+from shared.linucb import solve
+from shared.ports import ModelConfig, State
+from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, D, World
+
+HOME = RULES.partitions[1]
+
+
+class Watched:
+    """A world with a trainer and a view."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.trainer = self.world.trainer()
+        self.advanced: list[tuple[int, int]] = []
+        self.view = ModelView(
+            self.world.store,
+            list(ARMS),
+            CONFIG,
+            PARTITIONS,
+            1.0,
+            self.world.clock,
+            lambda partition, offset: self.advanced.append((partition, offset)),
+        )
+
+    def learn(self, *arms: int) -> None:
+        for arm in arms:
+            self.world.send(arm, 1.0)
+        self.world.settle(self.trainer, rounds=2)
+
+    def theta(self, arm: int) -> Floats:
+        with self.view.locked() as view:
+            theta: Floats = view.model.solution.theta[list(ARMS).index(arm)].copy()
+            return theta
+
+    def stored_theta(self, arm: int) -> Floats:
+        statistics = ArmStatistics(D)
+        statistics.load({arm: self.world.store.states[RULES.partitions[arm]].rows[arm]})
+        theta: Floats = solve(statistics.b, statistics.xx, 1.0).theta[0]
+        return theta
+
+
+def test_it_is_ready_once_every_partition_is_read() -> None:
+    watched = Watched()
+    assert not watched.view.ready
+    watched.view.refresh()
+    assert watched.view.ready
+
+
+def test_before_any_outcome_every_arm_is_untrained() -> None:
+    watched = Watched()
+    watched.view.refresh()
+    with watched.view.locked() as view:
+        assert view.positions == [0] * PARTITIONS
+        assert view.model.untrained.tolist() == list(range(len(ARMS)))
+        assert not view.stale
+
+
+def test_what_was_learned_before_is_copied() -> None:
+    watched = Watched()
+    watched.learn(1, 1, 2)
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+    with watched.view.locked() as view:
+        assert view.model.n[0] == 2
+        assert view.model.clicks[0] == 2
+        assert 0 not in view.model.untrained
+
+
+def test_what_is_learned_meanwhile_is_heard() -> None:
+    watched = Watched()
+    watched.view.refresh()
+    watched.learn(1)
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+    assert (HOME, 1) in watched.advanced
+    assert watched.view.gaps == 0
+
+
+def test_a_lost_announcement_is_found_by_the_next_one() -> None:
+    watched = Watched()
+    watched.view.refresh()
+    watched.world.store.lose_changes = PARTITIONS * 4
+    watched.learn(1)
+    watched.world.store.lose_changes = 0
+    watched.learn(1)
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+    assert watched.view.gaps == 1
+
+
+def test_a_lost_announcement_with_nothing_after_it_is_found_by_the_check() -> None:
+    watched = Watched()
+    watched.learn(2)
+    watched.view.refresh()
+    watched.world.store.lose_changes = 100
+    watched.learn(1)
+    for _ in range(3):
+        watched.world.clock.now_s += CHECK_EVERY_S
+        watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+
+
+def test_with_the_store_away_the_last_view_is_served_and_said_to_be_stale() -> None:
+    watched = Watched()
+    watched.learn(1)
+    watched.view.refresh()
+    before = watched.theta(1)
+    watched.world.store.available = False
+    watched.world.store.interrupt_feeds()
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), before)
+    with watched.view.locked() as view:
+        assert view.stale
+    assert "away" in watched.view.error
+    watched.world.clock.now_s += 7.0
+    assert watched.view.age_s == pytest.approx(7.0)
+
+
+def test_it_catches_up_when_the_store_comes_back() -> None:
+    watched = Watched()
+    watched.learn(1)
+    watched.view.refresh()
+    watched.world.store.available = False
+    watched.world.store.interrupt_feeds()
+    watched.view.refresh()
+    watched.world.store.available = True
+    watched.learn(1)
+    watched.world.clock.now_s += RETRY_S
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+    with watched.view.locked() as view:
+        assert not view.stale
+
+
+def test_an_arm_that_an_older_state_does_not_have_is_forgotten() -> None:
+    watched = Watched()
+    watched.learn(2)
+    older = watched.world.store.dump()
+    watched.learn(1)
+    watched.view.refresh()
+    assert watched.theta(1).any()
+    watched.trainer._consumer.close()
+    watched.world.store.restore(older)
+    watched.view.refresh()
+    assert not watched.theta(1).any()
+    with watched.view.locked() as view:
+        assert view.model.n[0] == 0
+        assert 0 in view.model.untrained
+
+
+def test_an_arm_that_is_not_in_the_catalogue_is_passed_over() -> None:
+    watched = Watched()
+    watched.learn(1)
+    view = ModelView(watched.world.store, [2], CONFIG, PARTITIONS, 1.0, watched.world.clock)
+    view.refresh()
+    assert view.ready
+    with view.locked() as seen:
+        assert seen.model.n.tolist() == [0]
+
+
+@pytest.mark.parametrize("config", [ModelConfig(D, "other"), ModelConfig(D + 1, CONFIG.encoder_id)])
+def test_the_model_of_another_encoder_is_refused(config: ModelConfig) -> None:
+    watched = Watched()
+    watched.learn(1)
+    view = ModelView(watched.world.store, list(ARMS), config, PARTITIONS, 1.0, watched.world.clock)
+    with pytest.raises(WrongModel, match="--model"):
+        view.refresh()
+
+
+def test_another_partition_count_is_refused() -> None:
+    watched = Watched()
+    watched.learn(1)
+    state = watched.world.store.states[HOME]
+    assert isinstance(state, State)
+    view = ModelView(watched.world.store, list(ARMS), CONFIG, 12, 1.0, watched.world.clock)
+    with pytest.raises(WrongModel, match="3 partitions, this one has 12"):
+        view.refresh()
