@@ -1,5 +1,6 @@
 """The demo's processes: started, watched, restarted when they die, killed when asked to."""
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -8,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -46,6 +47,7 @@ class Child:
         self._started_s = 0.0
         self._hasty = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
         self.start()
 
     @property
@@ -53,8 +55,20 @@ class Child:
         """Whether it runs now."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the running process.
+
+        Raises:
+            ChildFailed: it was never started.
+        """
+        if self._process is None:
+            raise ChildFailed(f"{self.name} does not run")
+        return self._process.pid
+
     def start(self) -> None:
         """Start it (again)."""
+        self._reap()
         self.starts += 1
         self._started_s = time.monotonic()
         with self._log.open("ab") as log:
@@ -66,24 +80,23 @@ class Child:
                 env={**os.environ, UNTIL_EOF: "1"},
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
             )
-        reader = threading.Thread(target=self._read, args=[self._process], daemon=True)
-        reader.start()
+        self._reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)
+        self._reader.start()
 
     def kill(self) -> None:
         """SIGKILL."""
         if self._process:
             self._process.kill()
-            self._process.wait()
+            self._reap()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL if that is ignored."""
         if self._process is None:
             return
         self._process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.kill()
 
     def check(self) -> bool:
         """Start it again if it has died; True if so.
@@ -110,10 +123,18 @@ class Child:
         """The end of its standard error."""
         return self._log.read_text(errors="replace").strip()[-500:]
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            try:
-                self.lines.put(msgspec.json.decode(line, type=dict[str, Any]))
-            except msgspec.DecodeError:
-                continue  # cut off by a kill
+    def _reap(self) -> None:
+        """Wait for the end of a process that is ending, and take in the last it said."""
+        if self._process is None:
+            return
+        self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        if self._reader:
+            self._reader.join()
+
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                with contextlib.suppress(msgspec.DecodeError):  # cut off by a kill
+                    self.lines.put(msgspec.json.decode(line, type=dict[str, Any]))

@@ -23,6 +23,9 @@ from shared.ports import (
 CHECK_EVERY_S: Final = 1.0
 """How often the store's positions are asked for, to find an announcement that was lost."""
 
+STALE_AFTER_S: Final = 2.0
+"""A store that is merely frozen refuses nothing: it is missed when its answers are overdue."""
+
 RETRY_S: Final = 0.25
 
 
@@ -102,6 +105,11 @@ class ModelView:
         return self._clock() - self._confirmed_at
 
     @property
+    def stale(self) -> bool:
+        """The store has said that it is away, or has said nothing for too long."""
+        return bool(self.error) or self.age_s > STALE_AFTER_S
+
+    @property
     def gaps(self) -> int:
         """Announcements that did not continue the view, so that a partition was read again."""
         return sum(partition.gaps for partition in self._partitions)
@@ -117,7 +125,7 @@ class ModelView:
     def locked(self) -> Iterator[View]:
         """A view that does not move while it is used; keep it short."""
         with self._lock:
-            yield View(self._model, list(self._positions), bool(self.error))
+            yield View(self._model, list(self._positions), self.stale)
 
     def refresh(self, wait_s: float = 0.0) -> None:
         """Take in what has changed; waits up to `wait_s` for a first change.

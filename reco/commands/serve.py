@@ -216,7 +216,7 @@ class Reporter:
             report = {
                 "counts": msgspec.to_builtins(self._server.counts),
                 "freshness_ms": [round(sample, 3) for sample in samples_ms],
-                "stale": bool(self._view.error),
+                "stale": self._view.stale,
                 "gaps": self._view.gaps,
             }
             click.echo(msgspec.json.encode(report))

@@ -111,7 +111,8 @@ def tried(tree: Path, mutant: Mutant) -> int:
 def passes(tree: Path, tests: tuple[str, ...]) -> bool:
     """Whether these tests pass on this tree."""
     # The tree comes first on the path, before the installed project.
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += ["--hypothesis-profile=unshrunk", *tests]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"pytest did not run: {done.stdout}{done.stderr}")

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from server.model_view import CHECK_EVERY_S, RETRY_S, ModelView, WrongModel
+from server.model_view import (
+    CHECK_EVERY_S,
+    RETRY_S,
+    STALE_AFTER_S,
+    ModelView,
+    WrongModel,
+)
 from shared.arm_statistics import ArmStatistics, Floats
 from shared.linucb import solve
 from shared.ports import ModelConfig, State
@@ -119,6 +125,14 @@ def test_with_the_store_away_the_last_view_is_served_and_said_to_be_stale() -> N
     assert "away" in watched.view.error
     watched.world.clock.now_s += 7.0
     assert watched.view.age_s == pytest.approx(7.0)
+
+
+def test_a_view_that_nobody_confirms_becomes_stale() -> None:
+    watched = Watched()
+    watched.view.refresh()
+    watched.world.clock.now_s += STALE_AFTER_S + 0.1
+    with watched.view.locked() as view:
+        assert view.stale
 
 
 def test_it_catches_up_when_the_store_comes_back() -> None:

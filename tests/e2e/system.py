@@ -1,0 +1,181 @@
+"""The whole system as processes, on a broker and a store of its own."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from confluent_kafka import Producer
+
+from infra.embedded import EmbeddedBroker, EmbeddedStore
+from reco.demo import read_topic
+from reco.fleet import Child
+from reco.rebuild import Report, compare_all
+from reco.state import read_states
+from shared.catalogue import load_data
+from shared.events import (
+    DECISIONS,
+    OUTCOMES,
+    VISITS,
+    Decision,
+    Outcome,
+    Visit,
+    decode_decision,
+    decode_outcome,
+    decode_visit,
+)
+from shared.kafka import KafkaCluster
+from shared.ports import ModelConfig, StoreUnavailable
+from shared.redis_store import RedisStore
+from shared.settings import SERVER_GROUP
+from trainer.apply import Rules
+
+_T = TypeVar("_T")
+
+MODEL = "e2e"
+DEADLINE_S = 40.0
+
+
+class System:
+    """Broker and store in this process, everything else in processes of its own."""
+
+    def __init__(self, data_folder: Path, logs: Path, *, append_only: bool = False) -> None:
+        self.broker = EmbeddedBroker()
+        self.store_server = EmbeddedStore(append_only=append_only)
+        self.cluster = KafkaCluster(self.broker.address, patience_s=10.0)
+        self.store = RedisStore(self.store_server.url, MODEL, timeout_s=1.0)
+        self.data = load_data(data_folder)
+        self.children: dict[str, Child] = {}
+        self._folder = data_folder
+        self._logs = logs
+
+    def start(self, name: str, command: str, *flags: str, **options: str | float) -> Child:
+        """Start `reco <command> --json …` against this broker and store."""
+        arguments = [command, "--json", *flags, "--kafka", self.broker.address]
+        arguments += ["--data", str(self._folder)]
+        if command != "produce":
+            arguments += ["--redis", self.store_server.url, "--model", MODEL]
+        if command == "serve":
+            arguments += ["--lines-per-s", "0"]
+        for option, value in options.items():
+            arguments += [f"--{option.replace('_', '-')}", str(value)]
+        self.children[name] = Child(name, arguments, self._logs / f"{name}.log", restart=False)
+        return self.children[name]
+
+    def start_all(self) -> None:
+        """One trainer and one server."""
+        self.start("trainer", "train")
+        self.start("server", "serve")
+
+    def again(self, name: str) -> None:
+        """Start a process that was killed once more."""
+        self.children[name].start()
+
+    def produce(self, count: int, rate: float, name: str = "producer") -> Child:
+        """Visits of a run that can be resumed."""
+        return self.start(name, "produce", count=count, rate=rate, run_id=name)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so; fail with the processes' words if it never is."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not condition():
+            if time.monotonic() > deadline_s:
+                words = {name: child.last_words() for name, child in self.children.items()}
+                raise AssertionError(f"never {what}; the processes say {words}")
+            time.sleep(0.02)
+
+    def records(self, topic: str) -> int:
+        """How many records the topic holds."""
+        consumer = self.cluster.consumer(topic)
+        ends = [consumer.watermarks(p).end for p in range(self.cluster.topics()[topic])]
+        consumer.close()
+        return sum(ends)
+
+    def await_records(self, topic: str, count: int) -> None:
+        """Wait until the topic holds so many."""
+        self.until(lambda: self.records(topic) >= count, f"{count} records in {topic}")
+
+    def settle(self) -> None:
+        """Wait until every visit is decided and every outcome learned."""
+        group = self.cluster.consumer(VISITS, f"{SERVER_GROUP}-{MODEL}")
+        ends = {p: end for p in range(12) if (end := group.watermarks(p).end)}
+        self.until(
+            lambda: all(group.committed([p]).get(p, 0) >= end for p, end in ends.items()),
+            "all visits decided",
+        )
+        group.close()
+        self.until(self._learned, "all outcomes learned")
+
+    def assert_sound(self, visits: int) -> Report:
+        """Every visit sent and decided, every bit of the state that of a replay."""
+        self.settle()
+        sent = [visit.visit_id for visit in self.visits()]
+        assert len(sent) == len(set(sent)) == visits
+        assert {decision.visit_id for decision in self.decisions()} == set(sent)
+        report = self.compared()
+        assert report.violations == []
+        assert (report.differing_bits, report.lag) == (0, 0)
+        return report
+
+    def compared(self) -> Report:
+        """The store beside a replay of the log."""
+        source = self.cluster.source(OUTCOMES)
+        config = ModelConfig(self.data.encoder.d, self.data.encoder.id)
+        arms = [product.product_id for product in self.data.products]
+        rules = Rules.of(config, arms, source.partitions)
+        consumer = self.cluster.consumer(OUTCOMES, reset="error")
+        states = read_states(self.store, range(source.partitions))
+        report, _ = compare_all(consumer, rules, states, {})
+        consumer.close()
+        return report
+
+    def visits(self) -> list[Visit]:
+        """All of the topic that can be decoded."""
+        return list(self._decoded(VISITS, decode_visit))
+
+    def decisions(self) -> list[Decision]:
+        """All of the topic."""
+        return list(self._decoded(DECISIONS, decode_decision))
+
+    def outcomes(self) -> list[Outcome]:
+        """All of the topic that can be decoded."""
+        return list(self._decoded(OUTCOMES, decode_outcome))
+
+    def raw_producer(self) -> Producer:
+        """A producer that is none of ours."""
+        return Producer({"bootstrap.servers": self.broker.address, "log_level": 0})
+
+    def close(self) -> None:
+        """End everything."""
+        for child in self.children.values():
+            child.kill()
+        self.store.close()
+        self.store_server.close()
+        self.broker.close()
+
+    def _decoded(self, topic: str, decode: Callable[[bytes], _T]) -> Iterator[_T]:
+        for record in read_topic(self.cluster, topic):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                yield decode(record.value or b"")
+
+    def _learned(self) -> bool:
+        consumer = self.cluster.consumer(OUTCOMES)
+        ends = [consumer.watermarks(partition).end for partition in range(12)]
+        consumer.close()
+        try:
+            positions = self.store.positions(range(12))
+        except StoreUnavailable:
+            return False
+        return [position.next_offset if position else -1 for position in positions] == ends
+
+
+@contextmanager
+def running(data_folder: Path, logs: Path, *, append_only: bool = False) -> Iterator[System]:
+    """A system for the length of a block."""
+    system = System(data_folder, logs, append_only=append_only)
+    try:
+        yield system
+    finally:
+        system.close()
