@@ -1,0 +1,119 @@
+"""`reco demo` as a new user runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+DEADLINE_S = 100.0
+
+
+def demo(data_folder: Path, *options: str) -> "subprocess.Popen[str]":
+    """Start the demo."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "reco", "demo", "--data", str(data_folder), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(data_folder: Path, tmp_path: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, what was shown, and the JSON."""
+    file = tmp_path / "verdict.json"
+    process = demo(data_folder, "--json", str(file), *options)
+    shown, errors = process.communicate(timeout=DEADLINE_S)
+    assert errors == ""
+    return process.returncode, shown, msgspec.json.decode(file.read_bytes())
+
+
+def test_the_demo_learns_and_passes(data_folder: Path, tmp_path: Path) -> None:
+    code, shown, verdict = run(data_folder, tmp_path, "--visits", "300", "--rate", "100")
+    assert code == 0
+    assert verdict["verdict"] == "pass"
+    assert verdict["reasons"] == []
+    assert verdict["visits"] == 300
+    assert verdict["kills"] == 0
+    assert verdict["replay"]["differing_bits"] == 0
+    assert verdict["replay"]["outcomes"] == 10_000 + verdict["outcomes"]
+    assert verdict["replay"]["arms"] == 200
+    assert 0 < verdict["freshness_ms"]["p50"] <= verdict["freshness_ms"]["p99"]
+    rates = [verdict[f"click_rate{name}"] for name in ("_random", "", "_best")]
+    assert verdict["uplift_captured"] == pytest.approx(
+        (rates[1] - rates[0]) / (rates[2] - rates[0])
+    )
+    assert verdict["uplift_captured_expected"] > 0.8
+    assert "embedded" in verdict["broker"]
+    assert verdict["store"].startswith(("Redis", "Valkey"))
+    assert "-> Recs: [" in shown
+    assert "0 differing bits" in shown
+    assert "verdict: pass" in shown
+
+
+def test_the_demo_passes_though_processes_are_killed(data_folder: Path, tmp_path: Path) -> None:
+    code, shown, verdict = run(data_folder, tmp_path, "--cold", "--chaos", "--visits", "400")
+    assert (code, verdict["verdict"]) == (0, "pass")
+    assert verdict["kills"] >= 5
+    assert verdict["visits"] == 400
+    assert verdict["replay"]["differing_bits"] == 0
+    assert shown.count("kill -9") == verdict["kills"]
+
+
+def started(process: "subprocess.Popen[str]") -> set[int]:
+    """The demo's descendants, once visits flow."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "visits   click rate" in line:
+            return descendants(process.pid)
+    raise AssertionError("the demo ended before it began")
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes below this one."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    found = {pid}
+    for _ in rows:
+        found |= {int(own) for own, parent, _ in rows if int(parent) in found}
+    return found - {pid}
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those of them that still run."""
+    listed = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True)
+    rows = (line.split() for line in listed.stdout.splitlines())
+    return pids & {int(pid) for pid, state in rows if not state.startswith("Z")}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
+)
+def test_a_demo_that_is_ended_early_leaves_no_process_behind(
+    data_folder: Path, how: signal.Signals, code: int
+) -> None:
+    process = demo(data_folder, "--cold", "--visits", "5000")
+    children = started(process)
+    assert len(children) >= 4
+    os.kill(process.pid, how)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    until(lambda: not alive(children))
+    assert process.returncode == code
+    assert "Traceback" not in errors
