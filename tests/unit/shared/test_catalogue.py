@@ -1,0 +1,111 @@
+import csv
+import io
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from shared.catalogue import DataError, Product, User, load_data
+from shared.features import GENDERS, TRAFFIC_SOURCES, Encoder
+
+PRODUCTS: Final = """\
+product_id,name,category,price,is_coffee
+8,The Aussie Burger,Burgers & Sandwiches,16.99,0
+101,Fish Tacos (Baja Style),Mexican Specialties,12.95,0
+189,"Flat White, Large",Drinks & Desserts,4.9,1
+"""
+USERS: Final = """\
+user_id,name,city,age,gender,latitude,longitude,traffic_source
+1,Zoë Müller,Wagga Wagga,23,F,-35.10,147.37,Search
+2,John Smith,Perth,61,M,-31.95,115.86,Email
+"""
+ENCODER: Final = Encoder(
+    {"age": (12.0, 70.0), "latitude": (-44.0, -10.0), "longitude": (113.0, 154.0)},
+    {"gender": list(GENDERS), "traffic_source": list(TRAFFIC_SOURCES)},
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small data folder."""
+    (tmp_path / "products.csv").write_text(PRODUCTS, encoding="utf-8")
+    (tmp_path / "users.csv").write_text(USERS, encoding="utf-8")
+    (tmp_path / "encoder.json").write_bytes(ENCODER.to_json())
+    return tmp_path
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load_data(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(f"prepare it with `reco prepare --out {folder}`")
+    return message
+
+
+def test_a_folder_is_read_into_types(folder: Path) -> None:
+    data = load_data(folder)
+    assert data.products == [
+        Product(8, "The Aussie Burger", "Burgers & Sandwiches", 16.99, False),
+        Product(101, "Fish Tacos (Baja Style)", "Mexican Specialties", 12.95, False),
+        Product(189, "Flat White, Large", "Drinks & Desserts", 4.9, True),
+    ]
+    assert data.users == [
+        User(1, "Zoë Müller", "Wagga Wagga", 23, "F", -35.10, 147.37, "Search"),
+        User(2, "John Smith", "Perth", 61, "M", -31.95, 115.86, "Email"),
+    ]
+    assert data.encoder.id == ENCODER.id
+
+
+def test_further_columns_and_another_order_of_columns_do_no_harm(folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(PRODUCTS)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["note", *reversed(list(rows[0]))])
+    writer.writeheader()
+    writer.writerows({**row, "note": "new"} for row in rows)
+    (folder / "products.csv").write_text(text.getvalue(), encoding="utf-8")
+    assert [product.product_id for product in load_data(folder).products] == [8, 101, 189]
+
+
+@pytest.mark.parametrize("name", ["products.csv", "users.csv", "encoder.json"])
+def test_a_missing_file_is_named_in_one_sentence(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert f"can't read {folder / name} (No such file or directory)" in refusal(folder)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_in_one_sentence(folder: Path) -> None:
+    (folder / "users.csv").unlink()
+    (folder / "users.csv").mkdir()
+    assert f"can't read {folder / 'users.csv'} (Is a directory)" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "why"),
+    [
+        ("products.csv", "101,", "8,", "an id twice"),
+        ("products.csv", PRODUCTS.split("\n", 1)[1], "", "no rows"),
+        ("products.csv", "16.99", "cheap", "price"),
+        ("products.csv", "price", "cost", "price"),
+        ("users.csv", "2,John", "1,John", "an id twice"),
+        ("users.csv", USERS, "", "no rows"),
+        ("users.csv", "61", "", "age"),
+        ("users.csv", ",61,M,-31.95,115.86,Email", "", "age"),
+        ("encoder.json", '"id":', '"id"', "JSON is malformed"),
+        ("encoder.json", "70.0", "71.0", "id does not match"),
+        ("encoder.json", '"format": 1', '"format": 2', "encoder of format 2"),
+    ],
+)
+def test_a_broken_file_is_named_in_one_sentence_that_says_why(
+    folder: Path, name: str, old: str, new: str, why: str
+) -> None:
+    text = (folder / name).read_text(encoding="utf-8")
+    assert old in text
+    (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+    message = refusal(folder)
+    assert str(folder / name) in message
+    assert why in message
+
+
+def test_a_file_in_another_encoding_is_refused(folder: Path) -> None:
+    (folder / "users.csv").write_bytes(USERS.encode("utf-16"))
+    assert "users.csv is not as it should be" in refusal(folder)
