@@ -52,6 +52,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
     try:
         code = cli.main(arguments, "reco", standalone_mode=False, auto_envvar_prefix="RECO")
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         name = context.command_path if context else "reco"

@@ -99,7 +99,6 @@ def _evaluate(history_file: Path, product_features_file: Path, seed: int) -> "Ev
             if not console.is_terminal:
                 click.echo(line, err=True)
 
-        show("Reading the history")
         from reco import evaluation_data
 
         try:
