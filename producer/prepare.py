@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -51,6 +52,7 @@ def prepare(folder: Path, seed: int, text_by: str = "scikit-learn") -> Summary:
         DataError: the folder can't be written.
         TextWiserMissing: it was asked for and is not installed.
     """
+    _make(folder)
     products, users = catalogue(), fake_users(USERS, seed)
     encoder = fit_encoder(users)
     visits, shown, responses = _history(products, users, encoder, seed)
@@ -196,11 +198,21 @@ def _csv(header: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{folder} is not a folder; choose another") from error
+    except OSError as error:
+        raise DataError(f"can't make {folder}: {error.strerror}; choose another folder") from error
+
+
 def _write(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(text.encode())
         draft.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         raise DataError(f"can't write {path}: {error.strerror}; choose another folder") from error
