@@ -71,7 +71,7 @@ def started(process: "subprocess.Popen[str]") -> set[int]:
     """The demo's descendants, once visits flow."""
     assert process.stdout is not None
     for line in process.stdout:
-        if "visits   click rate" in line:
+        if "visits: click rate" in line:
             return descendants(process.pid)
     raise AssertionError("the demo ended before it began")
 

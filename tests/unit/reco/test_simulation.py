@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from reco.shoppers import feedback_rule
+from reco.simulation import Rates, simulate, window_edges, windows
+from server.scorer import Policy
+from shared.catalogue import DataSet
+
+CASCADE = feedback_rule("cascade", 5)
+
+
+@pytest.mark.parametrize(
+    ("visits", "edges"),
+    [
+        (1, [0, 1]),
+        (200, [0, 200]),
+        (250, [0, 200, 250]),
+        (4_000, [0, 200, 500, 1_000, 2_000, 4_000]),
+        (5_000, [0, 200, 500, 1_000, 2_000, 4_000, 5_000]),
+    ],
+)
+def test_windows_grow_with_the_visits(visits: int, edges: list[int]) -> None:
+    assert window_edges(visits) == edges
+
+
+def test_a_window_takes_means_over_visits_and_seeds() -> None:
+    one = Rates(np.array([0.5, 0.7]), np.array([0.4, 0.4]), np.array([0.8, 0.8]))
+    other = Rates(np.array([0.6, 0.6]), np.array([0.4, 0.4]), np.array([0.8, 0.8]))
+    [window] = windows([one, other])
+    assert (window.start, window.end) == (0, 2)
+    assert window.click_rate == pytest.approx(0.6)
+    assert window.uplift_share == pytest.approx(0.5)
+    assert window.uplift_share_sd == pytest.approx(0.0)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_gives_another(data: DataSet) -> None:
+    runs = [simulate(data, Policy(), 60, seed, CASCADE, None) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(runs[0].shown, runs[1].shown)
+    assert not np.array_equal(runs[0].shown, runs[2].shown)
+
+
+def test_learning_beats_random_and_never_the_best(data: DataSet) -> None:
+    run = simulate(data, Policy("linucb", alpha=0.2), 600, 1, CASCADE, None)
+    assert (run.shown <= run.best + 1e-12).all()
+    late = slice(300, 600)
+    assert run.shown[late].mean() > run.random[late].mean() + 0.05
+
+
+def test_the_random_policy_gets_what_random_slates_are_said_to_get(data: DataSet) -> None:
+    run = simulate(data, Policy("random"), 1_500, 3, CASCADE, None)
+    assert run.shown.mean() == pytest.approx(run.random.mean(), abs=0.02)
+
+
+def test_updating_only_the_clicked_or_first_item_learns_worse(data: DataSet) -> None:
+    """Ranks from 2 on then see positives only."""
+    policy = Policy("linucb", alpha=1.0)
+    top1 = simulate(data, policy, 1_000, 1, feedback_rule("top1", 5), None)
+    cascade = simulate(data, policy, 1_000, 1, CASCADE, None)
+    assert cascade.shown[500:].mean() > top1.shown[500:].mean()
