@@ -70,11 +70,11 @@ def command(
 
 
 def progress_line(now: Progress) -> str:
-    """Where the run is, in a line."""
-    fresh = "" if now.freshness_p50_ms is None else f"   fresh after {now.freshness_p50_ms:.0f} ms"
+    """Where the run is, in a line of a terminal."""
+    fresh = "" if now.freshness_p50_ms is None else f", fresh in {now.freshness_p50_ms:.0f} ms"
     return (
-        f"{now.seconds:5.0f} s  {now.decided:6,} visits   click rate {now.click_rate:.3f}"
-        f"   (random {now.random:.3f}, best {now.best:.3f}){fresh}"
+        f"{now.seconds:3.0f} s {now.decided:6,} visits: click rate {now.click_rate:.3f} "
+        f"(random {now.random:.3f}, best {now.best:.3f}){fresh}"
     )
 
 
