@@ -58,7 +58,9 @@ def draw_evaluation(evaluation: "Evaluation", path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> None:
+def draw_learning_curves(
+    runs: Mapping[str, Sequence["Window"]], path: Path, title: str = ""
+) -> None:
     """Draw uplift share and click rate by visit window, a line a run.
 
     The windows are drawn equally wide, since most happens in the first and shortest. All runs
@@ -66,6 +68,7 @@ def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> 
 
     Args:
         runs: label → windows in order.
+        title: what the runs have in common.
         path: file to write; its suffix (.png, .svg, .pdf) picks the format.
 
     Raises:
@@ -74,6 +77,8 @@ def draw_learning_curves(runs: Mapping[str, Sequence["Window"]], path: Path) -> 
     """
     windows = _common_windows(runs)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
+    if title:
+        figure.suptitle(title, color=INK, fontsize=11)
     uplift, rate = figure.subplots(1, 2)
     positions = range(len(windows))
     spread = any(window.uplift_share_sd > 0.0 for run in runs.values() for window in run)

@@ -75,19 +75,20 @@ def command(
     tell = say if json_file == "-" else click.echo
     runs: list[dict[str, object]] = []
     curves: dict[str, list[Window]] = {}
+    start = "after history" if warm else "cold start"
     for alpha in alphas:
         chosen = Policy(policy, alpha, LAMBDA, epsilon)
         run = partial(_run, dataset, chosen, visits, past, feedback)
         result = windows(_all(run, range(seed, seed + seeds), seeds))
-        label = f"{policy}, α = {alpha:g}, {'after history' if warm else 'cold'}"
-        tell(_table(result, label))
-        curves[label] = result
+        tell(_table(result, f"{policy}, α = {alpha:g}, {start}"))
+        curves[f"α = {alpha:g}"] = result
         runs.append(
             {"policy": policy, "alpha": alpha, "seeds": seeds, "warm": warm, "windows": result}
         )
     options.write_json(runs[0] if len(runs) == 1 else {"runs": runs}, json_file)
     if plot:
-        _draw(plot, curves)
+        count = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+        _draw(plot, curves, f"{policy}, {start}, {count}")
 
 
 def _run(
@@ -140,13 +141,13 @@ def _table(result: list[Window], title: str) -> str:
     return capture.get().rstrip()
 
 
-def _draw(path: Path, curves: dict[str, list[Window]]) -> None:
+def _draw(path: Path, curves: dict[str, list[Window]], title: str) -> None:
     try:
         from reco.plots import draw_learning_curves
     except ImportError as error:
         raise click.UsageError("--plot needs matplotlib: install the extra `eval`") from error
     try:
-        draw_learning_curves(curves, path)
+        draw_learning_curves(curves, path, title)
     except OSError as error:
         raise click.UsageError(f"can't write {path}: {error.strerror}") from error
     say(f"plot: {path}")
