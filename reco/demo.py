@@ -19,7 +19,7 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth
 from shared.kafka import KafkaCluster
-from shared.ports import ModelConfig, Record
+from shared.ports import Record
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, SLATE_LENGTH
 from trainer.apply import Rules
@@ -268,9 +268,7 @@ class Demo:
     ) -> Verdict:
         self._tell("replaying the log, to compare it with the store bit for bit")
         data, source = self._plan.data, cluster.source(OUTCOMES)
-        config = ModelConfig(data.encoder.d, data.encoder.id)
-        arms = [product.product_id for product in data.products]
-        rules = Rules.of(config, arms, source.partitions)
+        rules = Rules.of(data.config, data.arms, source.partitions)
         consumer = cluster.consumer(OUTCOMES, reset="error")
         states = read_states(store, range(source.partitions))
         replay, _ = compare_all(consumer, rules, states, {})
@@ -278,7 +276,7 @@ class Demo:
         return judge(
             self._visit_ids,
             self._hidden,
-            {arm: i for i, arm in enumerate(arms)},
+            {arm: i for i, arm in enumerate(data.arms)},
             [decode_decision(record.value or b"") for record in read_topic(cluster, DECISIONS)],
             [decode_outcome(record.value or b"") for record in read_topic(cluster, OUTCOMES)],
             replay,

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from producer.simulate import Shoppers
 
+from producer.simulate import Shoppers
 from server.scorer import Model, Policy, rank, seeds_of
 from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.cascade import Feedback
@@ -95,7 +95,7 @@ def simulate(
     """One run of `visits` visits; everything that is drawn comes from `seed`."""
     shoppers = Shoppers(data.users, seed, f"simulation-{seed}")
     truth = GroundTruth(data.products, data.encoder, seed)
-    arms = [product.product_id for product in data.products]
+    arms = data.arms
     learner = Learner(arms, data.encoder.d, policy.lambda_)
     if past:
         learner.learn(*past)

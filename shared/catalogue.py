@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.features import Encoder
+from shared.ports import ModelConfig
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -45,6 +46,16 @@ class DataSet(msgspec.Struct, frozen=True):
     products: list[Product]
     users: list[User]
     encoder: Encoder
+
+    @property
+    def arms(self) -> list[int]:
+        """The product_ids, in the catalogue's order."""
+        return [product.product_id for product in self.products]
+
+    @property
+    def config(self) -> ModelConfig:
+        """What a model's rows must agree on to be of this data."""
+        return ModelConfig(self.encoder.d, self.encoder.id)
 
 
 def load_data(folder: Path) -> DataSet:

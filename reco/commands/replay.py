@@ -11,7 +11,7 @@ from reco.rebuild import CannotReplay, Report, compare_all
 from reco.state import read_states
 from reco.wiring import open_cluster, open_store, say
 from shared.events import OUTCOMES
-from shared.ports import ModelConfig, State
+from shared.ports import State
 from shared.snapshots import Snapshot, SnapshotError, load, save
 from trainer.apply import DEDUPE_WINDOW, Rules
 
@@ -61,9 +61,7 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = cluster.source(OUTCOMES)
-    config = ModelConfig(dataset.encoder.d, dataset.encoder.id)
-    arms = [product.product_id for product in dataset.products]
-    rules = Rules.of(config, arms, source.partitions, dedupe_window)
+    rules = Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window)
     states = read_states(store, range(source.partitions))
     consumer = cluster.consumer(OUTCOMES, reset="error")
     try:

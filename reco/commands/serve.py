@@ -17,7 +17,7 @@ from server.scorer import POLICIES, Policy
 from server.stream import Served, StreamServer
 from shared.arm_statistics import CorruptRow
 from shared.events import OUTCOMES, VISITS
-from shared.ports import BrokerUnavailable, CorruptState, ModelConfig
+from shared.ports import BrokerUnavailable, CorruptState
 from shared.settings import ALPHA, LAMBDA, SERVER_GROUP, SLATE_LENGTH
 
 POLL_S = 0.05
@@ -89,8 +89,8 @@ def command(
     freshness = FreshnessProbe(source.partitions, time.monotonic)
     view = ModelView(
         store,
-        [product.product_id for product in dataset.products],
-        ModelConfig(dataset.encoder.d, dataset.encoder.id),
+        dataset.arms,
+        dataset.config,
         source.partitions,
         LAMBDA,
         time.monotonic,

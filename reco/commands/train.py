@@ -11,7 +11,7 @@ from reco import options
 from reco.data import load_or_prepare
 from reco.wiring import open_cluster, open_store, process_name, say, stop_on_signals
 from shared.events import OUTCOMES
-from shared.ports import BrokerUnavailable, ModelConfig
+from shared.ports import BrokerUnavailable
 from shared.settings import TRAINER_GROUP
 from shared.snapshots import SnapshotFolder
 from trainer.apply import DEDUPE_WINDOW, Rules
@@ -64,14 +64,12 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = cluster.source(OUTCOMES)
-    config = ModelConfig(dataset.encoder.d, dataset.encoder.id)
-    arms = [product.product_id for product in dataset.products]
     trainer = Trainer(
         consumer := cluster.consumer(OUTCOMES, f"{TRAINER_GROUP}-{model}", reset="error"),
         cluster.producer(),
         store,
         source,
-        Rules.of(config, arms, source.partitions, dedupe_window),
+        Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window),
         writer=process_name(),
         clock=time.monotonic,
         recover=SnapshotFolder(snapshots, model).newest,

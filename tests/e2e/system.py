@@ -27,7 +27,7 @@ from shared.events import (
     decode_visit,
 )
 from shared.kafka import KafkaCluster
-from shared.ports import ModelConfig, StoreUnavailable
+from shared.ports import StoreUnavailable
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP
 from trainer.apply import Rules
@@ -122,9 +122,7 @@ class System:
     def compared(self) -> Report:
         """The store beside a replay of the log."""
         source = self.cluster.source(OUTCOMES)
-        config = ModelConfig(self.data.encoder.d, self.data.encoder.id)
-        arms = [product.product_id for product in self.data.products]
-        rules = Rules.of(config, arms, source.partitions)
+        rules = Rules.of(self.data.config, self.data.arms, source.partitions)
         consumer = self.cluster.consumer(OUTCOMES, reset="error")
         states = read_states(self.store, range(source.partitions))
         report, _ = compare_all(consumer, rules, states, {})

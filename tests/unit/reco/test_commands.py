@@ -19,7 +19,7 @@ from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS, Outcome, en
 from shared.kafka import KafkaCluster
 from shared.linucb import precision
 from shared.partitioner import partition_of
-from shared.ports import ModelConfig, dead_letter_headers
+from shared.ports import dead_letter_headers
 from shared.redis_store import RedisStore
 from tests.scenario import NOON, record
 from trainer.apply import Rules
@@ -90,8 +90,7 @@ def addresses(data: DataSet) -> Iterator[Addresses]:
 
 
 def rules(data: DataSet) -> Rules:
-    config = ModelConfig(data.encoder.d, data.encoder.id)
-    return Rules.of(config, [product.product_id for product in data.products], 12)
+    return Rules.of(data.config, data.arms, 12)
 
 
 def outcome(data: DataSet, number: int, arm: int) -> Outcome:

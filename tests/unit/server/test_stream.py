@@ -39,7 +39,7 @@ class FixedView:
     """A view of a model that has learned nothing."""
 
     def __init__(self, data: DataSet) -> None:
-        arms = np.array([product.product_id for product in data.products])
+        arms = np.array(data.arms)
         zeros = np.zeros(len(arms), np.int64)
         solution = untrained(len(arms), data.encoder.d, 1.0)
         self.view = View(
