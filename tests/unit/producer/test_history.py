@@ -7,7 +7,7 @@ import pytest
 from producer.history import HistoryError, read_history
 from shared.events import Outcome
 
-FEATURES: Final = ("age", "is_weekend")
+FEATURES: Final = ("is_weekend", "age")
 AT: Final = datetime(2026, 11, 24, 7, tzinfo=UTC)
 HEADER: Final = "event_id,age,is_weekend,product_id,response\n"
 
@@ -37,7 +37,7 @@ def test_an_event_of_the_past_is_an_outcome_of_rank_1(tmp_path: Path) -> None:
         product_id=189,
         rank=1,
         reward=1.0,
-        x=[0.25, 1.0],
+        x=[1.0, 0.25],
         encoder_id="encoder",
         decided_at=AT,
         resolved_at=AT,
@@ -48,7 +48,7 @@ def test_an_event_of_the_past_is_an_outcome_of_rank_1(tmp_path: Path) -> None:
 def test_x_follows_the_encoders_order_and_not_the_files(tmp_path: Path) -> None:
     path = written(tmp_path, "response,is_weekend,note,product_id,age,event_id\n1,1,a,7,0.25,3\n")
     [outcome] = read(path)
-    assert outcome.x == [0.25, 1.0]
+    assert outcome.x == [1.0, 0.25]
     assert (outcome.outcome_id, outcome.product_id) == ("history-3:1", 7)
 
 
@@ -60,7 +60,7 @@ def test_reading_it_twice_gives_the_same_outcomes(tmp_path: Path) -> None:
 
 def test_numbers_keep_every_bit(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + f"1,{1 / 3!r},{0.1 + 0.2!r},189,1\n")
-    assert read(path)[0].x == [1 / 3, 0.1 + 0.2]
+    assert read(path)[0].x == [0.1 + 0.2, 1 / 3]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         ("event_id,age,product_id,response\n", "is_weekend"),
         ("age,is_weekend,product_id\n", "event_id, response"),
-        ("", "event_id, product_id, response, age, is_weekend"),
+        ("", "event_id, product_id, response, is_weekend, age"),
     ],
 )
 def test_missing_columns_are_named(tmp_path: Path, header: str, missing: str) -> None:
