@@ -16,7 +16,7 @@ env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
 	@$(PYTHON) -m venv .venv
 	@echo "  uv, from requirements/bootstrap.txt …"
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
-	@echo "  the packages of requirements/dev.txt (350 MB to fetch) …"
+	@echo "  the packages of requirements/dev.txt …"
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
