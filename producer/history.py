@@ -35,14 +35,14 @@ def read_history(
         raise HistoryError(f"can't read {path}: {error.strerror}") from error
     with file:
         rows = csv.DictReader(file)
-        missing = [name for name in (*_ID, *features) if name not in (rows.fieldnames or ())]
-        if missing:
-            raise HistoryError(f"{path} has no column {', '.join(missing)}")
-        for row in rows:
-            try:
+        try:
+            missing = [name for name in (*_ID, *features) if name not in (rows.fieldnames or ())]
+            if missing:
+                raise HistoryError(f"{path} has no column {', '.join(missing)}")
+            for row in rows:
                 yield _outcome(row, features, encoder_id, at)
-            except (TypeError, ValueError) as error:
-                raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
+        except (TypeError, ValueError, csv.Error) as error:
+            raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
 
 
 def _outcome(

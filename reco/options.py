@@ -83,7 +83,7 @@ def seed(default: int = 1237) -> _Decorator:
         show_envvar=True,
         default=default,
         show_default=True,
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, 2**63 - 1),
         help="Seed of everything that is drawn.",
     )
 

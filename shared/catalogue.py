@@ -1,6 +1,7 @@
 """The prepared folder: products, users and encoder."""
 
 import csv
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -76,6 +77,8 @@ def load_data(folder: Path) -> DataSet:
     ):
         if not ids or len(set(ids)) < len(ids):
             raise DataError(f"{folder / what} has no rows, or an id twice; {hint}")
+    if not all(math.isfinite(product.price) for product in products):
+        raise DataError(f"{folder / 'products.csv'} has a price that is no number; {hint}")
     return DataSet(products, users, encoder)
 
 
@@ -87,7 +90,7 @@ def _read(path: Path, hint: str, reader: Callable[[Path], _R]) -> _R:
         return reader(path)
     except OSError as error:
         raise DataError(f"can't read {path} ({error.strerror}); {hint}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is not as it should be: {error}; {hint}") from error
 
 

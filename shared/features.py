@@ -66,6 +66,9 @@ class Encoder:
         self._content = _Content(_FORMAT, floats, categories)
         if tuple(ranges) != NUMBERS or tuple(categories) != ("gender", "traffic_source"):
             raise ValueError(f"an encoder has ranges of {NUMBERS} and both kinds of categories")
+        for kind, names in categories.items():
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"the encoder's {kind} has no categories, or one twice")
         bounds = np.array(list(ranges.values()), np.float64)
         if not np.isfinite(bounds).all() or not (bounds[:, 0] < bounds[:, 1]).all():
             raise ValueError("a range of the encoder is empty or not finite")

@@ -345,15 +345,20 @@ class KafkaConsumer:
 
     @staticmethod
     def _record(message: Message) -> Record:
+        headers: Any = message.headers()  # the binding's annotation has a string among the lists
         return Record(
             message.topic() or "",
             message.partition() or 0,
             message.offset() or 0,
             message.key(),
             message.value(),
-            tuple(message.headers() or ()),  # type: ignore[arg-type]
+            tuple((name, _bytes(value)) for name, value in headers or ()),
             message.timestamp()[1],
         )
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
 
 
 def _text(error: BaseException) -> str:

@@ -64,12 +64,14 @@ class _Group:
 class FakeBroker:
     """Topics as lists, consumer groups with an eager range assignment.
 
-    Faults: `available = False`, `trim`, and a record lost because a producer died before `flush`.
+    Faults: `available = False`; `acknowledges = False` (nothing that is sent is stored); `trim`;
+    and a record lost because a producer died before `flush`.
     """
 
     def __init__(self, topics: Mapping[str, int]) -> None:
         self.partitions = dict(topics)
         self.available = True
+        self.acknowledges = True
         self.cluster_id = "fake"
         self._logs: dict[tuple[str, int], list[Record]] = defaultdict(list)
         self._starts: dict[tuple[str, int], int] = defaultdict(int)
@@ -146,6 +148,8 @@ class FakeProducer:
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
         self._broker.check()
+        if self._pending and not self._broker.acknowledges:
+            raise BrokerUnavailable("the fake broker acknowledges nothing")
         pending, self._pending = self._pending, []
         for topic, key, value, headers, on_delivered in pending:
             partition = partition_of(key or b"", self._broker.partitions[topic])
@@ -246,6 +250,7 @@ class FakeStore:
     """`shared.ports.StateStore` in memory.
 
     Faults: `available = False`; `lose_replies` (a write is applied, its answer lost);
+    `send_twice` (so it is, and the client sends the command again, as redis-py does);
     `lose_changes` (announcements that reach nobody); `flush`; `dump` and `restore` (an older copy
     comes back, as after a crash with an old append-only file).
     """
@@ -253,6 +258,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.available = True
         self.lose_replies = 0
+        self.send_twice = False
         self.lose_changes = 0
         self.states: dict[int, State] = {}
         self._feeds: list[FakeChangeFeed] = []
@@ -295,7 +301,7 @@ class FakeStore:
         if self.lose_replies:
             self.lose_replies -= 1
             raise StoreUnavailable("the fake store's reply was lost")
-        return None
+        return Conflict(position) if self.send_twice else None
 
     def replace(self, partition: int, state: State) -> None:
         """See `StateStore.replace`."""

@@ -1,17 +1,18 @@
 """What the tests of trainer, view and replay have in common: a small world, and the invariants."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import numpy as np
+from msgspec import structs
 
 from reco.rebuild import Report, compare_all
 from shared.events import DEAD_LETTERS, OUTCOMES, Outcome, encode, key_of
 from shared.ports import ModelConfig, Record
-from shared.testing import FakeBroker, FakeClock, FakeStore
+from shared.testing import FakeBroker, FakeClock, FakeConsumer, FakeStore
 from trainer.apply import Rules
-from trainer.loop import Trainer
+from trainer.loop import Recover, Trainer
 
 D = 3
 PARTITIONS = 3
@@ -23,21 +24,21 @@ RULES = Rules.of(CONFIG, ARMS, PARTITIONS, WINDOW)
 
 
 def outcome(
-    number: int, arm: int, *, reward: float = 0.0, x: list[float] | None = None, **changes: object
+    number: int, arm: int, *, reward: float = 0.0, x: list[float] | None = None, **changes: str
 ) -> Outcome:
     """Outcome number `number`, with an x of its own."""
-    fields: dict[str, object] = {
-        "outcome_id": f"d-{number}:1",
-        "decision_id": f"d-{number}",
-        "product_id": arm,
-        "rank": 1,
-        "reward": reward,
-        "x": x or np.random.default_rng(number).random(D).tolist(),
-        "encoder_id": CONFIG.encoder_id,
-        "decided_at": NOON,
-        "resolved_at": NOON,
-    }
-    return Outcome(**{**fields, **changes})  # type: ignore[arg-type]
+    plain = Outcome(
+        outcome_id=f"d-{number}:1",
+        decision_id=f"d-{number}",
+        product_id=arm,
+        rank=1,
+        reward=reward,
+        x=x or np.random.default_rng(number).random(D).tolist(),
+        encoder_id=CONFIG.encoder_id,
+        decided_at=NOON,
+        resolved_at=NOON,
+    )
+    return structs.replace(plain, **changes)
 
 
 def record(offset: int, value: bytes | Outcome | None, partition: int | None = None) -> Record:
@@ -59,12 +60,16 @@ class World:
         self.bad = 0
         self._numbers = itertools.count()
         self._writers = itertools.count()
+        self._consumers: dict[int, FakeConsumer] = {}
 
-    def trainer(self, step: object = None, group: str = "g", **options: object) -> Trainer:
+    def trainer(
+        self,
+        step: Callable[[str], None] = lambda name: None,
+        group: str = "g",
+        recover: Recover = lambda partition, source, held: None,
+    ) -> Trainer:
         """A new trainer process, in the group."""
         consumer = self.broker.consumer(OUTCOMES, group, reset="error")
-        if step is not None:
-            options["step"] = step
         trainer = Trainer(
             consumer,
             self.broker.producer(),
@@ -73,10 +78,17 @@ class World:
             RULES,
             writer=f"writer-{next(self._writers)}",
             clock=self.clock,
-            **options,  # type: ignore[arg-type]
+            recover=recover,
+            step=step,
         )
         consumer.subscribe(trainer)
+        self._consumers[id(trainer)] = consumer
         return trainer
+
+    def lose(self, trainer: Trainer) -> None:
+        """The group thinks this trainer dead, which does not notice: a zombie."""
+        consumer = self._consumers[id(trainer)]
+        self.broker._groups["g", OUTCOMES].members.remove(consumer)
 
     def send(self, arm: int, reward: float = 0.0) -> Outcome:
         """A good outcome arrives."""

@@ -113,7 +113,7 @@ class Faults(RuleBasedStateMachine):
         """Taken out of the group without noticing: it keeps its memory and its will to write."""
         process = data.draw(st.sampled_from(self.processes))
         self.processes.remove(process)
-        self.world.broker._groups["g", OUTCOMES].members.remove(process.trainer._consumer)  # type: ignore[arg-type]
+        self.world.lose(process.trainer)
         process.steps_to_live = None
         self.zombies.append(process.trainer)
 

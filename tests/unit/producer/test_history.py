@@ -107,3 +107,11 @@ def test_what_comes_before_a_bad_line_is_read(tmp_path: Path) -> None:
     assert next(outcomes).product_id == 42
     with pytest.raises(HistoryError):
         next(outcomes)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"event_id\n" + b"x" * 200_000 + b"\n"])
+def test_a_file_that_is_no_text_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "history.csv"
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match=r"history\.csv"):
+        list(read_history(path, ["event_id"], "e", datetime(2026, 1, 5, tzinfo=UTC)))

@@ -107,16 +107,11 @@ def test_no_offset_passes_a_dead_letter_that_was_not_acknowledged() -> None:
     world = World()
     trainer = world.trainer()
     world.settle(trainer)
-    flush = trainer._producer.flush
-
-    def refuse(timeout_s: float) -> None:
-        raise BrokerUnavailable("no acknowledgement")
-
     world.poison(1)
-    trainer._producer.flush = refuse  # type: ignore[method-assign]
+    world.broker.acknowledges = False
     world.settle(trainer)
     assert world.store.states[RULES.partitions[1]].position.next_offset == 0
-    trainer._producer.flush = flush  # type: ignore[method-assign]
+    world.broker.acknowledges = True
     world.settle(trainer)
     assert world.assert_invariants().dead_letters == 1
 
@@ -162,17 +157,10 @@ def test_a_conflict_with_our_own_write_is_our_write() -> None:
     world = World()
     trainer = world.trainer()
     world.settle(trainer)
-    write = world.store.write
-
-    def twice(*arguments: object) -> object:
-        assert write(*arguments) is None  # type: ignore[arg-type]
-        return write(*arguments)  # type: ignore[arg-type]
-
-    world.store.write = twice  # type: ignore[assignment, method-assign]
+    world.store.send_twice = True
     world.send(1)
     world.settle(trainer)
     assert (trainer.counts.conflicts, trainer.counts.reloads) == (0, 0)
-    world.store.write = write  # type: ignore[method-assign]
     assert world.assert_invariants().applied == 1
 
 

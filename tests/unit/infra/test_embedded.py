@@ -1,0 +1,55 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import redis
+
+from infra import embedded as module
+from infra.embedded import EmbeddedError, EmbeddedStore, embedded
+from shared.kafka import KafkaCluster
+from shared.settings import PARTITIONS
+
+
+def test_broker_and_store_are_there_for_the_block_and_gone_after_it() -> None:
+    with embedded() as addresses:
+        assert KafkaCluster(addresses.kafka, patience_s=10.0).topics() == PARTITIONS
+        with redis.Redis.from_url(addresses.redis) as client:
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    with redis.Redis.from_url(addresses.redis) as client, pytest.raises(redis.ConnectionError):
+        client.ping()
+
+
+def test_a_store_that_appends_keeps_its_data_over_a_restart_at_the_same_address() -> None:
+    store = EmbeddedStore(append_only=True)
+    url = store.url
+    with redis.Redis.from_url(url) as client:
+        client.set("a", "1")
+        store.stop()
+        store.start()
+        assert client.get("a") == b"1"
+        store.kill()
+        store.empty()
+        store.start()
+        assert client.get("a") is None
+    folder = store.folder
+    store.close()
+    assert store.url == url
+    assert not folder.exists()
+
+
+def test_a_store_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_store_binary", lambda: shutil.which("false") or "false")
+    with pytest.raises(EmbeddedError, match="does not start on port"):
+        EmbeddedStore()
+
+
+def test_the_server_on_the_path_is_preferred(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "redis-server"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module._store_binary() == str(own)
+    own.unlink()
+    assert "valkey" in module._store_binary()

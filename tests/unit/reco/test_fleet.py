@@ -1,0 +1,57 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reco.fleet import Child, ChildFailed
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+def embedded(tmp_path: Path) -> Child:
+    """A process that runs until it is ended, and first says a line of JSON."""
+    return Child("embedded", ["embedded", "--json"], tmp_path / "log")
+
+
+def test_what_a_child_says_is_read(tmp_path: Path) -> None:
+    child = embedded(tmp_path)
+    assert child.lines.get(timeout=30.0).keys() == {"kafka", "redis", "broker", "store"}
+    assert child.alive
+    child.stop()
+    assert (child.alive, child.finished) == (False, True)
+
+
+def test_a_child_that_was_killed_is_started_again(tmp_path: Path) -> None:
+    child = embedded(tmp_path)
+    child.lines.get(timeout=30.0)
+    assert not child.check()
+    child.kill()
+    assert child.check()
+    child.lines.get(timeout=30.0)
+    assert (child.alive, child.starts) == (True, 2)
+    child.stop()
+
+
+def test_a_child_that_ended_well_is_left_alone(tmp_path: Path) -> None:
+    child = Child("version", ["--version"], tmp_path / "log")
+    until(lambda: child.finished)
+    assert not child.check()
+    child.stop()
+
+
+def test_a_child_that_dies_again_and_again_is_given_up_with_its_words(tmp_path: Path) -> None:
+    child = Child("wrong", ["train", "--static", "half"], tmp_path / "log")
+
+    def try_on() -> bool:
+        child.check()
+        return False
+
+    with pytest.raises(ChildFailed, match="wrong does not stay up; it says: reco train"):
+        until(try_on)
+    child.stop()
