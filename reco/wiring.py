@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -103,6 +104,11 @@ def _await_eof(stop: threading.Event) -> None:
 def process_name() -> str:
     """A name for this process that no other has: host, pid, and when."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+
+
+def run_name() -> str:
+    """A short name for a run of visits that no other has: when, and by chance."""
+    return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def say(text: str) -> None:

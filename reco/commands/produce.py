@@ -14,7 +14,7 @@ from producer.service import Counts, VisitProducer, send_outcomes
 from producer.simulate import Shoppers
 from reco import options
 from reco.data import load_or_prepare
-from reco.wiring import open_cluster, process_name, say, stop_on_signals, utc_now
+from reco.wiring import open_cluster, run_name, say, stop_on_signals, utc_now
 from shared.catalogue import DataSet
 from shared.events import VISITS, decode_visit
 from shared.features import CONTEXT_FEATURES
@@ -73,7 +73,7 @@ def command(
     if history is not None:
         _send_history(cluster, dataset, history, stop, reporter)
         return
-    shoppers = Shoppers(dataset.users, seed, run_id or process_name())
+    shoppers = Shoppers(dataset.users, seed, run_id or run_name())
     indices: Iterable[int] = range(count) if count else itertools.count()
     if run_id:
         held = set(_held_visit_ids(cluster))
