@@ -8,8 +8,10 @@ durability figure should be taken from either.
 
 import ctypes
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,7 @@ from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
 _START_TIMEOUT_S: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class EmbeddedError(Exception):
@@ -95,7 +98,9 @@ class EmbeddedStore:
         flat = [part for pair in arguments.items() for part in pair]
         log = (self._folder / "log").open("ab")
         with log:
-            self._process = subprocess.Popen([self._binary, *flat], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [self._binary, *flat], stdout=log, stderr=log, preexec_fn=_die_with_parent()
+            )
         self._await_start()
 
     def stop(self) -> None:
@@ -173,6 +178,14 @@ def _store_binary() -> str:
             "of them"
         ) from error
     return str(get_binary_path())
+
+
+def _die_with_parent() -> Callable[[], object] | None:
+    """What a child has to do so that it ends with us however we end; Linux only."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # before the fork: afterwards nothing should be loaded
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:

@@ -197,7 +197,14 @@ class Demo:
             self._next_kill_s += CHAOS_SECONDS / (len(VICTIMS) + 1)
 
     def _tick(self) -> None:
-        """Read what the processes say, and restart what has died."""
+        """Read what the processes say, and restart what has died.
+
+        Raises:
+            ChildFailed: broker and store are gone, or a process does not stay up.
+        """
+        owner = self._children["embedded"]
+        if not owner.alive:
+            raise ChildFailed(f"broker and store have ended, with the log: {owner.last_words()}")
         for child in list(self._children.values()):
             while not child.lines.empty():
                 self._take(child.lines.get())

@@ -1,6 +1,7 @@
 """Kafka through librdkafka: the adapters of `EventProducer` and `EventConsumer`."""
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ EMBEDDED_CLUSTER: Final = "mockCluster"
 """What the cluster id of librdkafka's mock cluster starts with."""
 
 _REQUEST_TIMEOUT_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 5.0
 _COMMON: Final[dict[str, Any]] = {
     "log_level": 0,  # what matters reaches us through error_cb
     "reconnect.backoff.max.ms": 1_000,
@@ -330,7 +332,13 @@ class KafkaConsumer:
 
     def close(self) -> None:
         """See `EventConsumer.close`."""
-        self._consumer.close()
+        # With the broker gone, librdkafka can wait for an answer for ever. Nothing depends on
+        # leaving the group politely: after the session timeout it notices by itself.
+        leaving = threading.Thread(target=self._consumer.close, daemon=True)
+        leaving.start()
+        leaving.join(_CLOSE_TIMEOUT_S)
+        if leaving.is_alive():
+            _log.warning("%s does not let go of the consumer; leaving without a word", self._name)
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()

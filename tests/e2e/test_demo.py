@@ -105,6 +105,17 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_a_demo_that_loses_its_broker_says_so_and_ends(data_folder: Path) -> None:
+    process = demo(data_folder, "--cold", "--visits", "5000")
+    children = started(process)
+    owner = min(children)  # broker and store were started first
+    os.kill(owner, signal.SIGKILL)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "broker and store have ended" in errors
+    until(lambda: not alive(children))
+
+
 @pytest.mark.parametrize(
     ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
 )

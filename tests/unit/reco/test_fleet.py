@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from reco.fleet import Child, ChildFailed
 
@@ -36,6 +37,21 @@ def test_a_child_that_was_killed_is_started_again(tmp_path: Path) -> None:
     child.lines.get(timeout=30.0)
     assert (child.alive, child.starts) == (True, 2)
     child.stop()
+
+
+def test_the_store_goes_with_its_owner_even_if_that_is_killed(tmp_path: Path) -> None:
+    child = embedded(tmp_path)
+    url = child.lines.get(timeout=30.0)["redis"]
+    child.kill()
+
+    def gone() -> bool:
+        try:
+            with redis.Redis.from_url(url) as client:
+                return not client.ping()
+        except redis.ConnectionError:
+            return True
+
+    until(gone)
 
 
 def test_a_child_that_ended_well_is_left_alone(tmp_path: Path) -> None:
