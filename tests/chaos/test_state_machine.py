@@ -92,14 +92,14 @@ class Faults(RuleBasedStateMachine):
         self.world.clock.now_s += seconds
         self._run(data.draw(st.sampled_from(self.processes)))
 
-    @rule(arms=st.lists(arms, min_size=1, max_size=3), lost=st.booleans())
-    def learn_and_look(self, arms: list[int], lost: bool) -> None:
-        """The usual course of things, with or without an announcement that gets lost."""
-        for arm in arms:
+    @rule(arm=arms, lost=st.lists(st.booleans(), min_size=1, max_size=3))
+    def learn_and_look(self, arm: int, lost: list[bool]) -> None:
+        """The usual course of things, except that some announcements get lost on their way."""
+        for this_one in lost:
             self.send(arm, True, 1)
-        self.world.store.lose_changes = int(lost)
-        for process in list(self.processes):
-            self._run(process)
+            self.world.store.lose_changes = int(this_one)
+            for process in list(self.processes):
+                self._run(process)
         self.look()
 
     @precondition(lambda self: self.processes)
