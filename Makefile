@@ -50,7 +50,8 @@ mutation: env ## Remove each protection in turn: the tests must fail
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock"
 lock: env ## Resolve the locks anew
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(COMPILE) - -o requirements/bootstrap.txt
-	$(COMPILE) --extra eval --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra eval --extra otel --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) --extra text --group dev pyproject.toml -o requirements/text.txt
 
 clean: ## Remove what was made here
