@@ -1,0 +1,98 @@
+"""What `reco serve` says while it runs: visit lines, and once a second what has been done."""
+
+import time
+from typing import Final
+
+import click
+import msgspec
+
+from reco.wiring import say
+from server.freshness import FreshnessProbe
+from server.model_view import ModelView
+from server.stream import Served, StreamServer
+
+REPORT_EVERY_S: Final = 1.0
+
+
+class Reporter:
+    """Tells people (or, as JSON, programs) what is going on."""
+
+    def __init__(
+        self,
+        server: StreamServer,
+        view: ModelView,
+        freshness: FreshnessProbe,
+        lines_per_s: int,
+        as_json: bool,
+    ) -> None:
+        self._server = server
+        self._view = view
+        self._freshness = freshness
+        self._lines_per_s = lines_per_s
+        self._as_json = as_json
+        self._left = lines_per_s
+        self._due_s = time.monotonic() + REPORT_EVERY_S
+        self._told = ""
+
+    def lines(self, served: list[Served]) -> None:
+        """One line a visit, as far as the second's ration goes."""
+        for item in served[: self._left]:
+            if self._as_json:
+                click.echo(msgspec.json.encode(_visit(item)))
+            else:
+                click.echo(visit_line(item))
+        self._left -= min(self._left, len(served))
+
+    def tick(self, last: bool = False) -> None:
+        """Once a second (and at the end): what has been done."""
+        if not last and time.monotonic() < self._due_s:
+            return
+        self._due_s = time.monotonic() + REPORT_EVERY_S
+        self._left = self._lines_per_s
+        samples_ms = self._freshness.take_ms()
+        if self._as_json:
+            report = {
+                "counts": msgspec.to_builtins(self._server.counts),
+                "freshness_ms": [round(sample, 3) for sample in samples_ms],
+                "stale": self._view.stale,
+                "gaps": self._view.gaps,
+            }
+            click.echo(msgspec.json.encode(report))
+            return
+        text = self._sentence()
+        if text != self._told:
+            say(text)
+        self._told = text
+
+    def _sentence(self) -> str:
+        counts = self._server.counts
+        rate = counts.clicks / counts.visits if counts.visits else 0.0
+        text = f"visits {counts.visits:,}, click rate {rate:.3f}"
+        for name, count in (
+            ("dead letters", counts.dead_letters),
+            ("unknown categories", counts.unknown_categories),
+            ("clipped numbers", counts.clipped),
+        ):
+            if count:
+                text += f", {name} {count:,}"
+        return f"{text}; STALE: {self._view.error}" if self._view.error else text
+
+
+def _visit(served: Served) -> dict[str, str | bool]:
+    return {
+        "visit_id": served.visit.visit_id,
+        "clicked": served.clicked is not None,
+        "line": visit_line(served),
+    }
+
+
+def visit_line(served: Served) -> str:
+    """`User 0327 (23 yo) @ Mon 07:29 -> Recs: [192, 189, …] -> Clicked: 192 (✅)`"""
+    visit = served.visit
+    products = [item.product_id for item in served.decision.slate]
+    mark = "✅" if served.clicked is not None else "❌"
+    return (
+        f"User {visit.user_id:04d} ({visit.context.age} yo) @ "
+        f"{visit.context.occurred_at:%a %H:%M} -> Recs: {products} -> "
+        f"Clicked: {served.clicked} ({mark})"
+    )
