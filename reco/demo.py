@@ -304,8 +304,8 @@ def read_topic(cluster: KafkaCluster, topic: str) -> Iterator[Record]:
             next_offset = held.start
             while next_offset < held.end:
                 for record in consumer.poll(5_000, 5.0):
-                    next_offset = record.offset + 1
                     if record.offset < held.end:
                         yield record
+                next_offset = consumer.position(partition) or next_offset
     finally:
         consumer.close()

@@ -17,6 +17,8 @@ import click
 from threadpoolctl import threadpool_limits
 
 from reco.options import kafka_settings
+from reco.replica import Replica
+from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, AtLeastOnce, Delivery, ExactlyOnce
 from shared.kafka import BadSetting, KafkaCluster, settings_from
 from shared.ports import StoreUnavailable
 from shared.redis_store import BadAddress, RedisStore
@@ -74,6 +76,22 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
             if time.monotonic() >= deadline_s:
                 raise StoreUnavailable(f"{error} (tried for {patience_s:g} s)") from error
             time.sleep(_RETRY_S)
+
+
+def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> Delivery:
+    """How a server's batches leave: as asked for, else as well as the broker can.
+
+    Raises:
+        click.UsageError: exactly once is asked for of a broker that can't.
+    """
+    if guarantee == EXACTLY_ONCE and cluster.embedded:
+        raise click.UsageError(
+            f"{cluster.describe()} has no transactions: give --delivery {AT_LEAST_ONCE}, or the "
+            "address of a real broker"
+        )
+    if guarantee == AT_LEAST_ONCE or cluster.embedded:
+        return AtLeastOnce(cluster.producer())
+    return ExactlyOnce(cluster.transactional_producer(Replica(group).name))
 
 
 def stop_on_signals() -> threading.Event:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from server.delivery import Delivery
 from server.freshness import FreshnessProbe
 from server.model_view import View
 from server.scorer import Policy, rank, seeds_of
@@ -27,13 +28,11 @@ from shared.features import Encoder, NotFinite
 from shared.ports import (
     BrokerUnavailable,
     EventConsumer,
-    EventProducer,
     Record,
     dead_letter_headers,
 )
 
 POLL_RECORDS: Final = 500
-FLUSH_TIMEOUT_S: Final = 10.0
 
 React = Callable[[Sequence[Visit], Sequence[Sequence[int]]], list[int | None]]
 """What the shoppers do with their slates: the clicked rank from 1 on, or None."""
@@ -65,19 +64,24 @@ class Counts:
     unknown_categories: int = 0
     clipped: int = 0
 
+    def add(self, batch: "Counts") -> None:
+        """Take in what a batch did."""
+        for name, count in vars(batch).items():
+            setattr(self, name, getattr(self, name) + count)
+
 
 class StreamServer:
     """Decides visits and publishes what follows. Implements `shared.ports.Rebalance`.
 
-    At least once: offsets are committed after decisions and outcomes are acknowledged. A visit that
-    is decided again after a crash gets the same decision_id, so the trainer's dedupe window knows
-    its outcomes again.
+    What leaves, and when the visits' offsets are stored, is up to the `Delivery`. A visit that is
+    decided again after a crash gets the same decision_id, so the trainer's dedupe window knows its
+    outcomes again.
     """
 
     def __init__(
         self,
         consumer: EventConsumer,
-        producer: EventProducer,
+        delivery: Delivery,
         view: Viewing,
         policy: Policy,
         encoder: Encoder,
@@ -92,7 +96,7 @@ class StreamServer:
     ) -> None:
         self.counts = Counts()
         self._consumer = consumer
-        self._producer = producer
+        self._delivery = delivery
         self._view = view
         self._policy = policy
         self._encoder = encoder
@@ -103,6 +107,8 @@ class StreamServer:
         self._clock = clock
         self._freshness = freshness
         self._step = step
+        self._batch = Counts()
+        """What the current batch does: counted once it is complete, however often it is tried."""
         self._next: dict[int, int | None] = {}
         """Next visits offset of each partition that is ours; None is the group's."""
 
@@ -125,24 +131,29 @@ class StreamServer:
         if not records:
             return []
         self._step("polled")
+        done = {record.partition: record.offset + 1 for record in records}
         try:
+            self._batch = Counts()
+            self._delivery.begin()
             served = self._serve(records)
-            self._producer.flush(FLUSH_TIMEOUT_S)
+            self._delivery.complete(self._consumer, done)
         except BrokerUnavailable:
+            self._next = self._delivery.abandon(self._next)
             self._consumer.assign(self._next)
             raise
-        self._step("acknowledged")
-        done = {record.partition: record.offset + 1 for record in records}
         self._next.update(done)
-        self._consumer.commit(done)
-        self._step("committed")
+        self._step("completed")
+        self.counts.add(self._batch)
         return served
 
-    def commit(self) -> None:
-        """Commit once more and wait for the answer: before leaving."""
+    def leave(self) -> None:
+        """After the last batch, before leaving the group.
+
+        Raises:
+            BrokerUnavailable: the last offsets may not be stored.
+        """
         offsets = {p: offset for p, offset in self._next.items() if offset is not None}
-        if offsets:
-            self._consumer.commit(offsets, wait=True)
+        self._delivery.leave(self._consumer, offsets)
 
     def _serve(self, records: Sequence[Record]) -> list[Served]:
         visits = [visit for visit in map(self._decode, records) if visit is not None]
@@ -158,14 +169,12 @@ class StreamServer:
             clicked = decision.slate[rank_clicked - 1].product_id if rank_clicked else None
             served.append(Served(visit, decision, clicked))
         self._step("sent")
-        self.counts.visits += len(visits)
-        self.counts.clicks += sum(item.clicked is not None for item in served)
         return served
 
     def _decide(self, visits: Sequence[Visit]) -> list[Decision]:
         encoded = self._encoder.encode([visit.context for visit in visits])
-        self.counts.unknown_categories += encoded.unknown_categories
-        self.counts.clipped += encoded.clipped
+        self._batch.unknown_categories += encoded.unknown_categories
+        self._batch.clipped += encoded.clipped
         decision_ids = [f"d-{visit.visit_id}" for visit in visits]
         with self._view.locked() as view:
             slates = rank(self._policy, view.model, encoded.X, seeds_of(decision_ids), self._k)
@@ -197,7 +206,7 @@ class StreamServer:
         resolved_at: datetime,
         resolved_s: float,
     ) -> None:
-        self._producer.send(DECISIONS, visit.visit_id.encode(), encode(decision))
+        self._delivery.send(DECISIONS, visit.visit_id.encode(), encode(decision))
         rewards = self._feedback(clicked_rank, len(decision.slate))
 
         def delivered(partition: int, offset: int) -> None:
@@ -216,10 +225,12 @@ class StreamServer:
                 decided_at=decision.decided_at,
                 resolved_at=resolved_at,
             )
-            self._producer.send(
+            self._delivery.send(
                 OUTCOMES, key_of(product_id), encode(outcome), on_delivered=delivered
             )
-        self.counts.outcomes += len(rewards)
+        self._batch.outcomes += len(rewards)
+        self._batch.visits += 1
+        self._batch.clicks += clicked_rank is not None
 
     def _decode(self, record: Record) -> Visit | None:
         try:
@@ -227,7 +238,7 @@ class StreamServer:
             self._encoder.check(visit.context)
         except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
             headers = dead_letter_headers(record, f"undecodable: {error}")
-            self._producer.send(DEAD_LETTERS, record.key, record.value, headers=headers)
-            self.counts.dead_letters += 1
+            self._delivery.send(DEAD_LETTERS, record.key, record.value, headers=headers)
+            self._batch.dead_letters += 1
             return None
         return visit

@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from shared.kafka_transactions import TRANSACTIONAL, KafkaTransactionalProducer
 from shared.ports import (
     BrokerUnavailable,
     Delivered,
@@ -54,6 +55,7 @@ _PRODUCER: Final[dict[str, Any]] = {
 _CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
+    "enable.partition.eof": True,  # tells how far the end is past the last record: see `position`
     # Cooperative rebalancing has a history of bugs in librdkafka.
     "partition.assignment.strategy": "range",
 }
@@ -150,6 +152,23 @@ class KafkaCluster:
         """A new producer."""
         return KafkaProducer(
             self._name, lambda own: self._made(Producer, {**_COMMON, **_PRODUCER, **own})
+        )
+
+    def transactional_producer(self, name: str) -> KafkaTransactionalProducer:
+        """A new producer of transactions.
+
+        Args:
+            name: its `transactional.id`, the same after a restart, different in each process: at
+                its first transaction it ends what its predecessor left open.
+
+        Raises:
+            BrokerUnavailable: the embedded broker has no transactions.
+        """
+        if self.embedded:
+            raise BrokerUnavailable("the embedded broker has no transactions")
+        own = {**_COMMON, **_PRODUCER, **TRANSACTIONAL, "transactional.id": name}
+        return KafkaTransactionalProducer(
+            self._name, lambda extra: self._made(Producer, {**own, **extra})
         )
 
     def consumer(
@@ -258,8 +277,14 @@ class KafkaConsumer:
     def __init__(self, name: str, consumer: Any, topic: str, *, grouped: bool) -> None:
         self._name = name
         self._consumer = consumer
-        self._topic = topic
+        self.topic = topic
         self._start = OFFSET_INVALID if grouped else OFFSET_BEGINNING  # invalid: the committed one
+        self._positions: dict[int, int] = {}
+
+    @property
+    def membership(self) -> Any:
+        """Proof of being the partitions' owner, for a transaction that stores their offsets."""
+        return self._consumer.consumer_group_metadata()
 
     def subscribe(self, rebalance: Rebalance) -> None:
         """See `EventConsumer.subscribe`."""
@@ -274,14 +299,15 @@ class KafkaConsumer:
             rebalance.revoked([each.partition for each in partitions])
 
         self._consumer.subscribe(
-            [self._topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked
+            [self.topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked
         )
 
     def assign(self, offsets: Mapping[int, int | None]) -> None:
         """See `EventConsumer.assign`."""
+        self._positions = {p: offset for p, offset in offsets.items() if offset is not None}
         self._consumer.assign(
             [
-                TopicPartition(self._topic, partition, self._start if offset is None else offset)
+                TopicPartition(self.topic, partition, self._start if offset is None else offset)
                 for partition, offset in offsets.items()
             ]
         )
@@ -295,11 +321,15 @@ class KafkaConsumer:
         rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
         return [self._record(message) for message in (first, *rest) if self._is_record(message)]
 
+    def position(self, partition: int) -> int | None:
+        """See `EventConsumer.position`."""
+        return self._positions.get(partition)
+
     def watermarks(self, partition: int) -> Watermarks:
         """See `EventConsumer.watermarks`."""
         try:
             low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_REQUEST_TIMEOUT_S
+                TopicPartition(self.topic, partition), timeout=_REQUEST_TIMEOUT_S
             )
         except (KafkaException, TypeError) as error:  # TypeError: None, there was no answer
             raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
@@ -307,7 +337,7 @@ class KafkaConsumer:
 
     def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
         """See `EventConsumer.commit`."""
-        wanted = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+        wanted = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
         if not wanted:
             return
         try:
@@ -323,7 +353,7 @@ class KafkaConsumer:
         Raises:
             BrokerUnavailable: no answer.
         """
-        wanted = [TopicPartition(self._topic, partition) for partition in partitions]
+        wanted = [TopicPartition(self.topic, partition) for partition in partitions]
         try:
             found = self._consumer.committed(wanted, timeout=_REQUEST_TIMEOUT_S)
         except KafkaException as error:
@@ -342,8 +372,13 @@ class KafkaConsumer:
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()
+        partition, offset = message.partition() or 0, message.offset() or 0
         if error is None:
+            self._positions[partition] = offset + 1
             return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._positions[partition] = offset
+            return False
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
         if error.fatal() or not error.retriable():

@@ -14,6 +14,10 @@ class BrokerUnavailable(Exception):
     """The broker did not answer, or did not acknowledge, in time. Worth trying again."""
 
 
+class Fenced(BrokerUnavailable):
+    """Someone else has taken over, so the transaction was dropped: rejoin, and read again."""
+
+
 class StoreUnavailable(Exception):
     """The store did not answer in time, or refused the command for now. Worth trying again."""
 
@@ -98,6 +102,47 @@ class EventProducer(Protocol):
         """Let go of the connection. Unacknowledged records are dropped: flush first."""
 
 
+class TransactionalProducer(Protocol):
+    """Appends records and stores a group's offsets, all of it or nothing.
+
+    Whatever raises leaves no transaction behind: records sent since `begin` are never shown to
+    readers, unless the commit itself got no answer. Then nobody knows, and the group's committed
+    offsets tell.
+    """
+
+    def begin(self) -> None:
+        """Start a transaction; ends one that an earlier process of the same name left open.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_delivered: Delivered | None = None,
+    ) -> None:
+        """Hand over one record of the transaction; waits while the local queue is full."""
+
+    def commit(self, consumer: "EventConsumer", offsets: Mapping[int, int]) -> None:
+        """Show the records to readers and store the offsets of the consumer's group, in one step.
+
+        Raises:
+            Fenced: another producer of this name, or the group's next owner, has taken over.
+            BrokerUnavailable: the broker refuses, or does not answer in time.
+        """
+
+    def abort(self) -> None:
+        """Drop what was sent since `begin`; never raises, since there is nothing left to save."""
+
+    def close(self) -> None:
+        """Let go of the connection; an open transaction is dropped."""
+
+
 class Rebalance(Protocol):
     """Told, from within `EventConsumer.poll`, which partitions are now ours."""
 
@@ -110,6 +155,14 @@ class Rebalance(Protocol):
 
 class EventConsumer(Protocol):
     """Reads one topic, as a member of a group or for itself."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it reads."""
+
+    @property
+    def membership(self) -> object:
+        """Proof of owning the partitions, for `TransactionalProducer.commit`."""
 
     def subscribe(self, rebalance: Rebalance) -> None:
         """Join the group; `rebalance` is called from within `poll`."""
@@ -126,6 +179,13 @@ class EventConsumer(Protocol):
         Raises:
             BrokerUnavailable: the group or the log can't be read just now.
             LogTruncated: an assigned offset is not in the log.
+        """
+
+    def position(self, partition: int) -> int | None:
+        """Where an assigned partition is read next, None while that is not known.
+
+        It may be past the last record and its successor: marks of transactions, and records that
+        were never committed, take up offsets and are not shown.
         """
 
     def watermarks(self, partition: int) -> Watermarks:

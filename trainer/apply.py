@@ -117,20 +117,25 @@ class PartitionFold:
         Args:
             records: of this partition, ascending, none before `read_offset`.
         """
+        if not records:
+            return Folded([], [], 0, 0)
         valid, dead = self._validate(records)
         fresh = valid.only(self._window.first_seen(valid.outcomes, valid.offsets))
-        if records and records[0].offset < self.next_offset:
+        if records[0].offset < self.next_offset:
             # Reading back: seen by the window, counted long ago.
             dead = [pair for pair in dead if pair[0].offset >= self.next_offset]
             valid, fresh = (part.only(part.offsets >= self.next_offset) for part in (valid, fresh))
-        if records:
-            self.read_offset = records[-1].offset + 1
-            self.next_offset = max(self.next_offset, self.read_offset)
+        self.pass_to(records[-1].offset + 1)
         arms = [outcome.product_id for outcome in fresh.outcomes]
         if arms:
             rewards = np.array([outcome.reward for outcome in fresh.outcomes], np.float64)
             self.statistics.add(np.array(arms, np.int64), fresh.X, rewards, fresh.offsets)
         return Folded(list(dict.fromkeys(arms)), dead, len(arms), len(valid.outcomes) - len(arms))
+
+    def pass_to(self, offset: int) -> None:
+        """Nothing that readers are shown lies before this offset any more."""
+        self.read_offset = offset
+        self.next_offset = max(self.next_offset, offset)
 
     def is_home_of(self, arm: int) -> bool:
         """Whether this arm's outcomes belong into this partition."""

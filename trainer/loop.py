@@ -164,7 +164,7 @@ class Trainer:
 
     def _serve(self, partition: int, records: Sequence[Record]) -> None:
         try:
-            for start in range(0, len(records), self._chunk):
+            for start in range(0, max(len(records), 1), self._chunk):
                 if not self._apply(partition, records[start : start + self._chunk]):
                     return
         except (StoreUnavailable, BrokerUnavailable) as error:
@@ -191,6 +191,13 @@ class Trainer:
         self.counts.duplicates += folded.duplicates
         self.counts.dead_letters += len(folded.dead)
         return True
+
+    def _pass_marks(self, partition: int) -> None:
+        """Let the offset follow the log's end where only marks of transactions are left."""
+        fold, position = self._folds[partition], self._consumer.position(partition)
+        if position is not None and position > fold.next_offset:
+            fold.pass_to(position)
+            self._serve(partition, [])
 
     def _send_dead_letters(self, folded: Folded) -> None:
         # Acknowledged before the offset advances: a record that is skipped is never lost.
@@ -305,6 +312,8 @@ class Trainer:
         if now - self._housekept_at < HOUSEKEEPING_EVERY_S or not self._stored:
             return
         self._housekept_at = now
+        for partition in list(self._stored):
+            self._pass_marks(partition)
         self.commit()
         served = list(self._stored)
         # A partition without traffic would not notice that its state was lost or rolled back.

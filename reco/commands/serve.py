@@ -10,7 +10,16 @@ from reco import options
 from reco.data import load_or_prepare
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.shoppers import FEEDBACK, feedback_rule, reaction
-from reco.wiring import one_blas_thread, open_cluster, open_store, say, stop_on_signals, utc_now
+from reco.wiring import (
+    one_blas_thread,
+    open_cluster,
+    open_delivery,
+    open_store,
+    say,
+    stop_on_signals,
+    utc_now,
+)
+from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, undelivered
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
@@ -46,6 +55,12 @@ POLL_S = 0.05
     help="Which ranks get an outcome: cascade is right, top1 is for comparison.",
 )
 @click.option(
+    "--delivery",
+    type=click.Choice([EXACTLY_ONCE, AT_LEAST_ONCE]),
+    help="exactly-once: each batch is one Kafka transaction; at-least-once: a batch may be decided "
+    "again after a crash. [default: exactly-once where the broker can]",
+)
+@click.option(
     "--lines-per-s",
     default=20,
     show_default=True,
@@ -66,6 +81,7 @@ def command(
     k: int,
     depth: int | None,
     feedback: str,
+    delivery: str | None,
     lines_per_s: int,
     as_json: bool,
     patience_s: float,
@@ -94,10 +110,12 @@ def command(
         time.monotonic,
         freshness.advanced,
     )
-    consumer = cluster.consumer(VISITS, f"{SERVER_GROUP}-{model}")
+    group = f"{SERVER_GROUP}-{model}"
+    consumer = cluster.consumer(VISITS, group)
+    writer = open_delivery(cluster, delivery, group)
     server = StreamServer(
         consumer,
-        cluster.producer(),
+        writer,
         view,
         Policy(policy, alpha, LAMBDA, epsilon),
         dataset.encoder,
@@ -109,22 +127,23 @@ def command(
         freshness=freshness,
     )
     say(f"serving {model!r} by {policy} from {store.describe()}, visits from {cluster.describe()}")
-    say("delivery: at-least-once")
+    say(f"delivery: {writer.guarantee}")
     follower = Follower(view, stop)
     follower.start()
     try:
         if follower.await_view(patience_s):
             consumer.subscribe(server)
             _run(server, view, stop, Reporter(server, view, freshness, lines_per_s, as_json))
-            server.commit()
+            server.leave()
     except NoView as error:
         raise click.ClickException(str(error)) from error
     except BrokerUnavailable as error:
-        say(f"{error}; visits of the last batch will be decided again")
+        say(undelivered(error, writer))
     finally:
         stop.set()
         follower.join()
         consumer.close()
+        writer.close()
     if follower.failure:
         raise click.ClickException(follower.failure)
 

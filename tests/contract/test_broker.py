@@ -7,6 +7,7 @@ from shared.kafka import BadSetting, KafkaCluster
 from shared.ports import BrokerUnavailable
 from shared.testing import FakeBroker
 from tests.contract.broker_suite import PARTITIONS, TOPIC, Broker, BrokerSuite
+from tests.contract.transaction_suite import TransactionSuite
 
 
 @pytest.fixture
@@ -20,6 +21,16 @@ class TestFakeBroker(BrokerSuite):
     @pytest.fixture
     def broker(self) -> Broker:
         return FakeBroker({TOPIC: PARTITIONS})
+
+
+class TestFakeTransactions(TransactionSuite):
+    @pytest.fixture
+    def broker(self) -> FakeBroker:
+        return FakeBroker({TOPIC: PARTITIONS})
+
+    @pytest.fixture
+    def group(self) -> str:
+        return "group"
 
 
 class TestEmbeddedBroker(BrokerSuite):

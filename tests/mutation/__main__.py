@@ -61,6 +61,20 @@ MUTANTS = (
         ("tests/unit/trainer/test_loop.py",),
     ),
     Mutant(
+        "asking the group after a commit without an answer",
+        "server/delivery.py",
+        "return dict.fromkeys(next_offsets)",
+        "return dict(next_offsets)",
+        ("tests/unit/server/test_stream.py",),
+    ),
+    Mutant(
+        "a failed transaction's records dropped",
+        "server/delivery.py",
+        "self._producer.abort()",
+        "pass",
+        ("tests/unit/server/test_delivery.py",),
+    ),
+    Mutant(
         "gap check of the view",
         "server/partition_view.py",
         "if not same or change.from_offset != self.next_offset:",

@@ -7,6 +7,7 @@ import pytest
 
 from producer.simulate import Shoppers
 from reco.shoppers import feedback_rule, reaction
+from server.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from server.freshness import FreshnessProbe
 from server.model_view import View
 from server.scorer import Model, Policy
@@ -27,7 +28,7 @@ from shared.events import (
 )
 from shared.linucb import untrained
 from shared.partitioner import partition_of
-from shared.ports import BrokerUnavailable
+from shared.ports import BrokerUnavailable, Fenced
 from shared.testing import Crash, CrashPoints, FakeBroker, FakeClock
 from tests.scenario import NOON
 
@@ -63,13 +64,17 @@ class World:
         self.shoppers = Shoppers(data.users, SEED, "run")
 
     def server(
-        self, step: CrashPoints | None = None, feedback: str = "cascade", depth: int = 5
+        self,
+        step: CrashPoints | None = None,
+        feedback: str = "cascade",
+        depth: int = 5,
+        delivery: Delivery | None = None,
     ) -> StreamServer:
         options = {"step": step} if step else {}
         consumer = self.broker.consumer(VISITS, "servers")
         server = StreamServer(
             consumer,
-            self.broker.producer(),
+            delivery or AtLeastOnce(self.broker.producer(), **options),
             self.view,
             Policy("linucb", alpha=0.5),
             self.data.encoder,
@@ -83,6 +88,11 @@ class World:
         )
         consumer.subscribe(server)
         return server
+
+    def exact(self, name: str = "server-1", step: CrashPoints | None = None) -> StreamServer:
+        """A server that writes each batch in one transaction."""
+        delivery = ExactlyOnce(self.broker.transactional_producer(name))
+        return self.server(step, delivery=delivery)
 
     def arrive(self, numbers: Sequence[int]) -> list[Visit]:
         visits = [self.shoppers.visit(number, NOON) for number in numbers]
@@ -257,3 +267,83 @@ def test_servers_of_a_group_share_the_visits(world: World) -> None:
     served = [len(server.run_once(0.0)) for server in (one, other)]
     assert sum(served) == 40
     assert min(served) > 0
+
+
+@pytest.mark.parametrize("crash_at", range(3))
+def test_exactly_once_a_killed_server_leaves_every_visit_decided_once(
+    world: World, crash_at: int
+) -> None:
+    visits = world.arrive(range(10))
+    victim = world.exact(step=CrashPoints(crash_at))
+    with pytest.raises(Crash):
+        victim.run_once(0.0)
+    victim._consumer.close()
+    world.exact().run_once(0.0)
+    decided = [decision.visit_id for decision in world.decisions()]
+    assert sorted(decided) == sorted(visit.visit_id for visit in visits)
+
+
+def test_exactly_once_a_refused_commit_shows_nothing_and_the_batch_comes_again(
+    world: World,
+) -> None:
+    world.arrive(range(10))
+    server = world.exact()
+    server.run_once(0.0)
+    world.arrive(range(10, 20))
+    world.broker.acknowledges = False
+    with pytest.raises(BrokerUnavailable):
+        server.run_once(0.0)
+    assert len(world.decisions()) == 10
+    assert server.counts.visits == 10
+    world.broker.acknowledges = True
+    assert len(server.run_once(0.0)) == 10
+    assert len({decision.visit_id for decision in world.decisions()}) == 20
+    assert (len(world.decisions()), server.counts.visits) == (20, 20)
+
+
+def test_exactly_once_a_commit_without_an_answer_is_not_made_again(world: World) -> None:
+    world.arrive(range(10))
+    server = world.exact()
+    world.broker.loses_commits = 1
+    with pytest.raises(BrokerUnavailable):
+        server.run_once(0.0)
+    assert server.run_once(0.0) == []
+    assert len(world.decisions()) == 10
+
+
+def test_exactly_once_a_fenced_server_drops_its_batch_and_rejoins(world: World) -> None:
+    world.arrive(range(10))
+    zombie = world.exact("same name")
+    zombie.run_once(0.0)
+    successor = world.broker.transactional_producer("same name")
+    successor.begin()
+    world.arrive(range(10, 20))
+    with pytest.raises(Fenced):
+        zombie.run_once(0.0)
+    assert len(world.decisions()) == 10
+    zombie.run_once(0.0)
+    decided = [decision.visit_id for decision in world.decisions()]
+    assert len(decided) == len(set(decided)) == 20
+
+
+def test_exactly_once_who_lost_its_partitions_unaware_decides_nothing_twice(world: World) -> None:
+    world.arrive(range(10))
+    zombie = world.exact("one")
+    zombie._consumer.poll(0, 0.0)  # joins, and reads nothing yet
+    world.broker._groups["servers", VISITS].members.clear()
+    heir = world.exact("other")
+    assert len(heir.run_once(0.0)) == 10
+    with pytest.raises(Fenced):
+        zombie.run_once(0.0)
+    assert len(world.decisions()) == 10
+
+
+def test_leaving_waits_for_the_last_offsets_where_nobody_has_yet(world: World) -> None:
+    world.arrive(range(10))
+    server = world.server()
+    server.run_once(0.0)
+    world.broker.available = False
+    with pytest.raises(BrokerUnavailable):
+        server.leave()
+    exact = world.exact()
+    exact.leave()

@@ -334,6 +334,34 @@ def test_a_lost_state_is_made_again_though_no_outcome_comes(
     assert world.assert_invariants().applied >= 24
 
 
+def test_marks_of_transactions_are_passed_and_change_no_bit() -> None:
+    world = World()
+    trainer = world.trainer()
+    for arm in ARMS:
+        world.send(arm, reward=1.0)
+        world.mark(arm)
+        world.send(arm)
+    world.mark(1)
+    world.mark(1)
+    world.settle(trainer)
+    report = world.assert_invariants()
+    assert (report.applied, report.lag) == (24, 0)
+    assert trainer.counts.reloads == 0
+
+
+def test_a_log_of_marks_alone_leaves_no_lag_and_a_heir_goes_on_behind_them() -> None:
+    world = World()
+    first = world.trainer()
+    world.mark(1)
+    world.settle(first)
+    assert world.assert_invariants().lag == 0
+    world._consumers[id(first)].kill()
+    world.send(1)
+    second = world.trainer()
+    world.settle(second)
+    assert world.assert_invariants().applied == 1
+
+
 def test_offsets_are_committed_for_lag_tools() -> None:
     world = busy_world()
     trainer = world.trainer()

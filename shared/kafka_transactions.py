@@ -1,0 +1,146 @@
+"""Kafka's transactions through librdkafka: the adapter of `TransactionalProducer`."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from shared.ports import BrokerUnavailable, Delivered, EventConsumer, Fenced
+
+_log = logging.getLogger(__name__)
+_silent = logging.getLogger(f"{__name__}.librdkafka")
+"""Being fenced is fatal to a client, so librdkafka would print it; here it is an exception."""
+_silent.propagate = False
+_silent.addHandler(logging.NullHandler())
+
+TRANSACTION_TIMEOUT_MS: Final = 5_000
+"""After this the broker drops a transaction whose producer is gone. Until then readers of its
+partitions wait at its start, so it is short; a restart under the same name drops it at once."""
+
+TRANSACTIONAL: Final[dict[str, Any]] = {
+    "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not be longer
+}
+_TIMEOUT_S: Final = 10.0
+_FENCED: Final = (
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+)
+
+
+class KafkaTransactionalProducer:
+    """`shared.ports.TransactionalProducer`.
+
+    A client that has met an error it can't recover from is replaced by a new one of the same
+    name, which ends the old one's transaction.
+    """
+
+    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
+        self._name = name
+        self._make = make
+        self._client: Any = None
+        self._open = False
+
+    def begin(self) -> None:
+        """See `TransactionalProducer.begin`."""
+        if self._client is None:
+            self._client = self._make({"error_cb": self._note, "logger": _silent})
+            self._retried(lambda left_s: self._client.init_transactions(left_s))
+        self._retried(lambda _: self._client.begin_transaction())
+        self._open = True
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_delivered: Delivered | None = None,
+    ) -> None:
+        """See `TransactionalProducer.send`."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is None and on_delivered:  # an error fails the commit
+                on_delivered(message.partition() or 0, message.offset() or 0)
+
+        while True:
+            try:
+                self._client.produce(
+                    topic,
+                    value,
+                    key,
+                    headers=list(headers),
+                    on_delivery=report if on_delivered else None,
+                )
+                return
+            except BufferError:  # the local queue is full
+                self._client.poll(0.1)
+            except KafkaException as error:
+                raise self._failed(error.args[0]) from error
+
+    def commit(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
+        """See `TransactionalProducer.commit`."""
+        wanted = [TopicPartition(consumer.topic, p, offset) for p, offset in offsets.items()]
+        # Serves the delivery reports, which committing would not.
+        self._retried(lambda left_s: self._client.flush(left_s))
+        self._retried(
+            lambda left_s: self._client.send_offsets_to_transaction(
+                wanted, consumer.membership, left_s
+            )
+        )
+        self._retried(lambda left_s: self._client.commit_transaction(left_s))
+        self._open = False
+
+    def abort(self) -> None:
+        """See `TransactionalProducer.abort`."""
+        if self._client is None or not self._open:
+            return
+        self._open = False
+        try:
+            self._client.abort_transaction(_TIMEOUT_S)
+        except KafkaException as error:
+            _log.debug("%s: %s", self._name, error)
+            self._drop()
+
+    def close(self) -> None:
+        """See `TransactionalProducer.close`."""
+        self.abort()
+        self._drop()
+
+    def _note(self, error: KafkaError) -> None:
+        _log.debug("%s: %s", self._name, error)
+
+    def _drop(self) -> None:
+        client, self._client, self._open = self._client, None, False
+        if client is not None:
+            with contextlib.suppress(KafkaException):  # of a client that is beyond help
+                client.purge()
+                client.flush(0)
+
+    def _retried(self, call: Callable[[float], object]) -> None:
+        """Call until it answers, or time is up: then nobody knows, and the client is replaced."""
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                call(max(deadline_s - time.monotonic(), 0.1))
+                return
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.retriable() and time.monotonic() < deadline_s:
+                    continue
+                raise self._failed(reason) from error
+
+    def _failed(self, error: KafkaError) -> BrokerUnavailable:
+        """What to raise; a client that can't go on is let go of."""
+        if not error.txn_requires_abort():
+            self._drop()
+        kind = Fenced if error.code() in _FENCED else BrokerUnavailable
+        return kind(f"{self._name}: {error.str()}")
