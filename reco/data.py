@@ -1,5 +1,7 @@
 """The prepared data, made on the spot where there is none yet."""
 
+import os
+import shutil
 from pathlib import Path
 
 import click
@@ -20,7 +22,21 @@ def load_or_prepare(folder: Path) -> DataSet:
     try:
         if not folder.exists():
             say(f"{folder} is not there: preparing it (reco prepare --out {folder}) …")
-            prepare(folder, DEFAULT_SEED)
+            _prepare_whole(folder)
         return load_data(folder)
     except DataError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _prepare_whole(folder: Path) -> None:
+    """Make the folder appear with everything in it: several processes may start together."""
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        prepare(draft, DEFAULT_SEED)
+        draft.rename(folder)
+    except OSError as error:
+        # Another process was quicker; it has written the same bytes.
+        if not folder.is_dir():
+            raise DataError(f"can't write {folder} ({error.strerror}); choose another") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

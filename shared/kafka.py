@@ -58,6 +58,13 @@ _CONSUMER: Final[dict[str, Any]] = {
     "enable.partition.eof": True,  # tells how far the end is past the last record: see `position`
     # Cooperative rebalancing has a history of bugs in librdkafka.
     "partition.assignment.strategy": "range",
+    # So long nobody serves the partitions of a process that was killed; brokers allow no less.
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 1_500,
+}
+_ALONE: Final[dict[str, Any]] = {
+    # Who reads a log to its end, partition after partition, waits this long at each end.
+    "fetch.wait.max.ms": 50,
 }
 _EMBEDDED_CONSUMER: Final[dict[str, Any]] = {
     "fetch.wait.max.ms": 5,  # the mock sleeps this long on every empty fetch
@@ -186,8 +193,9 @@ class KafkaCluster:
             "auto.offset.reset": reset,
             "error_cb": self._note,
         }
+        alone = {} if group else _ALONE
         embedded = _EMBEDDED_CONSUMER if self.embedded else {}
-        consumer = self._made(Consumer, {**_COMMON, **_CONSUMER, **embedded, **own})
+        consumer = self._made(Consumer, {**_COMMON, **_CONSUMER, **alone, **embedded, **own})
         return KafkaConsumer(self._name, consumer, topic, grouped=group is not None)
 
     @property

@@ -46,11 +46,14 @@ class KafkaTransactionalProducer:
         self._name = name
         self._make = make
         self._client: Any = None
+        self._fatal: KafkaError | None = None
+        """Why the client can't go on: later calls only say that it can't."""
         self._open = False
 
     def begin(self) -> None:
         """See `TransactionalProducer.begin`."""
         if self._client is None:
+            self._fatal = None
             self._client = self._make({"error_cb": self._note, "logger": _silent})
             self._retried(lambda left_s: self._client.init_transactions(left_s))
         self._retried(lambda _: self._client.begin_transaction())
@@ -117,6 +120,8 @@ class KafkaTransactionalProducer:
 
     def _note(self, error: KafkaError) -> None:
         _log.debug("%s: %s", self._name, error)
+        if error.fatal():
+            self._fatal = error
 
     def _drop(self) -> None:
         client, self._client, self._open = self._client, None, False
@@ -140,6 +145,8 @@ class KafkaTransactionalProducer:
 
     def _failed(self, error: KafkaError) -> BrokerUnavailable:
         """What to raise; a client that can't go on is let go of."""
+        if error.code() == KafkaError._FATAL and self._fatal:
+            error = self._fatal
         if not error.txn_requires_abort():
             self._drop()
         kind = Fenced if error.code() in _FENCED else BrokerUnavailable
