@@ -8,7 +8,7 @@ import numpy as np
 
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.linucb import precision
-from shared.ports import BrokerUnavailable, EventConsumer, LogTruncated, State
+from shared.ports import BrokerUnavailable, EventConsumer, LogTruncated, Source, State
 from trainer.apply import PartitionFold, Rules
 
 POLL_RECORDS: Final = 5_000
@@ -112,6 +112,7 @@ def compare_all(
     rules: Rules,
     states: Sequence[State | None],
     bases: Mapping[int, State],
+    source: Source | None = None,
 ) -> tuple[Report, dict[int, State]]:
     """Rebuild every partition up to its stored position, and compare.
 
@@ -120,6 +121,7 @@ def compare_all(
         rules: those of the trainer.
         states: what is stored, by partition.
         bases: snapshots to start from, where the log no longer starts at 0.
+        source: which log that is; a state that was made from another is not compared.
 
     Returns:
         The report, and the states as rebuilt.
@@ -137,6 +139,14 @@ def compare_all(
                     f"partition {partition}: no state in the store, but the log holds "
                     f"{held.end - held.start} records; is a trainer running?"
                 )
+            continue
+        made_from = stored.position.source
+        if source and not made_from.is_same_log(source):
+            report.violations.append(
+                f"partition {partition}: the state was made from another log "
+                f"({msgspec.json.encode(made_from).decode()}) than this "
+                f"({msgspec.json.encode(source).decode()})"
+            )
             continue
         report.lag += held.end - stored.position.next_offset
         base = bases.get(partition)

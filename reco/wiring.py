@@ -19,9 +19,11 @@ from threadpoolctl import threadpool_limits
 from reco.options import kafka_settings
 from reco.replica import Replica
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, AtLeastOnce, Delivery, ExactlyOnce
+from shared.events import OUTCOMES
 from shared.kafka import BadSetting, KafkaCluster, settings_from
-from shared.ports import StoreUnavailable
+from shared.ports import Source, StoreUnavailable
 from shared.redis_store import BadAddress, RedisStore
+from shared.settings import PARTITIONS
 
 UNTIL_EOF: Final = "RECO_UNTIL_EOF"
 _RETRY_S: Final = 0.2
@@ -52,6 +54,22 @@ def open_cluster(kafka: str, patience_s: float) -> KafkaCluster:
         return KafkaCluster(kafka, settings_from(kafka_settings()), patience_s)
     except BadSetting as error:
         raise click.UsageError(f"{error}; check --kafka and the KAFKA_* variables") from error
+
+
+def outcomes_log(cluster: KafkaCluster) -> Source:
+    """Identity of the outcomes log, which has to have its partition count.
+
+    Raises:
+        BrokerUnavailable: there is no such topic (yet).
+        click.ClickException: with another count, products would lie elsewhere than expected.
+    """
+    source = cluster.source(OUTCOMES)
+    if source.partitions != PARTITIONS[OUTCOMES]:
+        raise click.ClickException(
+            f"the topic {OUTCOMES} at {cluster.address} has {source.partitions} partitions instead "
+            f"of {PARTITIONS[OUTCOMES]}: delete it and make it again with `reco topics create`"
+        )
+    return source
 
 
 def open_store(redis: str, model: str, patience_s: float) -> RedisStore:

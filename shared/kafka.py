@@ -15,6 +15,7 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 EMBEDDED_CLUSTER: Final = "mockCluster"
 """What the cluster id of librdkafka's mock cluster starts with."""
+
+_NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
+"""How an older broker's missing topic id is spelt: 16 zero bytes."""
 
 _REQUEST_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -128,17 +132,18 @@ class KafkaCluster:
         return {name: len(topic.partitions) for name, topic in found.items()}
 
     def source(self, topic: str) -> Source:
-        """Identity of a topic's log.
+        """Identity of a topic's log as it is now; takes a few milliseconds.
 
         Raises:
-            BrokerUnavailable: there is no such topic (yet).
+            BrokerUnavailable: there is no such topic (yet), or no answer.
         """
-        partitions = self.topics().get(topic)
-        if partitions is None:
+        found = self._embedded_topic(topic) if self.embedded else self._described(topic)
+        if found is None:
             raise BrokerUnavailable(
                 f"{self._name} has no topic {topic!r}: make it with `reco topics create`"
             )
-        return Source(self.cluster_id, topic, partitions)
+        partitions, topic_id = found
+        return Source(self.cluster_id, topic, partitions, topic_id=topic_id)
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
         """Make topics with the broker's default replication.
@@ -201,6 +206,24 @@ class KafkaCluster:
     @property
     def _name(self) -> str:
         return f"the Kafka broker at {self.address}"
+
+    def _described(self, topic: str) -> tuple[int, str] | None:
+        asked = self._admin.describe_topics(
+            TopicCollection([topic]), request_timeout=_REQUEST_TIMEOUT_S
+        )
+        try:
+            found = asked[topic].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+        topic_id = str(found.topic_id)
+        return len(found.partitions), "" if topic_id == _NO_TOPIC_ID else topic_id
+
+    def _embedded_topic(self, topic: str) -> tuple[int, str] | None:
+        # The mock cluster does not serve DescribeTopics, and can't delete a topic either.
+        partitions = self.topics().get(topic)
+        return None if partitions is None else (partitions, "")
 
     def _made(self, client: Callable[[dict[str, Any]], Any], own: dict[str, Any]) -> Any:
         try:

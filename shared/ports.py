@@ -70,6 +70,14 @@ class Source(msgspec.Struct, frozen=True):
     topic: str
     partitions: int
     partitioner: str = "murmur2"
+    topic_id: str = ""
+    """The broker's id of the topic, new each time it is made; empty where the broker has none."""
+
+    def is_same_log(self, other: "Source") -> bool:
+        """Whether both mean one log, as far as both know its id."""
+        if self.topic_id and other.topic_id:
+            return self == other
+        return self == msgspec.structs.replace(other, topic_id=self.topic_id)
 
 
 Delivered: TypeAlias = Callable[[int, int], None]

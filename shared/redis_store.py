@@ -259,11 +259,19 @@ def _arm_fields(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:
 def _fields(position: Position) -> dict[bytes, bytes]:
     return {
         b"_next": b"%d" % position.next_offset,
-        b"_src": msgspec.json.encode(position.source),
+        b"_src": _source(position.source),
         b"_gen": b"%d" % position.generation,
         b"_wid": position.writer.encode(),
         b"_cfg": msgspec.json.encode(position.config),
     }
+
+
+def _source(source: Source) -> bytes:
+    # Compared as text, so a log without an id has to read as it did before there were any.
+    known = msgspec.structs.asdict(source)
+    if not source.topic_id:
+        del known["topic_id"]
+    return msgspec.json.encode(known)
 
 
 def _position(values: Sequence[bytes | None]) -> Position | None:

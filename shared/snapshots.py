@@ -87,7 +87,7 @@ class SnapshotFolder:
         usable = [
             state
             for state in states
-            if state.position.source == source
+            if state.position.source.is_same_log(source)
             and held.start <= state.position.next_offset <= held.end
         ]
         return max(usable, key=lambda state: state.position.next_offset, default=None)

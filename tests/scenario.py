@@ -75,7 +75,7 @@ class World:
             consumer,
             self.broker.producer(),
             self.store,
-            self.broker.source(OUTCOMES),
+            lambda: self.broker.source(OUTCOMES),
             RULES,
             writer=f"writer-{next(self._writers)}",
             clock=self.clock,
@@ -122,7 +122,7 @@ class World:
         """The store beside a replay of the log."""
         consumer = self.broker.consumer(OUTCOMES, "replay", reset="error")
         states = [self.store.states.get(partition) for partition in range(PARTITIONS)]
-        report, _ = compare_all(consumer, RULES, states, {})
+        report, _ = compare_all(consumer, RULES, states, {}, self.broker.source(OUTCOMES))
         return report
 
     def assert_invariants(self) -> Report:

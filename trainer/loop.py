@@ -75,7 +75,7 @@ class Trainer:
         consumer: of the outcomes topic; must refuse offsets that the log does not hold.
         producer: for dead letters.
         store: where the rows live.
-        source: identity of the outcomes log.
+        source: asks for the identity of the outcomes log as it is now.
         rules: what makes an outcome acceptable.
         writer: name of this process, different in each.
         clock: monotonic seconds.
@@ -88,7 +88,7 @@ class Trainer:
         consumer: EventConsumer,
         producer: EventProducer,
         store: StateStore,
-        source: Source,
+        source: Callable[[], Source],
         rules: Rules,
         *,
         writer: str,
@@ -100,7 +100,8 @@ class Trainer:
         self._consumer = consumer
         self._producer = producer
         self._store = store
-        self._source = source
+        self._identify = source
+        self._source = source()
         self._rules = rules
         self._writer = writer
         self._clock = clock
@@ -213,8 +214,17 @@ class Trainer:
 
     def _load_due(self) -> None:
         now = self._clock()
+        due = [partition for partition, at in self._waiting.items() if at <= now]
+        if not due:
+            return
+        try:
+            self._source = self._identify()
+        except BrokerUnavailable as error:
+            for partition in due:
+                self._postpone(partition, now + RETRY_S, error)
+            return
         loaded = False
-        for partition in [partition for partition, at in self._waiting.items() if at <= now]:
+        for partition in due:
             try:
                 self._load(partition)
             except (StoreUnavailable, BrokerUnavailable) as error:
@@ -269,7 +279,7 @@ class Trainer:
         return restored
 
     def _check(self, partition: int, position: Position, held: Watermarks) -> None:
-        if position.source != self._source:
+        if not position.source.is_same_log(self._source):
             raise Refused(
                 f"partition {partition}: the state belongs to {_describe(position.source)}, this is"
                 f" {_describe(self._source)}; use another --model, or load a snapshot of this log"
@@ -316,6 +326,9 @@ class Trainer:
             self._pass_marks(partition)
         self.commit()
         served = list(self._stored)
+        if self._is_another_log():
+            self._reload(served, "the topic was deleted and made again")
+            return
         # A partition without traffic would not notice that its state was lost or rolled back.
         try:
             found = zip(served, self._store.positions(served), strict=True)
@@ -327,6 +340,13 @@ class Trainer:
         moved = [partition for partition, at in found if at != self._stored[partition]]
         if moved:
             self._reload(moved, "the state in the store has changed")
+
+    def _is_another_log(self) -> bool:
+        # A consumer goes on at its offset in a topic of the same name without a word.
+        try:
+            return not self._source.is_same_log(self._identify())
+        except BrokerUnavailable:
+            return False  # nothing comes from there either
 
 
 def _describe(struct: Source | ModelConfig) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from reco import options
 from reco.data import load_or_prepare
 from reco.state import read_states
-from reco.wiring import open_cluster, open_store
+from reco.wiring import open_cluster, open_store, outcomes_log
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
@@ -108,7 +108,7 @@ def _show_partitions(
 ) -> None:
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
-    count = cluster.source(OUTCOMES).partitions
+    count = outcomes_log(cluster).partitions
     if only is not None and only >= count:
         raise click.UsageError(f"there is no partition {only}: {OUTCOMES} has 0 to {count - 1}")
     partitions = list(range(count)) if only is None else [only]

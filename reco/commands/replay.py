@@ -9,7 +9,7 @@ from reco import options
 from reco.data import load_or_prepare
 from reco.rebuild import CannotReplay, Report, compare_all
 from reco.state import read_states
-from reco.wiring import open_cluster, open_store, say
+from reco.wiring import open_cluster, open_store, outcomes_log, say
 from shared.events import OUTCOMES
 from shared.ports import State
 from shared.snapshots import Snapshot, SnapshotError, load, save
@@ -60,12 +60,12 @@ def command(
     base = _base(snapshot_file)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
-    source = cluster.source(OUTCOMES)
+    source = outcomes_log(cluster)
     rules = Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window)
     states = read_states(store, range(source.partitions))
     consumer = cluster.consumer(OUTCOMES, reset="error")
     try:
-        report, rebuilt = compare_all(consumer, rules, states, base)
+        report, rebuilt = compare_all(consumer, rules, states, base, source)
     except CannotReplay as error:
         raise click.ClickException(str(error)) from error
     finally:

@@ -15,6 +15,7 @@ from reco.wiring import (
     open_cluster,
     open_delivery,
     open_store,
+    outcomes_log,
     say,
     stop_on_signals,
     utc_now,
@@ -25,7 +26,7 @@ from server.freshness import FreshnessProbe
 from server.model_view import ModelView
 from server.scorer import POLICIES, Policy
 from server.stream import StreamServer
-from shared.events import OUTCOMES, VISITS
+from shared.events import VISITS
 from shared.ports import BrokerUnavailable
 from shared.settings import ALPHA, LAMBDA, SERVER_GROUP, SLATE_LENGTH
 
@@ -98,7 +99,7 @@ def command(
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
-    source = cluster.source(OUTCOMES)
+    source = outcomes_log(cluster)
     depth = min(depth or k, k)
     freshness = FreshnessProbe(source.partitions, time.monotonic)
     view = ModelView(

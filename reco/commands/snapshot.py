@@ -75,7 +75,7 @@ def load_command(file: Path, force: bool, redis: str, model: str, patience_s: fl
     partitions = sorted(snapshot.states)
     for partition, current in zip(partitions, store.positions(partitions), strict=True):
         position = snapshot.states[partition].position
-        if current is None or current.source != position.source:
+        if current is None or not current.source.is_same_log(position.source):
             continue
         if current.next_offset > position.next_offset and not force:
             raise click.UsageError(

@@ -9,7 +9,7 @@ import msgspec
 
 from reco import options
 from reco.data import load_or_prepare
-from reco.wiring import open_cluster, open_store, process_name, say, stop_on_signals
+from reco.wiring import open_cluster, open_store, outcomes_log, process_name, say, stop_on_signals
 from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable
 from shared.settings import TRAINER_GROUP
@@ -63,12 +63,12 @@ def command(
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
-    source = cluster.source(OUTCOMES)
+    source = outcomes_log(cluster)
     trainer = Trainer(
         consumer := cluster.consumer(OUTCOMES, f"{TRAINER_GROUP}-{model}", reset="error"),
         cluster.producer(),
         store,
-        source,
+        lambda: cluster.source(OUTCOMES),
         Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window),
         writer=process_name(),
         clock=time.monotonic,

@@ -37,6 +37,7 @@ class FakeBroker:
         self.available = True
         self.acknowledges = True
         self.cluster_id = "fake"
+        self.topic_ids: dict[str, str] = {}
         self.loses_commits = 0
         """So many commits of transactions are made and their answers lost."""
         self._epochs: dict[str, int] = defaultdict(int)
@@ -47,7 +48,9 @@ class FakeBroker:
 
     def source(self, topic: str) -> Source:
         """Identity of a topic's log."""
-        return Source(self.cluster_id, topic, self.partitions[topic])
+        self.check()
+        topic_id = self.topic_ids.get(topic, "")
+        return Source(self.cluster_id, topic, self.partitions[topic], topic_id=topic_id)
 
     def producer(self) -> "FakeProducer":
         """A new producer."""
@@ -89,6 +92,13 @@ class FakeBroker:
         drop = start - self._starts[topic, partition]
         del self._logs[topic, partition][:drop]
         self._starts[topic, partition] = start
+
+    def recreate(self, topic: str, topic_id: str) -> None:
+        """The topic is deleted, and made again at once."""
+        self.topic_ids[topic] = topic_id
+        for partition in range(self.partitions[topic]):
+            self._logs.pop((topic, partition), None)
+            self._starts.pop((topic, partition), None)
 
     def watermarks(self, topic: str, partition: int) -> Watermarks:
         """First offset held and the next to be given."""

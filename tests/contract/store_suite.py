@@ -70,6 +70,7 @@ class StoreSuite:
             position(1, generation=2),
             Position(1, Source("other", "outcomes", 12), 1, "w:1", CONFIG),
             Position(1, Source("cluster", "outcomes", 24), 1, "w:1", CONFIG),
+            Position(1, Source("cluster", "outcomes", 12, topic_id="new"), 1, "w:1", CONFIG),
         ],
     )
     def test_who_believes_something_else_writes_nothing(
@@ -79,6 +80,13 @@ class StoreSuite:
         assert store.write(0, believed, position(5), {1: b"z", 2: b"z"}) == Conflict(position(1))
         assert store.positions([0]) == [position(1)]
         assert self.rows(store) == {1: b"a"}
+
+    def test_a_write_can_say_more_of_the_log_than_was_known(self, store: StateStore) -> None:
+        known = Position(2, Source("cluster", "outcomes", 12, topic_id="id"), 1, "w:2", CONFIG)
+        store.write(0, None, position(1), {})
+        assert store.write(0, position(1), known, {}) is None
+        assert store.positions([0]) == [known]
+        assert store.write(0, position(2), position(3), {}) == Conflict(known)
 
     def test_writing_to_a_state_that_is_gone_is_a_conflict(self, store: StateStore) -> None:
         assert store.write(0, position(1), position(2), {1: b"a"}) == Conflict(None)

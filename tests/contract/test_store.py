@@ -47,6 +47,10 @@ def test_the_keys_are_as_documented(server: EmbeddedStore) -> None:
     assert isinstance(state, dict)
     assert state.keys() == {b"_next", b"_src", b"_gen", b"_wid", b"_cfg", b"a:192"}
     assert (state[b"_next"], state[b"_gen"], state[b"a:192"]) == (b"17", b"1", b"row")
+    # To the byte: the script compares it, also with what was written before topics had ids.
+    assert state[b"_src"] == (
+        b'{"cluster_id":"cluster","topic":"outcomes","partitions":12,"partitioner":"murmur2"}'
+    )
     client.close()
     store.close()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import redis
 
-from infra.embedded import Addresses, embedded
+from infra.embedded import Addresses, EmbeddedBroker, embedded
 from reco.__main__ import cli, run
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet
@@ -21,6 +21,7 @@ from shared.linucb import precision
 from shared.partitioner import partition_of
 from shared.ports import dead_letter_headers
 from shared.redis_store import RedisStore
+from shared.settings import PARTITIONS
 from tests.scenario import NOON, record
 from trainer.apply import Rules
 from trainer.loop import Trainer
@@ -75,7 +76,7 @@ def addresses(data: DataSet) -> Iterator[Addresses]:
             consumer,
             producer,
             store,
-            cluster.source(OUTCOMES),
+            lambda: cluster.source(OUTCOMES),
             rules(data),
             writer="test",
             clock=lambda: 0.0,
@@ -234,6 +235,22 @@ def test_topics_that_are_there_are_left_alone(reco: Reco) -> None:
     result = reco("topics", "create")
     assert result.code == 0
     assert result.out.count("is there with") == 4
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "line", ["topics create", "train", "serve", "replay", "inspect partitions"]
+)
+def test_a_topic_with_another_partition_count_is_refused(reco: Reco, line: str) -> None:
+    broker = EmbeddedBroker({**PARTITIONS, OUTCOMES: 4})
+    try:
+        result = reco(*line.split(), "--kafka", broker.address)
+    finally:
+        broker.close()
+    assert result.code == 1
+    assert f"the topic {OUTCOMES}" in result.err
+    assert "4 partitions instead of 12" in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("here")

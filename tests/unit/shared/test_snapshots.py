@@ -65,7 +65,13 @@ def test_the_furthest_snapshot_that_the_log_continues_is_taken(
 def test_snapshots_of_another_model_or_log_are_passed_over(tmp_path: Path) -> None:
     save(tmp_path / f"a{SUFFIX}", snapshot(5, model="other"))
     save(tmp_path / f"b{SUFFIX}", snapshot(5, source=Source("elsewhere", "outcomes", 2)))
+    again = Source("c", "outcomes", 2, topic_id="made again")
+    save(tmp_path / f"c{SUFFIX}", snapshot(5, source=again))
     folder = SnapshotFolder(tmp_path, "m")
+    known = Source("c", "outcomes", 2, topic_id="first")
+    assert folder.newest(0, known, Watermarks(0, 9)) is None
+    assert folder.newest(0, again, Watermarks(0, 9)) is not None
+    (tmp_path / f"c{SUFFIX}").unlink()
     assert folder.newest(0, SOURCE, Watermarks(0, 9)) is None
     assert folder.newest(1, SOURCE, Watermarks(0, 9)) is None
     assert SnapshotFolder(None, "m").newest(0, SOURCE, Watermarks(0, 9)) is None

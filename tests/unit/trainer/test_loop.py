@@ -313,6 +313,51 @@ def test_a_state_that_is_not_of_this_log_or_model_is_refused_and_left_as_it_is(
     assert world.store.states[home] == spoiled
 
 
+def test_a_topic_that_was_made_again_is_noticed_though_it_has_grown_beyond_the_state() -> None:
+    world = World()
+    world.broker.recreate(OUTCOMES, "first")
+    world.send(1)
+    trainer = world.trainer()
+    world.settle(trainer)
+    home = RULES.partitions[1]
+    before = world.store.states[home]
+    world.broker.recreate(OUTCOMES, "second")
+    world.clock.now_s += 1.0  # the trainer asks about once a second
+    trainer.run_once(0.0)
+    for _ in range(3):
+        world.send(1)
+    world.settle(trainer)
+    assert '"topic_id":"first"' in trainer.counts.waiting[home]
+    assert '"topic_id":"second"' in trainer.counts.waiting[home]
+    assert world.store.states[home] == before
+    assert not trainer.ready
+
+
+def test_a_state_from_before_topics_had_ids_is_continued_and_learns_the_id() -> None:
+    world = World()
+    world.send(1)
+    first = world.trainer()
+    world.settle(first)
+    world.lose(first)
+    world.broker.topic_ids[OUTCOMES] = "now known"
+    world.send(1)
+    world.settle(world.trainer())
+    assert world.assert_invariants().applied == 2
+    assert world.store.states[RULES.partitions[1]].position.source.topic_id == "now known"
+
+
+def test_a_topic_that_is_gone_is_waited_for() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.broker.available = False
+    with pytest.raises(BrokerUnavailable):
+        trainer.run_once(0.0)
+    world.broker.available = True
+    world.send(1)
+    world.settle(trainer)
+    assert world.assert_invariants().applied == 1
+
+
 def test_a_damaged_row_is_refused_and_named() -> None:
     world = trimmed_world()
     home = RULES.partitions[1]
