@@ -101,7 +101,8 @@ class Trainer:
         self._producer = producer
         self._store = store
         self._identify = source
-        self._source = source()
+        self._source: Source
+        """The log that the served partitions were loaded for."""
         self._rules = rules
         self._writer = writer
         self._clock = clock
