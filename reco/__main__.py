@@ -19,7 +19,7 @@ from reco.commands import (
     topics,
     train,
 )
-from shared.ports import BrokerUnavailable, StoreUnavailable
+from shared.ports import BrokerRefuses, BrokerUnavailable, StoreRefuses, StoreUnavailable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (BrokerUnavailable, StoreUnavailable) as error:
         print(f"reco: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, BrokerRefuses | StoreRefuses) else 1
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:

@@ -20,9 +20,11 @@ from reco.options import kafka_settings
 from reco.replica import Replica
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, AtLeastOnce, Delivery, ExactlyOnce
 from shared.events import OUTCOMES
-from shared.kafka import BadSetting, KafkaCluster, settings_from
-from shared.ports import Source, StoreUnavailable
-from shared.redis_store import BadAddress, RedisStore
+from shared.kafka import KafkaCluster
+from shared.kafka_connection import BadSetting, settings_from
+from shared.ports import Source, StoreRefuses, StoreUnavailable
+from shared.redis_connection import BadAddress
+from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS
 
 UNTIL_EOF: Final = "RECO_UNTIL_EOF"
@@ -77,19 +79,22 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
 
     Raises:
         StoreUnavailable: nobody answered within `patience_s`.
+        StoreRefuses: someone did, and waiting will not make it let us in.
         click.UsageError: the URL is none.
     """
     try:
         store = RedisStore(redis, model)
     except BadAddress as error:
         raise click.UsageError(
-            f"{error}; give --redis an address like redis://host:6379"
+            f"--redis is {error}; give an address like redis://host:6379"
         ) from error
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            store.ping()
+            store.check()
             return store
+        except StoreRefuses:
+            raise
         except StoreUnavailable as error:
             if time.monotonic() >= deadline_s:
                 raise StoreUnavailable(f"{error} (tried for {patience_s:g} s)") from error

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -21,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from shared.kafka_connection import KafkaConnection, made, text_of
 from shared.kafka_transactions import TRANSACTIONAL, KafkaTransactionalProducer
 from shared.ports import (
     BrokerUnavailable,
@@ -77,20 +77,6 @@ _EMBEDDED_CONSUMER: Final[dict[str, Any]] = {
 }
 
 
-class BadSetting(ValueError):
-    """librdkafka does not know a setting, or not this value."""
-
-
-def settings_from(environment: Mapping[str, str]) -> dict[str, str]:
-    """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on."""
-    prefix = "KAFKA_"
-    return {
-        name[len(prefix) :].lower().replace("_", "."): value
-        for name, value in environment.items()
-        if name.startswith(prefix)
-    }
-
-
 class KafkaCluster:
     """A reachable cluster, from which producers and consumers are made.
 
@@ -101,7 +87,8 @@ class KafkaCluster:
 
     Raises:
         BrokerUnavailable: nothing answered in time.
-        BadSetting: librdkafka refuses a setting.
+        BrokerRefuses: someone did, and waiting will not make it let us in.
+        BadSetting: it is no address, or librdkafka refuses a setting.
     """
 
     def __init__(
@@ -109,9 +96,9 @@ class KafkaCluster:
     ) -> None:
         self.address = address
         self._settings = {**(settings or {}), "bootstrap.servers": address}
-        self._last_error = ""
-        self._admin = self._made(AdminClient, {**_COMMON, "error_cb": self._note})
-        self.cluster_id = self._await_cluster(patience_s)
+        self._connection = KafkaConnection(address, self._settings)
+        self._admin = self._made(AdminClient, {**_COMMON, "error_cb": self._connection.note})
+        self.cluster_id = self._connection.await_cluster(self._admin, patience_s)
 
     @property
     def embedded(self) -> bool:
@@ -128,7 +115,7 @@ class KafkaCluster:
         try:
             found = self._admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
         except KafkaException as error:
-            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
         return {name: len(topic.partitions) for name, topic in found.items()}
 
     def source(self, topic: str) -> Source:
@@ -158,7 +145,7 @@ class KafkaCluster:
                 future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise BrokerUnavailable(f"can't create {name}: {_text(error)}") from error
+                    raise BrokerUnavailable(f"can't create {name}: {text_of(error)}") from error
 
     def producer(self) -> "KafkaProducer":
         """A new producer."""
@@ -196,7 +183,7 @@ class KafkaCluster:
         own = {
             "group.id": group or f"reco-alone-{uuid.uuid4()}",
             "auto.offset.reset": reset,
-            "error_cb": self._note,
+            "error_cb": self._connection.note,
         }
         alone = {} if group else _ALONE
         embedded = _EMBEDDED_CONSUMER if self.embedded else {}
@@ -216,7 +203,7 @@ class KafkaCluster:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
-            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
         topic_id = str(found.topic_id)
         return len(found.partitions), "" if topic_id == _NO_TOPIC_ID else topic_id
 
@@ -226,29 +213,7 @@ class KafkaCluster:
         return None if partitions is None else (partitions, "")
 
     def _made(self, client: Callable[[dict[str, Any]], Any], own: dict[str, Any]) -> Any:
-        try:
-            return client({**own, **self._settings})
-        except KafkaException as error:
-            raise BadSetting(f"librdkafka refuses a setting: {_text(error)}") from error
-
-    def _note(self, error: KafkaError) -> None:
-        self._last_error = error.str()
-        _log.debug("%s: %s", self._name, error)
-
-    def _await_cluster(self, patience_s: float) -> str:
-        deadline_s = time.monotonic() + patience_s
-        while True:
-            left_s = max(deadline_s - time.monotonic(), 0.1)
-            try:
-                found = self._admin.list_topics(timeout=min(left_s, 1.0))
-                return str(found.cluster_id)
-            except KafkaException as error:
-                if time.monotonic() >= deadline_s:
-                    why = self._last_error or _text(error)
-                    raise BrokerUnavailable(
-                        f"no Kafka broker answers at {self.address} (tried for {patience_s:g} s: "
-                        f"{why}); start one, or give its address with --kafka"
-                    ) from error
+        return made(client, {**own, **self._settings})
 
 
 class KafkaProducer:
@@ -283,7 +248,7 @@ class KafkaProducer:
             except BufferError:  # the local queue is full
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+                raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
 
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
@@ -363,7 +328,7 @@ class KafkaConsumer:
                 TopicPartition(self.topic, partition), timeout=_REQUEST_TIMEOUT_S
             )
         except (KafkaException, TypeError) as error:  # TypeError: None, there was no answer
-            raise BrokerUnavailable(f"{self._name} does not answer: {_text(error)}") from error
+            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
         return Watermarks(low, high)
 
     def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
@@ -375,7 +340,7 @@ class KafkaConsumer:
             self._consumer.commit(offsets=wanted, asynchronous=not wait)
         except KafkaException as error:
             if wait:
-                raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+                raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
             _log.debug("%s: commit failed: %s", self._name, error)
 
     def committed(self, partitions: Sequence[int]) -> dict[int, int]:
@@ -388,7 +353,7 @@ class KafkaConsumer:
         try:
             found = self._consumer.committed(wanted, timeout=_REQUEST_TIMEOUT_S)
         except KafkaException as error:
-            raise BrokerUnavailable(f"{self._name}: {_text(error)}") from error
+            raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
         return {each.partition: each.offset for each in found if each.offset >= 0}
 
     def close(self) -> None:
@@ -433,8 +398,3 @@ class KafkaConsumer:
 
 def _bytes(value: str | bytes | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
-
-
-def _text(error: BaseException) -> str:
-    reason = error.args[0] if error.args else error
-    return str(reason.str() if isinstance(reason, KafkaError) else reason)

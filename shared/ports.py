@@ -18,8 +18,16 @@ class Fenced(BrokerUnavailable):
     """Someone else has taken over, so the transaction was dropped: rejoin, and read again."""
 
 
+class BrokerRefuses(BrokerUnavailable):
+    """The broker, or whatever listens in its place, will not serve us until someone acts."""
+
+
 class StoreUnavailable(Exception):
     """The store did not answer in time, or refused the command for now. Worth trying again."""
+
+
+class StoreRefuses(StoreUnavailable):
+    """The store, or whatever listens in its place, will not serve us until someone acts."""
 
 
 class LogTruncated(Exception):

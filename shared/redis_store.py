@@ -12,8 +12,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from shared.ports import (
     Change,
@@ -25,8 +23,10 @@ from shared.ports import (
     Rows,
     Source,
     State,
+    StoreRefuses,
     StoreUnavailable,
 )
+from shared.redis_connection import RedisAddress
 
 MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 4_000_000
@@ -53,10 +53,6 @@ redis.call('PUBLISH', KEYS[2], ARGV[1])
 """
 
 
-class BadAddress(ValueError):
-    """Not the URL of a Redis server."""
-
-
 class RedisStore:
     """`shared.ports.StateStore` on Redis or Valkey.
 
@@ -71,20 +67,11 @@ class RedisStore:
 
     def __init__(self, url: str, model: str, timeout_s: float = 2.0) -> None:
         self._model = model
-        # Sending a command again is safe for the writes only because of the compare-and-set and
-        # the writer's name in the state: the second answer is a conflict with oneself.
-        try:
-            self._client: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), 2),
-            )
-        except ValueError as error:
-            raise BadAddress(f"{url!r} is no Redis address: {error}") from error
+        self._address = RedisAddress(url, timeout_s)
+        self._client = self._address.client
         self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
         self._replace = self._client.register_script(_REPLACE)
-        self.address = _address(self._client)
+        self.address = self._address.text
 
     def ping(self) -> str:
         """What answers there: name and version, such as `Redis 8.0.2`."""
@@ -92,6 +79,26 @@ class RedisStore:
         if "valkey_version" in server:
             return f"Valkey {server['valkey_version']}"
         return f"Redis {server['redis_version']}"
+
+    def check(self) -> None:
+        """See that a Redis server answers.
+
+        Raises:
+            StoreUnavailable: not now.
+            StoreRefuses: it does not let us in, or something else listens there.
+        """
+        try:
+            self.ping()
+        except StoreRefuses:
+            raise
+        except StoreUnavailable as error:
+            if why := self._address.misunderstanding():
+                raise StoreRefuses(why) from error
+            raise
+
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """What to raise for an error of the client."""
+        return self._address.unavailable(error)
 
     def describe(self) -> str:
         """What it is and where, for people."""
@@ -239,17 +246,8 @@ def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
     """Run a command; whatever may pass by itself becomes `StoreUnavailable`."""
     try:
         return command()
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise StoreUnavailable(
-            f"the store at {store.address} refuses this user: {error}"
-        ) from error
     except (redis.RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store at {store.address} does not serve: {error}") from error
-
-
-def _address(client: Any) -> str:
-    options = client.connection_pool.connection_kwargs
-    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+        raise store.unavailable(error) from error
 
 
 def _arm_fields(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:

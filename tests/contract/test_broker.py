@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from infra.embedded import EmbeddedBroker
-from shared.kafka import BadSetting, KafkaCluster
+from shared.kafka import KafkaCluster
+from shared.kafka_connection import BadSetting
 from shared.ports import BrokerUnavailable
 from shared.testing import FakeBroker
 from tests.contract.broker_suite import PARTITIONS, TOPIC, Broker, BrokerSuite

@@ -6,7 +6,8 @@ import redis
 
 from infra.embedded import EmbeddedStore
 from shared.ports import ChangesLost, CorruptState, StateStore, StoreUnavailable
-from shared.redis_store import MAX_ROWS, BadAddress, RedisStore
+from shared.redis_connection import BadAddress
+from shared.redis_store import MAX_ROWS, RedisStore
 from shared.testing import FakeStore
 from tests.contract.store_suite import StoreSuite, heard, position
 

@@ -157,6 +157,12 @@ WRONG = [
     ("serve --k 51", "--k"),
     ("serve --data {empty}", "reco prepare"),
     ("serve --redis nonsense", "redis://"),
+    ("inspect arm 1 --redis redis://user:hush", "the port is no number"),
+    ("inspect arm 1 --redis rediss://:hush@h?ssl_ca_certs=/no/ca.pem", "no file /no/ca.pem"),
+    ("topics list --kafka redis://user:hush@127.0.0.1:1", "HOST:PORT"),
+    ("topics list --kafka {redis}", "is a Redis server, not a Kafka broker"),
+    ("inspect arm 1 --redis redis://user:hush@{kafka}", "is a Kafka broker, not a Redis server"),
+    ("train --redis redis://user:hush@{redis}", "the user 'user' or its password"),
     ("serve --model a:b", "colons"),
     ("train --static 3/2", "0/2"),
     ("train --static half", "0/2"),
@@ -185,17 +191,24 @@ WRONG = [
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("line", "said"), WRONG, ids=[line for line, _ in WRONG])
 def test_wrong_input_is_one_sentence_and_exit_code_2(
-    reco: Reco, tmp_path: Path, line: str, said: str
+    reco: Reco, addresses: Addresses, tmp_path: Path, line: str, said: str
 ) -> None:
     file, empty, missing = tmp_path / "file", tmp_path / "empty", tmp_path / "missing"
     file.write_text("a,b\n1,2\n")
     empty.mkdir()
-    names = {"file": file, "empty": empty, "missing": missing}
+    names = {
+        "file": file,
+        "empty": empty,
+        "missing": missing,
+        "kafka": addresses.kafka,
+        "redis": addresses.redis.removeprefix("redis://").removesuffix("/0"),
+    }
     result = reco(*(part.format(**names) for part in line.split()))
     assert result.code == 2
     assert said.format(**names) in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert result.err.startswith("reco")
+    assert "hush" not in result.err
 
 
 @pytest.mark.parametrize(

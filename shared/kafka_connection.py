@@ -1,0 +1,165 @@
+"""How Kafka is reached: address and settings, and what to say when it fails."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from shared.peer import Peer, who_listens
+from shared.ports import BrokerRefuses, BrokerUnavailable
+
+_log = logging.getLogger(__name__)
+
+_TRY_S: Final = 1.0
+_PREFIX: Final = "KAFKA_"
+_ADDRESS: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:/\s,@]+))(?::(?P<port>\d+))?"
+)
+_NOISE: Final = re.compile(r"^\S+/\S+: |error:[0-9A-F]+:[^:]*::| \(after \d+ms in state [^)]*\)")
+_DEFAULT_PORT: Final = 9092
+_FILES: Final = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+
+
+class BadSetting(ValueError):
+    """librdkafka does not know a setting, or not this value."""
+
+
+def settings_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on."""
+    return {
+        name[len(_PREFIX) :].lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(_PREFIX)
+    }
+
+
+class KafkaConnection:
+    """Bootstrap address and librdkafka settings, and the first contact.
+
+    Args:
+        address: bootstrap servers.
+        settings: librdkafka settings.
+
+    Raises:
+        BadSetting: the address is none (it is not repeated: someone may have put a password
+            there), or a file that a setting names is not there.
+    """
+
+    def __init__(self, address: str, settings: Mapping[str, str]) -> None:
+        self.address = address
+        self._servers = _parsed(address)
+        self._protocol = settings.get("security.protocol", "PLAINTEXT").upper()
+        self._last_error = ""
+        self._refusal = ""
+        for name in _FILES:
+            file = settings.get(name)
+            if file and file != "probe" and not Path(file).exists():
+                variable = _PREFIX + name.upper().replace(".", "_")
+                raise BadSetting(f"there is no file {file} ({variable})")
+
+    def note(self, error: KafkaError) -> None:
+        """librdkafka's `error_cb`."""
+        _log.debug("%s: %s", self.address, error)
+        reason = _shortened(error.str())
+        if error.code() == KafkaError._AUTHENTICATION:
+            self._refusal = (
+                f"the Kafka broker at {self.address} refuses the login ({reason}): check "
+                "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and "
+                "KAFKA_SASL_PASSWORD"
+            )
+        elif error.code() == KafkaError._SSL:
+            self._refusal = (
+                f"TLS with the Kafka broker at {self.address} fails ({reason}): check "
+                "KAFKA_SSL_CA_LOCATION, and that the address is a name in its certificate"
+            )
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN or not self._last_error:
+            self._last_error = reason
+
+    def await_cluster(self, admin: Any, patience_s: float) -> str:
+        """The cluster's id, once it answers.
+
+        Args:
+            admin: a client whose `error_cb` is `note`.
+            patience_s: how long to keep trying.
+
+        Raises:
+            BrokerUnavailable: nothing answered in time.
+            BrokerRefuses: something did, and waiting will not make it let us in.
+        """
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            left_s = max(deadline_s - time.monotonic(), 0.1)
+            try:
+                found = admin.list_topics(timeout=min(left_s, _TRY_S))
+                return str(found.cluster_id)
+            except KafkaException as error:
+                admin.poll(0)  # delivers the errors to `note`
+                if why := self._refusal or self._misunderstanding():
+                    raise BrokerRefuses(why) from error
+                if time.monotonic() >= deadline_s:
+                    raise BrokerUnavailable(
+                        f"no Kafka broker answers at {self.address} (tried for {patience_s:g} s: "
+                        f"{self._last_error or text_of(error)}); start one, or give its address "
+                        "with --kafka"
+                    ) from error
+
+    def _misunderstanding(self) -> str:
+        """Why waiting for an answer is in vain: something else listens there. Empty if not so."""
+        host, port = self._servers[0]
+        found = who_listens(host, port)
+        encrypted = self._protocol.endswith("SSL")
+        if found in (Peer.REDIS, Peer.HTTP):
+            return f"{host}:{port} is {found.value}, not a Kafka broker: check --kafka"
+        if found is Peer.TLS and not encrypted:
+            secure = "SASL_SSL" if self._protocol.startswith("SASL") else "SSL"
+            return f"{host}:{port} expects TLS: set KAFKA_SECURITY_PROTOCOL={secure}"
+        if found is Peer.KAFKA and encrypted:
+            plain = "SASL_PLAINTEXT" if self._protocol.startswith("SASL") else "PLAINTEXT"
+            return (
+                f"the Kafka broker at {host}:{port} speaks without TLS: set "
+                f"KAFKA_SECURITY_PROTOCOL={plain}"
+            )
+        if found is Peer.KAFKA:
+            self._last_error = (
+                "a broker is there but ends the connection; if it wants a login, set "
+                "KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_*"
+            )
+        return ""
+
+
+def text_of(error: BaseException) -> str:
+    """What a client's exception says, without its codes."""
+    reason = error.args[0] if error.args else error
+    return str(reason.str() if isinstance(reason, KafkaError) else reason)
+
+
+def made(client: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> Any:
+    """A client of librdkafka.
+
+    Raises:
+        BadSetting: it refuses a setting.
+    """
+    try:
+        return client(settings)
+    except KafkaException as error:
+        raise BadSetting(f"librdkafka refuses a setting: {text_of(error)}") from error
+
+
+def _parsed(address: str) -> list[tuple[str, int]]:
+    servers = []
+    for server in address.split(","):
+        match = _ADDRESS.fullmatch(server.strip())
+        port = int(match["port"] or _DEFAULT_PORT) if match else 0
+        if match is None or not 0 < port < 65_536:
+            raise BadSetting("no Kafka address: give HOST:PORT, or several with commas")
+        servers.append((match["v6"] or match["name"], port))
+    return servers
+
+
+def _shortened(reason: str) -> str:
+    """Without address, numbers and states that say something to the client's authors only."""
+    return _NOISE.sub("", reason).strip()

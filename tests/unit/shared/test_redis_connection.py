@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import redis
+
+from infra.embedded import EmbeddedBroker, EmbeddedStore
+from shared.ports import StoreRefuses, StoreUnavailable
+from shared.redis_connection import BadAddress, RedisAddress
+from shared.redis_store import RedisStore
+from tests.listeners import HTTP, STRANGER, listening, make_certificate
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "starts with redis://"),
+        ("http://user:hush@127.0.0.1:1", "starts with redis://"),
+        ("redis://user:hush", "port is no number"),
+        ("redis://:hush@host:99999", "port is no number"),
+        ("redis://:hush@host/zero", "number of a database"),
+        ("redis://:hush@host/0?colour=red", "option"),
+        ("redis://:hush@host/0?ssl_ca_certs={certificate}", "option"),
+        ("rediss://:hush@host?ssl_ca_certs=/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
+        ("rediss://:hush@host?ssl_ca_certs={text}", "holds no certificate"),
+    ],
+)
+def test_what_is_no_address_is_refused_without_repeating_the_password(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    (tmp_path / "text").write_text("no certificate")
+    certificate = make_certificate(tmp_path).certificate
+    with pytest.raises(BadAddress, match="no Redis address") as refused:
+        RedisAddress(url.format(certificate=certificate, text=tmp_path / "text"), 1.0)
+    assert said in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_an_address_is_shown_without_user_and_password() -> None:
+    assert RedisAddress("rediss://user:hush@host:1234/7", 1.0).text == "host:1234"
+    assert RedisAddress("unix:///run/redis.sock?db=1", 1.0).text == "/run/redis.sock"
+
+
+@pytest.fixture
+def locked() -> "EmbeddedStore":
+    """A store with a password and a user who may do next to nothing."""
+    store = EmbeddedStore()
+    with redis.Redis.from_url(store.url) as client:
+        client.execute_command("ACL SETUSER limited on >small ~reco:* +hmget")
+        client.execute_command("CONFIG SET requirepass right")
+    return store
+
+
+def test_who_may_not_come_in_is_told_what_to_do(locked: EmbeddedStore) -> None:
+    place = f"127.0.0.1:{locked.port}"
+    for login, said in [
+        ("", f"wants a password: give it in --redis as redis://USER:PASSWORD@{place}"),
+        (":hush@", "refuses the user 'default' or its password"),
+        ("nobody:hush@", "refuses the user 'nobody' or its password"),
+        ("limited:small@", "no permissions to run the 'info' command; permit it"),
+    ]:
+        store = RedisStore(f"redis://{login}{place}", "m")
+        with pytest.raises(StoreRefuses) as refused:
+            store.check()
+        assert said in str(refused.value)
+        assert place in str(refused.value)
+        assert "hush" not in str(refused.value)
+        store.close()
+    RedisStore(f"redis://:right@{place}", "m").check()
+    with pytest.raises(StoreRefuses, match="no such database"):
+        RedisStore(f"redis://:right@{place}/99", "m").check()
+    locked.close()
+
+
+def test_what_listens_there_and_is_no_store_is_named(tmp_path: Path) -> None:
+    broker = EmbeddedBroker({})
+    with pytest.raises(StoreRefuses, match="is a Kafka broker, not a Redis server: check --redis"):
+        RedisStore(f"redis://{broker.address}", "m", timeout_s=0.3).check()
+    broker.close()
+    with (
+        listening(HTTP) as port,
+        pytest.raises(StoreRefuses, match="is an HTTP server, not a Redis server"),
+    ):
+        RedisStore(f"redis://127.0.0.1:{port}", "m").check()
+    with listening(STRANGER) as port, pytest.raises(StoreUnavailable, match="does not serve"):
+        RedisStore(f"redis://127.0.0.1:{port}", "m").check()
+
+
+def test_tls_on_one_side_only_is_named(tmp_path: Path) -> None:
+    with (
+        listening(STRANGER, make_certificate(tmp_path)) as port,
+        pytest.raises(StoreRefuses, match=f"127.0.0.1:{port} expects TLS: give --redis rediss://"),
+    ):
+        RedisStore(f"redis://127.0.0.1:{port}", "m").check()
+    store = EmbeddedStore()
+    with pytest.raises(StoreRefuses, match=r"speaks without TLS: give --redis redis:// for"):
+        RedisStore(f"rediss://127.0.0.1:{store.port}", "m", timeout_s=0.3).check()
+    store.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named(tmp_path: Path) -> None:
+    with (
+        listening(STRANGER, make_certificate(tmp_path)) as port,
+        pytest.raises(StoreRefuses, match=r"self-signed certificate\): give .*ssl_ca_certs=FILE"),
+    ):
+        RedisStore(f"rediss://127.0.0.1:{port}", "m").check()
