@@ -10,12 +10,13 @@ from shared.partitioner import partition_of
 from shared.ports import EventConsumer, EventProducer, LogTruncated, Record
 
 TOPIC = "visits"
+"""The topic of a broker that a test has for itself."""
 PARTITIONS = 4
 _groups = itertools.count()
 
 
 class Broker(Protocol):
-    """What the suite needs: one topic, TOPIC, with PARTITIONS partitions, empty."""
+    """What the suite needs. The topic it uses is the fixture `topic`."""
 
     def producer(self) -> EventProducer: ...
 
@@ -25,10 +26,10 @@ class Broker(Protocol):
 class Member:
     """A group member that reads from the committed offsets on."""
 
-    def __init__(self, broker: Broker, group: str) -> None:
+    def __init__(self, broker: Broker, topic: str, group: str) -> None:
         self.owned: set[int] = set()
         self.records: list[Record] = []
-        self.consumer = broker.consumer(TOPIC, group)
+        self.consumer = broker.consumer(topic, group)
         self.consumer.subscribe(self)
 
     def assigned(self, partitions: Sequence[int]) -> None:
@@ -62,26 +63,33 @@ def read(consumer: EventConsumer, count: int, most: int = 100) -> list[Record]:
     return records
 
 
-def send(broker: Broker, *pairs: tuple[bytes, bytes]) -> None:
+def send(broker: Broker, topic: str, *pairs: tuple[bytes, bytes]) -> None:
     """Keys and values, acknowledged."""
     producer = broker.producer()
     for key, value in pairs:
-        producer.send(TOPIC, key, value)
+        producer.send(topic, key, value)
     producer.flush(10.0)
     producer.close()
 
 
 class BrokerSuite:
-    """Subclasses provide the fixture `broker`."""
+    """Subclasses provide the fixture `broker`, and a `topic` where they share one broker."""
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """A topic of `broker`, empty, with PARTITIONS partitions."""
+        return TOPIC
 
     @pytest.fixture
     def group(self) -> str:
         return f"group-{next(_groups)}"
 
-    def test_a_record_lands_where_murmur2_of_its_key_says(self, broker: Broker, group: str) -> None:
+    def test_a_record_lands_where_murmur2_of_its_key_says(
+        self, broker: Broker, topic: str, group: str
+    ) -> None:
         keys = [b"%d" % number for number in range(50)]
-        send(broker, *((key, b"v") for key in keys))
-        consumer = broker.consumer(TOPIC, group)
+        send(broker, topic, *((key, b"v") for key in keys))
+        consumer = broker.consumer(topic, group)
         consumer.assign(dict.fromkeys(range(PARTITIONS)))
         records = read(consumer, 50)
         assert {record.key: record.partition for record in records} == {
@@ -90,44 +98,50 @@ class BrokerSuite:
         consumer.close()
 
     def test_a_partition_keeps_the_order_and_counts_from_0(
-        self, broker: Broker, group: str
+        self, broker: Broker, topic: str, group: str
     ) -> None:
-        send(broker, *((b"one", b"%d" % number) for number in range(100)))
-        consumer = broker.consumer(TOPIC, group)
+        send(broker, topic, *((b"one", b"%d" % number) for number in range(100)))
+        consumer = broker.consumer(topic, group)
         consumer.assign({partition_of(b"one", PARTITIONS): 0})
         records = read(consumer, 100)
         assert [record.value for record in records] == [b"%d" % number for number in range(100)]
         assert [record.offset for record in records] == list(range(100))
         consumer.close()
 
-    def test_key_value_and_headers_arrive_as_they_were(self, broker: Broker, group: str) -> None:
+    def test_key_value_and_headers_arrive_as_they_were(
+        self, broker: Broker, topic: str, group: str
+    ) -> None:
         producer = broker.producer()
-        producer.send(TOPIC, b"k\x00", b"\xff", headers=[("reason", b"x"), ("offset", b"1")])
-        producer.send(TOPIC, b"k\x00", None)
+        producer.send(topic, b"k\x00", b"\xff", headers=[("reason", b"x"), ("offset", b"1")])
+        producer.send(topic, b"k\x00", None)
         producer.flush(10.0)
-        consumer = broker.consumer(TOPIC, group)
+        consumer = broker.consumer(topic, group)
         consumer.assign({partition_of(b"k\x00", PARTITIONS): 0})
         first, second = read(consumer, 2)
-        assert (first.topic, first.key, first.value) == (TOPIC, b"k\x00", b"\xff")
+        assert (first.topic, first.key, first.value) == (topic, b"k\x00", b"\xff")
         assert first.headers == (("reason", b"x"), ("offset", b"1"))
         assert second.value is None
         assert second.headers == ()
         consumer.close()
         producer.close()
 
-    def test_delivery_is_reported_with_partition_and_offset(self, broker: Broker) -> None:
+    def test_delivery_is_reported_with_partition_and_offset(
+        self, broker: Broker, topic: str
+    ) -> None:
         producer = broker.producer()
         reported: list[tuple[int, int]] = []
         for _ in range(3):
-            producer.send(TOPIC, b"a", b"v", on_delivered=lambda p, o: reported.append((p, o)))
+            producer.send(topic, b"a", b"v", on_delivered=lambda p, o: reported.append((p, o)))
         producer.flush(10.0)
         home = partition_of(b"a", PARTITIONS)
         assert reported == [(home, 0), (home, 1), (home, 2)]
         producer.close()
 
-    def test_reading_starts_at_the_offset_asked_for(self, broker: Broker, group: str) -> None:
-        send(broker, *((b"a", b"%d" % number) for number in range(10)))
-        consumer = broker.consumer(TOPIC, group)
+    def test_reading_starts_at_the_offset_asked_for(
+        self, broker: Broker, topic: str, group: str
+    ) -> None:
+        send(broker, topic, *((b"a", b"%d" % number) for number in range(10)))
+        consumer = broker.consumer(topic, group)
         home = partition_of(b"a", PARTITIONS)
         consumer.assign({home: 7})
         assert [record.offset for record in read(consumer, 3)] == [7, 8, 9]
@@ -135,9 +149,11 @@ class BrokerSuite:
         assert read(consumer, 8)[0].offset == 2
         consumer.close()
 
-    def test_only_assigned_partitions_are_read(self, broker: Broker, group: str) -> None:
-        send(broker, *((b"%d" % number, b"v") for number in range(40)))
-        consumer = broker.consumer(TOPIC, group)
+    def test_only_assigned_partitions_are_read(
+        self, broker: Broker, topic: str, group: str
+    ) -> None:
+        send(broker, topic, *((b"%d" % number, b"v") for number in range(40)))
+        consumer = broker.consumer(topic, group)
         consumer.assign({0: 0, 1: 0})
         count = sum(partition_of(b"%d" % n, PARTITIONS) < 2 for n in range(40))
         assert {record.partition for record in read(consumer, count)} == {0, 1}
@@ -146,10 +162,10 @@ class BrokerSuite:
         consumer.close()
 
     def test_a_poll_brings_no_more_than_asked_for_and_loses_none(
-        self, broker: Broker, group: str
+        self, broker: Broker, topic: str, group: str
     ) -> None:
-        send(broker, *((b"a", b"v") for _ in range(20)))
-        consumer = broker.consumer(TOPIC, group)
+        send(broker, topic, *((b"a", b"v") for _ in range(20)))
+        consumer = broker.consumer(topic, group)
         consumer.assign({partition_of(b"a", PARTITIONS): 0})
         batches = [consumer.poll(6, 1.0) for _ in range(6)]
         assert max(map(len, batches)) <= 6
@@ -158,46 +174,46 @@ class BrokerSuite:
         assert [record.offset for record in records] == list(range(20))
         consumer.close()
 
-    def test_watermarks_say_what_is_held(self, broker: Broker, group: str) -> None:
-        send(broker, (b"a", b"v"), (b"a", b"v"))
-        consumer = broker.consumer(TOPIC, group)
+    def test_watermarks_say_what_is_held(self, broker: Broker, topic: str, group: str) -> None:
+        send(broker, topic, (b"a", b"v"), (b"a", b"v"))
+        consumer = broker.consumer(topic, group)
         home = partition_of(b"a", PARTITIONS)
         assert consumer.watermarks(home) == (0, 2)
         assert consumer.watermarks((home + 1) % PARTITIONS) == (0, 0)
         consumer.close()
 
     def test_without_an_offset_it_goes_on_where_the_group_was(
-        self, broker: Broker, group: str
+        self, broker: Broker, topic: str, group: str
     ) -> None:
-        send(broker, *((b"a", b"v") for _ in range(10)))
+        send(broker, topic, *((b"a", b"v") for _ in range(10)))
         home = partition_of(b"a", PARTITIONS)
-        first = broker.consumer(TOPIC, group)
+        first = broker.consumer(topic, group)
         first.assign({home: None})
         assert read(first, 10)[0].offset == 0
         first.commit({home: 6}, wait=True)
         first.close()
-        second = broker.consumer(TOPIC, group)
+        second = broker.consumer(topic, group)
         second.assign({home: None})
         assert [record.offset for record in read(second, 4)] == [6, 7, 8, 9]
         second.close()
 
     def test_an_offset_that_the_log_does_not_hold_is_an_error_where_asked_for(
-        self, broker: Broker, group: str
+        self, broker: Broker, topic: str, group: str
     ) -> None:
-        send(broker, (b"a", b"v"))
-        consumer = broker.consumer(TOPIC, group, reset="error")
+        send(broker, topic, (b"a", b"v"))
+        consumer = broker.consumer(topic, group, reset="error")
         consumer.assign({partition_of(b"a", PARTITIONS): 50})
         with pytest.raises(LogTruncated):
             read(consumer, 1)
         consumer.close()
 
     def test_a_group_divides_the_partitions_and_heirs_take_over(
-        self, broker: Broker, group: str
+        self, broker: Broker, topic: str, group: str
     ) -> None:
         everything = set(range(PARTITIONS))
-        first = Member(broker, group)
+        first = Member(broker, topic, group)
         poll_until(lambda: first.owned == everything, first)
-        second = Member(broker, group)
+        second = Member(broker, topic, group)
         poll_until(
             lambda: (
                 bool(second.owned)
@@ -209,6 +225,6 @@ class BrokerSuite:
         )
         first.consumer.close()
         poll_until(lambda: second.owned == everything, second)
-        send(broker, *((b"%d" % number, b"v") for number in range(30)))
+        send(broker, topic, *((b"%d" % number, b"v") for number in range(30)))
         poll_until(lambda: len(second.records) == 30, second)
         second.consumer.close()

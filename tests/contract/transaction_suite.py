@@ -13,7 +13,7 @@ HOME = partition_of(b"a", PARTITIONS)
 
 
 class Broker(Protocol):
-    """What the suite needs: one topic, TOPIC, with PARTITIONS partitions, empty."""
+    """What the suite needs. The topic it uses is the fixture `topic`."""
 
     def producer(self) -> EventProducer: ...
 
@@ -22,11 +22,11 @@ class Broker(Protocol):
     def consumer(self, topic: str, group: str, *, reset: str = "earliest") -> EventConsumer: ...
 
 
-def transaction(producer: TransactionalProducer, values: Iterable[bytes]) -> None:
+def transaction(producer: TransactionalProducer, topic: str, values: Iterable[bytes]) -> None:
     """Begin one, and send these."""
     producer.begin()
     for value in values:
-        producer.send(TOPIC, b"a", value)
+        producer.send(topic, b"a", value)
 
 
 def values(records: list[Record]) -> list[bytes | None]:
@@ -37,17 +37,22 @@ class TransactionSuite:
     """Subclasses provide the fixtures `broker` and `group` (a name no other test uses)."""
 
     @pytest.fixture
-    def member(self, broker: Broker, group: str) -> Iterable[Member]:
-        member = Member(broker, group)
+    def topic(self) -> str:
+        """A topic of `broker`, empty, with PARTITIONS partitions."""
+        return TOPIC
+
+    @pytest.fixture
+    def member(self, broker: Broker, topic: str, group: str) -> Iterable[Member]:
+        member = Member(broker, topic, group)
         poll_until(lambda: len(member.owned) == PARTITIONS, member)
         yield member
         member.consumer.close()
 
     def test_what_was_committed_is_read_and_the_position_passes_the_mark(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         producer = broker.transactional_producer(group)
-        transaction(producer, [b"1", b"2"])
+        transaction(producer, topic, [b"1", b"2"])
         producer.commit(member.consumer, {HOME: 0})
         poll_until(lambda: len(member.records) == 2, member)
         assert values(member.records) == [b"1", b"2"]
@@ -56,52 +61,52 @@ class TransactionSuite:
         producer.close()
 
     def test_what_was_aborted_is_never_shown(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         producer = broker.transactional_producer(group)
-        transaction(producer, [b"lost"])
+        transaction(producer, topic, [b"lost"])
         producer.abort()
-        transaction(producer, [b"kept"])
+        transaction(producer, topic, [b"kept"])
         producer.commit(member.consumer, {HOME: 0})
         poll_until(lambda: bool(member.records), member)
         assert values(member.records) == [b"kept"]
         producer.close()
 
     def test_offsets_are_stored_with_the_records(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         producer = broker.transactional_producer(group)
-        transaction(producer, [b"%d" % number for number in range(5)])
+        transaction(producer, topic, [b"%d" % number for number in range(5)])
         producer.commit(member.consumer, {HOME: 3})
         member.consumer.close()
-        heir = broker.consumer(TOPIC, group)
+        heir = broker.consumer(topic, group)
         heir.assign({HOME: None})
         assert [record.offset for record in read(heir, 2)] == [3, 4]
         heir.close()
         producer.close()
 
     def test_offsets_of_an_aborted_transaction_are_not_stored(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         producer = broker.transactional_producer(group)
-        transaction(producer, [b"0", b"1"])
+        transaction(producer, topic, [b"0", b"1"])
         producer.commit(member.consumer, {HOME: 1})
-        transaction(producer, [b"2"])
+        transaction(producer, topic, [b"2"])
         producer.abort()
         member.consumer.close()
-        heir = broker.consumer(TOPIC, group)
+        heir = broker.consumer(topic, group)
         heir.assign({HOME: None})
         assert [record.offset for record in read(heir, 1)] == [1]
         heir.close()
         producer.close()
 
     def test_a_successor_of_the_same_name_ends_what_was_left_open_and_fences(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         dead = broker.transactional_producer(group)
-        transaction(dead, [b"left open"])
+        transaction(dead, topic, [b"left open"])
         successor = broker.transactional_producer(group)
-        transaction(successor, [b"kept"])
+        transaction(successor, topic, [b"kept"])
         successor.commit(member.consumer, {HOME: 0})
         poll_until(lambda: bool(member.records), member)
         assert values(member.records) == [b"kept"]
@@ -112,15 +117,15 @@ class TransactionSuite:
         dead.close()
 
     def test_who_was_fenced_can_begin_again(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         first, second = (broker.transactional_producer(group) for _ in range(2))
-        transaction(first, [b"1"])
-        transaction(second, [b"2"])
+        transaction(first, topic, [b"1"])
+        transaction(second, topic, [b"2"])
         with pytest.raises(Fenced):
             first.commit(member.consumer, {HOME: 0})
         first.abort()
-        transaction(first, [b"3"])
+        transaction(first, topic, [b"3"])
         first.commit(member.consumer, {HOME: 0})
         poll_until(lambda: bool(member.records), member)
         assert values(member.records) == [b"3"]
@@ -128,18 +133,18 @@ class TransactionSuite:
         second.close()
 
     def test_who_lost_its_partitions_stores_nothing(
-        self, broker: Broker, group: str, member: Member
+        self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
         producer = broker.transactional_producer(group)
-        transaction(producer, [b"lost"])
+        transaction(producer, topic, [b"lost"])
         left = member.consumer
         left.close()
-        heir = Member(broker, group)
+        heir = Member(broker, topic, group)
         poll_until(lambda: len(heir.owned) == PARTITIONS, heir)
         with pytest.raises(Exception):  # noqa: B017, PT011
             producer.commit(left, {HOME: 1})
         producer.abort()
-        transaction(producer, [b"kept"])
+        transaction(producer, topic, [b"kept"])
         producer.commit(heir.consumer, {HOME: 0})
         poll_until(lambda: bool(heir.records), heir)
         assert values(heir.records) == [b"kept"]
