@@ -1,0 +1,41 @@
+"""Whether a server should be given visits, and if not, why. Pure."""
+
+from typing import Final, Protocol
+
+STALE_LIMIT_S: Final = 30.0
+"""How old a view may be while the store is away: serving goes on, new work should go elsewhere."""
+
+
+class Following(Protocol):
+    """What is asked of the view (`ModelView`)."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def age_s(self) -> float: ...
+
+    @property
+    def error(self) -> str: ...
+
+
+def not_ready(
+    view: Following, *, stale_limit_s: float = STALE_LIMIT_S, joined: bool = True
+) -> list[str]:
+    """Why not; empty if ready.
+
+    Args:
+        view: the model that would be served.
+        stale_limit_s: how long the store may have been silent.
+        joined: whether the group has told which partitions are ours, none included; True where
+            nothing is read from Kafka.
+    """
+    if not view.ready:
+        return [f"the model is not whole yet: {view.error or 'still being read'}"]
+    reasons = []
+    if view.age_s > stale_limit_s:
+        silent = f"the model is {view.age_s:.0f} s old, more than {stale_limit_s:g} s"
+        reasons.append(f"{silent}: {view.error or 'the store does not answer'}")
+    if not joined:
+        reasons.append("the group has assigned no partitions yet")
+    return reasons
