@@ -3,6 +3,7 @@
 They hold to the same contract as Kafka and Redis (`tests/contract` runs on both).
 """
 
+from shared.testing.board import FakeBoard
 from shared.testing.broker import (
     FakeBroker,
     FakeConsumer,
@@ -15,6 +16,7 @@ from shared.testing.store import FakeStore
 __all__ = [
     "Crash",
     "CrashPoints",
+    "FakeBoard",
     "FakeBroker",
     "FakeClock",
     "FakeConsumer",
