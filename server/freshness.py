@@ -10,10 +10,21 @@ class FreshnessProbe:
 
     One clock, the server's own, stands at both ends, so nothing has to be synchronised. The path
     covers everything between: broker, trainer, store, announcement and solve.
+
+    Args:
+        partitions: partition count of the outcomes topic.
+        clock: monotonic seconds.
+        on_sample: told each sample, in seconds, for metrics.
     """
 
-    def __init__(self, partitions: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        partitions: int,
+        clock: Callable[[], float],
+        on_sample: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._clock = clock
+        self._on_sample = on_sample
         self._lock = threading.Lock()
         self._pending: list[deque[tuple[int, float]]] = [deque() for _ in range(partitions)]
         self._positions = [0] * partitions
@@ -23,7 +34,7 @@ class FreshnessProbe:
         """The broker has stored an outcome that was resolved at `resolved_s` of the clock."""
         with self._lock:
             if offset < self._positions[partition]:  # learned before the broker's answer was read
-                self._samples_ms.append((self._clock() - resolved_s) * 1e3)
+                self._sample(self._clock() - resolved_s)
             else:
                 self._pending[partition].append((offset, resolved_s))
 
@@ -34,10 +45,14 @@ class FreshnessProbe:
             self._positions[partition] = next_offset
             pending = self._pending[partition]
             while pending and pending[0][0] < next_offset:
-                self._samples_ms.append((now_s - pending.popleft()[1]) * 1e3)
+                self._sample(now_s - pending.popleft()[1])
 
     def take_ms(self) -> list[float]:
         """The samples since the last call, in milliseconds."""
         with self._lock:
             samples, self._samples_ms = self._samples_ms, []
         return samples
+
+    def _sample(self, seconds: float) -> None:
+        self._samples_ms.append(seconds * 1e3)
+        self._on_sample(seconds)

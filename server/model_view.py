@@ -79,7 +79,7 @@ class ModelView:
         self._feed: ChangeFeed | None = None
         self._partitions = [PartitionView() for _ in range(partitions)]
         self._loaded = [False] * partitions
-        self._confirmed_at = float("-inf")
+        self._confirmed_at = self._solved_at = float("-inf")
         self._checked_at = float("-inf")
         self._retry_at = float("-inf")
         self._positions = [0] * partitions
@@ -103,6 +103,16 @@ class ModelView:
     def age_s(self) -> float:
         """Seconds since the store last confirmed that the view is current."""
         return self._clock() - self._confirmed_at
+
+    @property
+    def solution_age_s(self) -> float:
+        """Seconds since an arm was last solved."""
+        return self._clock() - self._solved_at
+
+    @property
+    def positions(self) -> list[int]:
+        """Next outcomes offset of each partition in the model."""
+        return list(self._positions)
 
     @property
     def stale(self) -> bool:
@@ -217,6 +227,7 @@ class ModelView:
             self._model = model._replace(untrained=np.flatnonzero(model.n == 0))
             self._positions[number] = update.next_offset
             self._loaded[number] = True
+            self._solved_at = self._clock()
         self._arms_of[number] = (self._arms_of[number] - gone) | update.rows.keys()
         self._on_advance(number, update.next_offset)
 

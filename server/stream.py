@@ -95,6 +95,8 @@ class StreamServer:
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.counts = Counts()
+        self.joined = False
+        """Whether the group has told which partitions are ours, none included."""
         self._consumer = consumer
         self._delivery = delivery
         self._view = view
@@ -112,8 +114,14 @@ class StreamServer:
         self._next: dict[int, int | None] = {}
         """Next visits offset of each partition that is ours; None is the group's."""
 
+    @property
+    def positions(self) -> dict[int, int | None]:
+        """Next visits offset of each partition that is ours; None is the group's. Any thread's."""
+        return dict(self._next)
+
     def assigned(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.assigned`."""
+        self.joined = True
         self._next = dict.fromkeys(partitions)
         self._consumer.assign(self._next)
 

@@ -80,6 +80,7 @@ class Trainer:
         writer: name of this process, different in each.
         clock: monotonic seconds.
         recover: where to look for a snapshot when the state is missing.
+        wrote: told the rows of every write, for metrics.
         step: called with a name between any two steps; tests crash here.
     """
 
@@ -94,6 +95,7 @@ class Trainer:
         writer: str,
         clock: Callable[[], float],
         recover: Recover = lambda partition, source, held: None,
+        wrote: Callable[[Rows], None] = lambda rows: None,
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.counts = Counts()
@@ -107,7 +109,9 @@ class Trainer:
         self._writer = writer
         self._clock = clock
         self._recover = recover
+        self._wrote = wrote
         self._step = step
+        self._joined = False
         self._writes = 0
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
@@ -123,12 +127,26 @@ class Trainer:
         return not self._waiting
 
     @property
+    def not_ready(self) -> list[str]:
+        """Why not every partition that is ours is served; empty if ready. For any thread."""
+        if not self._joined:
+            return ["the group has assigned no partitions yet"]
+        waiting = {p: f"partition {p} is being read" for p in list(self._waiting)}
+        return sorted(set({**waiting, **self.counts.waiting}.values()))
+
+    @property
     def positions(self) -> dict[int, int]:
-        """Next offset to apply of each served partition."""
-        return {partition: stored.next_offset for partition, stored in self._stored.items()}
+        """Next offset to apply of each served partition. For any thread."""
+        return {partition: stored.next_offset for partition, stored in list(self._stored.items())}
+
+    @property
+    def owned(self) -> list[int]:
+        """The partitions that are ours, served or not. For any thread."""
+        return sorted({*list(self._stored), *list(self._waiting)})
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.assigned`: they are loaded at the next `run_once`."""
+        self._joined = True
         for partition in partitions:
             self._waiting.setdefault(partition, self._clock())
 
@@ -180,7 +198,8 @@ class Trainer:
         self._send_dead_letters(folded)
         if fold.next_offset > stored.next_offset:
             position = self._position(fold.next_offset, stored.generation)
-            conflict = self._store.write(partition, stored, position, fold.rows(folded.changed))
+            rows = fold.rows(folded.changed)
+            conflict = self._store.write(partition, stored, position, rows)
             self._step("written")
             ours = conflict and conflict.current and conflict.current.writer == position.writer
             if conflict and not ours:
@@ -189,6 +208,7 @@ class Trainer:
                 return False
             self._stored[partition] = position
             self.counts.writes += 1
+            self._wrote(rows)
         self.counts.applied += folded.applied
         self.counts.duplicates += folded.duplicates
         self.counts.dead_letters += len(folded.dead)
