@@ -105,6 +105,12 @@ class KafkaCluster:
         """True for librdkafka's mock cluster."""
         return self.cluster_id.startswith(EMBEDDED_CLUSTER)
 
+    @property
+    def admin(self) -> AdminClient:
+        """For what only operators ask (`shared.kafka_admin`)."""
+        client: AdminClient = self._admin
+        return client
+
     def describe(self) -> str:
         """What it is and where, for people."""
         kind = "embedded broker (librdkafka mock cluster)" if self.embedded else "Kafka"
@@ -171,7 +177,12 @@ class KafkaCluster:
         )
 
     def consumer(
-        self, topic: str, group: str | None = None, *, reset: str = "earliest"
+        self,
+        topic: str,
+        group: str | None = None,
+        *,
+        reset: str = "earliest",
+        name: str | None = None,
     ) -> "KafkaConsumer":
         """A new consumer of one topic.
 
@@ -179,8 +190,10 @@ class KafkaCluster:
             topic: which.
             group: its group; None for one that only ever assigns itself.
             reset: what to do about an offset that the log does not hold: "earliest", or "error".
+            name: what the broker knows it by, so that others see who owns what.
         """
         own = {
+            "client.id": name or "reco",
             "group.id": group or f"reco-alone-{uuid.uuid4()}",
             "auto.offset.reset": reset,
             "error_cb": self._connection.note,
