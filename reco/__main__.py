@@ -1,5 +1,6 @@
 """The command `reco`: collects the subcommands and turns errors into one sentence each."""
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from reco.commands import (
     topics,
     train,
 )
+from reco.wiring import say
 from shared.ports import BrokerRefuses, BrokerUnavailable, StoreRefuses, StoreUnavailable
 
 
@@ -58,10 +60,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         name = context.command_path if context else "reco"
-        print(f"{name}: {error.format_message()}", file=sys.stderr)
+        say(f"{name}: {error.format_message()}", logging.ERROR)
         return error.exit_code
     except (BrokerUnavailable, StoreUnavailable) as error:
-        print(f"reco: {error}", file=sys.stderr)
+        say(f"reco: {error}", logging.ERROR)
         return 2 if isinstance(error, BrokerRefuses | StoreRefuses) else 1
     except (click.Abort, KeyboardInterrupt):
         return 130

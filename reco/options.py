@@ -6,16 +6,25 @@ Only commands read the environment; everything below them is handed what it need
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import click
 import msgspec
+
+from reco import logs
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Decorator(Protocol):
     def __call__(self, function: _F, /) -> _F: ...
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
 
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
@@ -101,6 +110,32 @@ def patience(function: _F) -> _F:
     )(function)
 
 
+def observed(function: _F) -> _F:
+    """`--metrics HOST:PORT` and `--log-format FORMAT`, of every service."""
+    metrics = click.option(
+        "--metrics",
+        "metrics_at",
+        envvar="RECO_METRICS",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        callback=_address,
+        help="Serve Prometheus metrics at /metrics, and /livez and /readyz. [default: none]",
+    )
+    log_format = click.option(
+        "--log-format",
+        envvar="RECO_LOG_FORMAT",
+        show_envvar=True,
+        default="text",
+        show_default=True,
+        type=click.Choice(logs.FORMATS),
+        is_eager=True,
+        expose_value=False,
+        callback=lambda _, __, value: logs.configure(value),
+        help="Lines for people, or of JSON; auto: for people on a terminal, else JSON.",
+    )
+    return metrics(log_format(function))
+
+
 def json_output(what: str) -> _Decorator:
     """`--json [FILE]`: alone, JSON on standard output, and what is for people on standard error."""
     return click.option(
@@ -141,6 +176,15 @@ def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value or any(sign in value for sign in "{}: \n\t"):
         raise click.BadParameter("a model's name has no braces, colons or blanks")
     return value
+
+
+def _address(_: click.Context, __: click.Parameter, value: str | None) -> Address | None:
+    if value is None:
+        return None
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 65_536):
+        raise click.BadParameter("give HOST:PORT, as in 127.0.0.1:9464")
+    return Address(host.strip("[]"), int(port))
 
 
 def share_of(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:

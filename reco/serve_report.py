@@ -6,6 +6,7 @@ from typing import Final
 import click
 import msgspec
 
+from reco import logs
 from reco.wiring import say
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
@@ -39,6 +40,13 @@ class Reporter:
         for item in served[: self._left]:
             if self._as_json:
                 click.echo(msgspec.json.encode(_visit(item)))
+            elif logs.structured():
+                logs.record(
+                    visit_line(item),
+                    decision_id=item.decision.decision_id,
+                    visit_id=item.visit.visit_id,
+                    clicked=item.clicked,
+                )
             else:
                 click.echo(visit_line(item))
         self._left -= min(self._left, len(served))

@@ -16,6 +16,7 @@ from typing import Final
 import click
 from threadpoolctl import threadpool_limits
 
+from reco import logs
 from reco.options import kafka_settings
 from reco.replica import Replica
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, AtLeastOnce, Delivery, ExactlyOnce
@@ -24,6 +25,7 @@ from shared.kafka import KafkaCluster
 from shared.kafka_connection import BadSetting, settings_from
 from shared.ports import Source, StoreRefuses, StoreUnavailable
 from shared.redis_connection import BadAddress
+from shared.redis_presence import RedisBoard
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS
 
@@ -85,9 +87,7 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
     try:
         store = RedisStore(redis, model)
     except BadAddress as error:
-        raise click.UsageError(
-            f"--redis is {error}; give an address like redis://host:6379"
-        ) from error
+        raise _no_address(error) from error
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
@@ -115,6 +115,10 @@ def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> D
     if guarantee == AT_LEAST_ONCE or cluster.embedded:
         return AtLeastOnce(cluster.producer())
     return ExactlyOnce(cluster.transactional_producer(Replica(group).name))
+
+
+def _no_address(error: BadAddress) -> click.UsageError:
+    return click.UsageError(f"--redis is {error}; give an address like redis://host:6379")
 
 
 def stop_on_signals() -> threading.Event:
@@ -152,16 +156,24 @@ def run_name() -> str:
     return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
-def say(text: str) -> None:
-    """One line for people, on standard error."""
-    click.echo(text, err=True)
+def say(text: str, level: int = logging.INFO) -> None:
+    """One line for people, on standard error; a record of the log where that is JSON."""
+    if logs.structured():
+        logs.record(text, level)
+    else:
+        click.echo(text, err=True)
 
 
-def log_to_stderr(verbose: bool) -> None:
-    """Show the adapters' log, where someone asks for it."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s"
-    )
+def open_board(redis: str, model: str) -> RedisBoard:
+    """Where processes say that they are there; connects when it is first used.
+
+    Raises:
+        click.UsageError: the URL is none.
+    """
+    try:
+        return RedisBoard(redis, model)
+    except BadAddress as error:
+        raise _no_address(error) from error
 
 
 def existing_file(path: Path, what: str) -> Path:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from reco.rebuild import Report, compare_all
 from shared.events import DEAD_LETTERS, OUTCOMES, Outcome, encode, key_of
-from shared.ports import ModelConfig, Record
+from shared.ports import ModelConfig, Record, Rows
 from shared.testing import FakeBroker, FakeClock, FakeConsumer, FakeStore
 from trainer.apply import Rules
 from trainer.loop import Recover, Trainer
@@ -68,6 +68,7 @@ class World:
         step: Callable[[str], None] = lambda name: None,
         group: str = "g",
         recover: Recover = lambda partition, source, held: None,
+        wrote: Callable[[Rows], None] = lambda rows: None,
     ) -> Trainer:
         """A new trainer process, in the group."""
         consumer = self.broker.consumer(OUTCOMES, group, reset="error")
@@ -80,6 +81,7 @@ class World:
             writer=f"writer-{next(self._writers)}",
             clock=self.clock,
             recover=recover,
+            wrote=wrote,
             step=step,
         )
         consumer.subscribe(trainer)

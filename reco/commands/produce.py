@@ -14,11 +14,22 @@ from producer.service import Counts, VisitProducer, send_outcomes
 from producer.simulate import Shoppers
 from reco import options
 from reco.data import load_or_prepare
-from reco.wiring import open_cluster, run_name, say, stop_on_signals, utc_now
+from reco.observed import observed
+from reco.services import ObservedProducer
+from reco.wiring import (
+    open_board,
+    open_cluster,
+    process_name,
+    run_name,
+    say,
+    stop_on_signals,
+    utc_now,
+)
 from shared.catalogue import DataSet
 from shared.events import VISITS, decode_visit
 from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
+from shared.metrics import ProducerMetrics
 from shared.ports import BrokerUnavailable
 
 REPORT_EVERY_S = 1.0
@@ -26,6 +37,14 @@ REPORT_EVERY_S = 1.0
 
 @click.command()
 @options.kafka
+@click.option(
+    "--redis",
+    envvar="RECO_REDIS",
+    show_envvar=True,
+    metavar="URL",
+    help="Where to say that it is there, for `reco status`. [default: nowhere]",
+)
+@options.model
 @options.data
 @options.seed()
 @click.option(
@@ -47,9 +66,12 @@ REPORT_EVERY_S = 1.0
     help="Publish this history.csv as outcomes instead of visits.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
+@options.observed
 @options.patience
 def command(
     kafka: str,
+    redis: str | None,
+    model: str,
     data: Path,
     seed: int,
     rate: float,
@@ -57,6 +79,7 @@ def command(
     run_id: str | None,
     history: Path | None,
     as_json: bool,
+    metrics_at: options.Address | None,
     patience_s: float,
 ) -> None:
     """Send simulated visits to the topic `visits`; SIGTERM confirms what was sent, then ends.
@@ -87,7 +110,10 @@ def command(
         progress=reporter.progress,
     )
     say(f"producing visits for {cluster.describe()}")
-    service.run(indices, stop)
+    board = open_board(redis, model) if redis else None
+    seen = ObservedProducer(ProducerMetrics(), service)
+    with observed(seen, process_name(), metrics_at, board):
+        service.run(indices, stop)
     reporter.done(service.counts.confirmed, "visits")
 
 

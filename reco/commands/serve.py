@@ -8,14 +8,19 @@ import click
 
 from reco import options
 from reco.data import load_or_prepare
+from reco.observed import Observer, observed
 from reco.serve_report import REPORT_EVERY_S, Reporter
+from reco.services import ObservedServer
 from reco.shoppers import FEEDBACK, feedback_rule, reaction
+from reco.uplift import ExpectedClicks
 from reco.wiring import (
     one_blas_thread,
+    open_board,
     open_cluster,
     open_delivery,
     open_store,
     outcomes_log,
+    process_name,
     say,
     stop_on_signals,
     utc_now,
@@ -24,9 +29,13 @@ from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, undelivered
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
+from server.readiness import STALE_LIMIT_S
 from server.scorer import POLICIES, Policy
 from server.stream import StreamServer
+from server.timed_view import TimedView
 from shared.events import VISITS
+from shared.kafka_admin import KafkaAdmin
+from shared.metrics import ServerMetrics
 from shared.ports import BrokerUnavailable
 from shared.settings import ALPHA, LAMBDA, SERVER_GROUP, SLATE_LENGTH
 
@@ -69,6 +78,14 @@ POLL_S = 0.05
     help="Visit lines to print a second at most; 0 for none.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
+@click.option(
+    "--stale-limit-s",
+    default=STALE_LIMIT_S,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How old the model may be, while the store is away, before /readyz says 503.",
+)
+@options.observed
 @options.patience
 def command(
     kafka: str,
@@ -85,6 +102,8 @@ def command(
     delivery: str | None,
     lines_per_s: int,
     as_json: bool,
+    stale_limit_s: float,
+    metrics_at: options.Address | None,
     patience_s: float,
 ) -> None:
     """Rank the top 5 for every visit, and publish the decision and the click outcomes.
@@ -101,7 +120,8 @@ def command(
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
     depth = min(depth or k, k)
-    freshness = FreshnessProbe(source.partitions, time.monotonic)
+    metrics, expected, name = ServerMetrics(), ExpectedClicks(k), process_name()
+    freshness = FreshnessProbe(source.partitions, time.monotonic, metrics.freshness.observe)
     view = ModelView(
         store,
         dataset.arms,
@@ -112,15 +132,15 @@ def command(
         freshness.advanced,
     )
     group = f"{SERVER_GROUP}-{model}"
-    consumer = cluster.consumer(VISITS, group)
+    consumer = cluster.consumer(VISITS, group, name=name)
     writer = open_delivery(cluster, delivery, group)
     server = StreamServer(
         consumer,
         writer,
-        view,
+        TimedView(view, time.monotonic, metrics.rank_latency.observe),
         Policy(policy, alpha, LAMBDA, epsilon),
         dataset.encoder,
-        reaction(dataset, seed, depth),
+        reaction(dataset, seed, depth, expected),
         feedback_rule(feedback, depth),
         k=k,
         utc_now=utc_now,
@@ -129,13 +149,27 @@ def command(
     )
     say(f"serving {model!r} by {policy} from {store.describe()}, visits from {cluster.describe()}")
     say(f"delivery: {writer.guarantee}")
+    service = ObservedServer(
+        metrics,
+        server,
+        view,
+        KafkaAdmin(cluster),
+        group=group,
+        model=model,
+        policy=policy,
+        delivery=writer.guarantee,
+        expected=expected,
+        stale_limit_s=stale_limit_s,
+    )
+    report = Reporter(server, view, freshness, lines_per_s, as_json)
     follower = Follower(view, stop)
     follower.start()
     try:
-        if follower.await_view(patience_s):
-            consumer.subscribe(server)
-            _run(server, view, stop, Reporter(server, view, freshness, lines_per_s, as_json))
-            server.leave()
+        with observed(service, name, metrics_at, open_board(redis, model)) as observer:
+            if follower.await_view(patience_s):
+                consumer.subscribe(server)
+                _run(server, stop, report, observer)
+                server.leave()
     except NoView as error:
         raise click.ClickException(str(error)) from error
     except BrokerUnavailable as error:
@@ -149,8 +183,9 @@ def command(
         raise click.ClickException(follower.failure)
 
 
-def _run(server: StreamServer, view: ModelView, stop: threading.Event, report: Reporter) -> None:
+def _run(server: StreamServer, stop: threading.Event, report: Reporter, observer: Observer) -> None:
     while not stop.is_set():
+        observer.heartbeat.beat()
         try:
             report.lines(server.run_once(POLL_S))
         except BrokerUnavailable as error:

@@ -9,8 +9,20 @@ import msgspec
 
 from reco import options
 from reco.data import load_or_prepare
-from reco.wiring import open_cluster, open_store, outcomes_log, process_name, say, stop_on_signals
+from reco.observed import Observer, observed
+from reco.services import ObservedTrainer, wrote
+from reco.wiring import (
+    open_board,
+    open_cluster,
+    open_store,
+    outcomes_log,
+    process_name,
+    say,
+    stop_on_signals,
+)
 from shared.events import OUTCOMES
+from shared.kafka_admin import KafkaAdmin
+from shared.metrics import TrainerMetrics
 from shared.ports import BrokerUnavailable
 from shared.settings import TRAINER_GROUP
 from shared.snapshots import SnapshotFolder
@@ -39,6 +51,7 @@ REPORT_EVERY_S = 1.0
 )
 @click.option("--dedupe-window", default=DEDUPE_WINDOW, show_default=True, type=click.IntRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
+@options.observed
 @options.patience
 def command(
     kafka: str,
@@ -49,6 +62,7 @@ def command(
     snapshots: Path | None,
     dedupe_window: int,
     as_json: bool,
+    metrics_at: options.Address | None,
     patience_s: float,
 ) -> None:
     """Fold click outcomes into the model's state in Redis, exactly once.
@@ -64,30 +78,36 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
+    metrics, name = TrainerMetrics(), process_name()
+    group = f"{TRAINER_GROUP}-{model}"
     trainer = Trainer(
-        consumer := cluster.consumer(OUTCOMES, f"{TRAINER_GROUP}-{model}", reset="error"),
+        consumer := cluster.consumer(OUTCOMES, group, reset="error", name=name),
         cluster.producer(),
         store,
         lambda: cluster.source(OUTCOMES),
         Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window),
-        writer=process_name(),
+        writer=name,
         clock=time.monotonic,
         recover=SnapshotFolder(snapshots, model).newest,
+        wrote=wrote(metrics),
     )
     say(f"training {model!r} from {cluster.describe()} into {store.describe()}")
     if static:
         trainer.assigned(range(static[0], source.partitions, static[1]))
     else:
         consumer.subscribe(trainer)
-    _run(trainer, stop, as_json)
+    service = ObservedTrainer(metrics, trainer, KafkaAdmin(cluster))
+    with observed(service, name, metrics_at, open_board(redis, model)) as observer:
+        _run(trainer, stop, as_json, observer)
     trainer.commit()
     consumer.close()
     say(f"stopped: {_sentence(trainer.counts)}")
 
 
-def _run(trainer: Trainer, stop: Event, as_json: bool) -> None:
+def _run(trainer: Trainer, stop: Event, as_json: bool, observer: Observer) -> None:
     report_at_s, told = time.monotonic() + REPORT_EVERY_S, ""
     while not stop.is_set():
+        observer.heartbeat.beat()
         try:
             trainer.run_once(POLL_S)
         except BrokerUnavailable as error:

@@ -1,0 +1,235 @@
+"""The three services as they are observed: which of their counts is which metric.
+
+Everything here is called from another thread than the service's own, and only reads.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from producer.service import VisitProducer
+from reco.observed import State
+from reco.uplift import ExpectedClicks
+from server.model_view import ModelView
+from server.readiness import STALE_LIMIT_S, not_ready
+from server.stream import StreamServer
+from shared.events import OUTCOMES, VISITS
+from shared.kafka_admin import Committed
+from shared.metrics import ProducerMetrics, ServerMetrics, TrainerMetrics
+from shared.ports import Rows, Watermarks
+from trainer.loop import Trainer
+
+
+class Log(Protocol):
+    """What is asked of the broker (`KafkaAdmin`)."""
+
+    def watermarks(self, topic: str, partitions: Iterable[int]) -> dict[int, Watermarks]: ...
+
+    def committed(
+        self, group: str, topic: str, partitions: Iterable[int]
+    ) -> dict[int, Committed]: ...
+
+
+class ObservedServer:
+    """`reco.observed.Service`
+
+    Args:
+        metrics: the server's.
+        server: its loop.
+        view: its model.
+        log: for lag.
+        group: whose committed offsets count where nothing was read yet.
+        model: name of the model.
+        policy: what ranks.
+        delivery: how visits are delivered.
+        expected: what the slates are worth, where shoppers are simulated.
+        stale_limit_s: from which age of the view on it is not ready.
+    """
+
+    kind: Literal["server"] = "server"
+
+    def __init__(
+        self,
+        metrics: ServerMetrics,
+        server: StreamServer,
+        view: ModelView,
+        log: Log,
+        *,
+        group: str,
+        model: str,
+        policy: str,
+        delivery: str,
+        expected: ExpectedClicks | None = None,
+        stale_limit_s: float = STALE_LIMIT_S,
+    ) -> None:
+        self.metrics = metrics
+        self._server = server
+        self._view = view
+        self._log = log
+        self._group = group
+        self._policy = policy
+        self._delivery = delivery
+        self._stale_limit_s = stale_limit_s
+        metrics.policy_info.read(lambda: {(model, policy): 1.0})
+        metrics.delivery_info.read(lambda: {(delivery,): 1.0})
+        if expected:
+            metrics.expected_clicks.read(
+                lambda: {
+                    ("shown",): expected.shown,
+                    ("random",): expected.random,
+                    ("best",): expected.best,
+                }
+            )
+        self._read_counts()
+        self._read_view()
+
+    def not_ready(self) -> list[str]:
+        """See `Service.not_ready`."""
+        return not_ready(self._view, stale_limit_s=self._stale_limit_s, joined=self._server.joined)
+
+    def done(self) -> int:
+        """See `Service.done`: visits."""
+        return self._server.counts.visits
+
+    def counts(self) -> dict[str, int]:
+        """See `Service.counts`."""
+        counts: dict[str, int] = msgspec.to_builtins(self._server.counts)
+        return {**counts, "gaps": self._view.gaps}
+
+    def state(self) -> State:
+        """See `Service.state`."""
+        return State(
+            partitions=sorted(self._server.positions),
+            positions=dict(enumerate(self._view.positions)),
+            view_age_s=round(self._view.age_s, 3) if self._view.ready else None,
+            stale=self._view.stale,
+            policy=self._policy,
+            delivery=self._delivery,
+        )
+
+    def lag(self) -> tuple[str, dict[int, int]]:
+        """See `Service.lag`: visits not decided."""
+        positions = self._server.positions
+        held = self._log.watermarks(VISITS, positions)
+        unread = [partition for partition, offset in positions.items() if offset is None]
+        committed = self._log.committed(self._group, VISITS, unread) if unread else {}
+
+        def next_offset(partition: int, offset: int | None) -> int:
+            if offset is not None:
+                return offset
+            known = committed.get(partition)
+            return known.next_offset if known else held[partition].start
+
+        return VISITS, {
+            partition: held[partition].end - next_offset(partition, offset)
+            for partition, offset in positions.items()
+        }
+
+    def _read_counts(self) -> None:
+        metrics, counts = self.metrics, self._server.counts
+        metrics.visits.read(lambda: counts.visits)
+        metrics.decisions.read(lambda: {("stream",): counts.visits})
+        metrics.outcomes.read(lambda: counts.outcomes)
+        metrics.clicks.read(lambda: counts.clicks)
+        metrics.dead_letters.read(lambda: {(VISITS,): counts.dead_letters})
+        metrics.unknown_categories.read(lambda: counts.unknown_categories)
+        metrics.clipped.read(lambda: counts.clipped)
+
+    def _read_view(self) -> None:
+        metrics, view = self.metrics, self._view
+        metrics.view_age.read(lambda: view.age_s)
+        metrics.view_stale.read(lambda: float(view.stale))
+        metrics.view_offset.read(lambda: _by_partition(dict(enumerate(view.positions))))
+        metrics.view_bytes.read(lambda: view.nbytes)
+        metrics.gaps.read(lambda: view.gaps)
+        metrics.solution_age.read(lambda: view.solution_age_s)
+
+
+class ObservedTrainer:
+    """`reco.observed.Service`"""
+
+    kind: Literal["trainer"] = "trainer"
+
+    def __init__(self, metrics: TrainerMetrics, trainer: Trainer, log: Log) -> None:
+        self.metrics = metrics
+        self._trainer = trainer
+        self._log = log
+        counts = trainer.counts
+        metrics.applied.read(lambda: counts.applied)
+        metrics.duplicates.read(lambda: counts.duplicates)
+        metrics.dead_letters.read(lambda: {(OUTCOMES,): counts.dead_letters})
+        metrics.writes.read(lambda: counts.writes)
+        metrics.conflicts.read(lambda: counts.conflicts)
+        metrics.reloads.read(lambda: counts.reloads)
+        metrics.offset.read(lambda: _by_partition(trainer.positions))
+        metrics.waiting.read(lambda: len(trainer.owned) - len(trainer.positions))
+
+    def not_ready(self) -> list[str]:
+        """See `Service.not_ready`."""
+        return self._trainer.not_ready
+
+    def done(self) -> int:
+        """See `Service.done`: outcomes applied."""
+        return self._trainer.counts.applied
+
+    def counts(self) -> dict[str, int]:
+        """See `Service.counts`."""
+        counts: dict[str, int] = msgspec.to_builtins(self._trainer.counts)
+        return {name: count for name, count in counts.items() if name != "waiting"}
+
+    def state(self) -> State:
+        """See `Service.state`."""
+        return State(partitions=self._trainer.owned, positions=self._trainer.positions)
+
+    def lag(self) -> tuple[str, dict[int, int]]:
+        """See `Service.lag`: outcomes not applied."""
+        positions = self._trainer.positions
+        held = self._log.watermarks(OUTCOMES, positions)
+        return OUTCOMES, {p: held[p].end - offset for p, offset in positions.items()}
+
+
+class ObservedProducer:
+    """`reco.observed.Service`"""
+
+    kind: Literal["producer"] = "producer"
+
+    def __init__(self, metrics: ProducerMetrics, producer: VisitProducer) -> None:
+        self.metrics = metrics
+        self._counts = producer.counts
+        metrics.sent.read(lambda: self._counts.sent)
+        metrics.confirmed.read(lambda: self._counts.confirmed)
+
+    def not_ready(self) -> list[str]:
+        """See `Service.not_ready`: it gives work and gets none."""
+        return []
+
+    def done(self) -> int:
+        """See `Service.done`: visits confirmed."""
+        return self._counts.confirmed
+
+    def counts(self) -> dict[str, int]:
+        """See `Service.counts`."""
+        return {"sent": self._counts.sent, "confirmed": self._counts.confirmed}
+
+    def state(self) -> State:
+        """See `Service.state`."""
+        return State(partitions=[], positions={})
+
+    def lag(self) -> tuple[str, dict[int, int]]:
+        """See `Service.lag`: it reads nothing."""
+        return VISITS, {}
+
+
+def wrote(metrics: TrainerMetrics) -> Callable[[Rows], None]:
+    """What tells the metrics how large a write was."""
+
+    def observe(rows: Rows) -> None:
+        metrics.write_rows.observe(len(rows))
+        metrics.write_bytes.observe(sum(map(len, rows.values())))
+
+    return observe
+
+
+def _by_partition(offsets: Mapping[int, int]) -> dict[tuple[str, ...], float]:
+    return {(str(partition),): float(offset) for partition, offset in offsets.items()}
