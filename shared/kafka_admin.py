@@ -7,6 +7,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from shared.kafka import KafkaCluster
+from shared.kafka_connection import text_of
 from shared.ports import BrokerUnavailable, Watermarks
 
 _TIMEOUT_S: Final = 5.0
@@ -116,5 +117,6 @@ class KafkaAdmin:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: KafkaException) -> BrokerUnavailable:
-        reason = error.args[0].str() if error.args else error
-        return BrokerUnavailable(f"the Kafka broker at {self._cluster.address}: {reason}")
+        return BrokerUnavailable(
+            f"the Kafka broker at {self._cluster.address} does not answer: {text_of(error)}"
+        )

@@ -6,9 +6,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 import redis
 
-from shared.ports import StoreUnavailable
 from shared.presence import EXPIRES_S, Presence, in_order
-from shared.redis_store import BadAddress
+from shared.redis_connection import RedisAddress
 
 _TIMEOUT_S: Final = 0.5
 _T = TypeVar("_T")
@@ -27,12 +26,8 @@ class RedisBoard:
 
     def __init__(self, url: str, model: str) -> None:
         self._prefix = f"reco:{{{model}}}:presence:"
-        try:
-            self._client: Any = redis.Redis.from_url(
-                url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-            )
-        except ValueError as error:
-            raise BadAddress(f"{url!r} is no Redis address: {error}") from error
+        self._address = RedisAddress(url, _TIMEOUT_S)
+        self._client: Any = self._address.client
 
     def announce(self, presence: Presence) -> None:
         """See `Board.announce`."""
@@ -67,4 +62,4 @@ class RedisBoard:
         try:
             return command()
         except (redis.RedisError, OSError) as error:
-            raise StoreUnavailable(f"presence can't be told or read: {error}") from error
+            raise self._address.unavailable(error) from error
