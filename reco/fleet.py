@@ -17,7 +17,7 @@ from reco.wiring import UNTIL_EOF
 
 STOP_TIMEOUT_S: Final = 10.0
 _HASTY_DEATHS: Final = 3
-_HASTY_S: Final = 5.0
+_HASTY_S: Final = 20.0
 
 
 class ChildFailed(Exception):
