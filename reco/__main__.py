@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from reco.commands import (
+    dead_letters,
     demo,
     embedded,
     evaluate,
@@ -45,6 +46,7 @@ for _name, _module in {
     "evaluate": evaluate,
     "inspect": inspect,
     "topics": topics,
+    "dead-letters": dead_letters,
     "embedded": embedded,
 }.items():
     cli.add_command(_module.command, _name)

@@ -90,6 +90,7 @@ def command(
     Example: reco produce --rate 200 --count 10000
     """
     stop = stop_on_signals()
+    board = open_board(redis, model) if redis else None
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     reporter = Reporter(as_json)
@@ -110,7 +111,6 @@ def command(
         progress=reporter.progress,
     )
     say(f"producing visits for {cluster.describe()}")
-    board = open_board(redis, model) if redis else None
     seen = ObservedProducer(ProducerMetrics(), service)
     with observed(seen, process_name(), metrics_at, board):
         service.run(indices, stop)

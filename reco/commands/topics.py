@@ -178,15 +178,16 @@ def _outcome(record: Record) -> str:
 def _dead_letter(record: Record) -> str:
     headers = {name: value.decode() for name, value in record.headers}
     origin = f"{headers['topic']}/{headers['partition']}@{headers['offset']}"
-    return f"{origin}: {headers['reason']}: {_shortened(record.value)}"
+    return f"{origin}: {headers['reason']}: {shortened(record.value)}"
 
 
 def _raw(record: Record) -> str:
     at = datetime.fromtimestamp(record.timestamp_ms / 1e3).astimezone()
-    return f"{at:%H:%M:%S} {_shortened(record.key)}: {_shortened(record.value)}"
+    return f"{at:%H:%M:%S} {shortened(record.key)}: {shortened(record.value)}"
 
 
-def _shortened(value: bytes | None, most: int = 120) -> str:
+def shortened(value: bytes | None, most: int = 120) -> str:
+    """Bytes as text that is safe to print, cut off after `most` signs."""
     if value is None:
         return "null"
     text = value.decode(errors="backslashreplace")
@@ -199,14 +200,14 @@ def _as_json(record: Record) -> str:
     try:
         value = msgspec.json.decode(record.value or b"null")
     except (msgspec.DecodeError, UnicodeDecodeError):
-        value = _shortened(record.value, most=10_000)
+        value = shortened(record.value, most=10_000)
     return msgspec.json.encode(
         {
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "key": None if record.key is None else _shortened(record.key),
-            "headers": {name: _shortened(text) for name, text in record.headers},
+            "key": None if record.key is None else shortened(record.key),
+            "headers": {name: shortened(text) for name, text in record.headers},
             "value": value,
         }
     ).decode()

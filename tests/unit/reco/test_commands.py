@@ -164,6 +164,11 @@ WRONG = [
     ("inspect arm 1 --redis redis://user:hush@{kafka}", "is a Kafka broker, not a Redis server"),
     ("train --redis redis://user:hush@{redis}", "the user 'user' or its password"),
     ("serve --model a:b", "colons"),
+    ("serve --metrics 9464", "HOST:PORT"),
+    ("train --metrics localhost:http", "HOST:PORT"),
+    ("train --log-format xml", "json"),
+    ("produce --redis nonsense", "redis://"),
+    ("dead-letters list --max 0", "--max"),
     ("train --static 3/2", "0/2"),
     ("train --static half", "0/2"),
     ("train --data {file}", "reco prepare"),
@@ -419,3 +424,38 @@ def test_simulating_says_what_each_window_captured(reco: Reco, tmp_path: Path) -
         assert window["uplift_share"] == pytest.approx(captured)
         assert window["uplift_share"] > 0.8
     assert (tmp_path / "s.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("here")
+def test_dead_letters_are_listed_cleanly_with_their_reason(reco: Reco) -> None:
+    result = reco("dead-letters", "list")
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    [letter] = reco("dead-letters", "list", "--reason", "it is poison", "--json").json()
+    assert (letter["source"], letter["reason"]) == ("outcomes/0@7", "undecodable: it is poison")
+    assert letter["value"] == "{poison\\x1b[31m"
+    assert reco("dead-letters", "list", "--reason", "encoder").out == "no dead letters\n"
+
+
+def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded() as own:
+        monkeypatch.setenv("RECO_KAFKA", own.kafka)
+        cluster = KafkaCluster(own.kafka, patience_s=10.0)
+        producer = cluster.producer()
+        for number, reason in enumerate(["unknown product 7", "wrong encoder", "unknown product"]):
+            headers = dead_letter_headers(record(number, b"{}"), reason)
+            producer.send(DEAD_LETTERS, b"192", b"%d" % number, headers=headers)
+        producer.flush(10.0)
+        producer.close()
+        would = reco("dead-letters", "replay", "--dry-run").out
+        assert would == "would send 3 letters back (3 to outcomes)\n"
+        chosen = ("dead-letters", "replay", "--reason", "product")
+        assert reco(*chosen, "--json").json()["replayed"] == 2
+        assert "2 were sent back before" in reco(*chosen).out
+        assert reco("dead-letters", "replay").out.startswith("sent 1 letters back")
+        listed = reco("dead-letters", "list", "--json").json()
+        assert [letter["replayed"] for letter in listed] == [True] * 3
+        held = {row["topic"]: row["records"] for row in reco("topics", "list", "--json").json()}
+        assert held[OUTCOMES] == 3
