@@ -18,6 +18,7 @@ from reco.commands import (
     serve,
     simulate,
     snapshot,
+    status,
     topics,
     train,
 )
@@ -46,6 +47,7 @@ for _name, _module in {
     "evaluate": evaluate,
     "inspect": inspect,
     "topics": topics,
+    "status": status,
     "dead-letters": dead_letters,
     "embedded": embedded,
 }.items():

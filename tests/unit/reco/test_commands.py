@@ -459,3 +459,17 @@ def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
         assert [letter["replayed"] for letter in listed] == [True] * 3
         held = {row["topic"]: row["records"] for row in reco("topics", "list", "--json").json()}
         assert held[OUTCOMES] == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_the_status_is_one_screen_and_says_what_is_missing(reco: Reco) -> None:
+    result = reco("status", "--interval-s", "0.1")
+    assert result.code == 1
+    assert "NOT HEALTHY" in result.out
+    assert "no server says that it is there" in result.out
+    shown = reco("status", "--interval-s", "0.1", "--json").json()
+    assert shown["healthy"] is False
+    outcomes = [row for row in shown["partitions"] if row["topic"] == OUTCOMES]
+    assert sum(row["offset"] for row in outcomes) == 31
+    assert {row["owner"] for row in outcomes} == {"unknown"}
+    assert shown["dead_letters"]["records"] == 2

@@ -1,0 +1,161 @@
+"""`reco status`: the whole system in one screen."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import click
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from reco import options
+from reco.status import MAX_LAG, Status, Survey, judge, survey
+from reco.wiring import open_board, open_cluster, open_store, say, stop_on_signals
+from shared.events import OUTCOMES, VISITS
+from shared.kafka import KafkaCluster
+from shared.kafka_admin import KafkaAdmin
+from shared.ports import BrokerUnavailable
+from shared.presence import Board, Presence
+from shared.redis_store import RedisStore
+from shared.settings import SERVER_GROUP, TRAINER_GROUP
+
+
+@click.command()
+@options.kafka
+@options.redis
+@options.model
+@click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
+@click.option(
+    "--interval-s",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="From one look to the next; rates are measured over it.",
+)
+@click.option(
+    "--max-lag",
+    default=MAX_LAG,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Records of a topic that may wait before that is unhealthy.",
+)
+@options.json_output("the status (with --watch one line a look)")
+@options.patience
+def command(
+    kafka: str,
+    redis: str,
+    model: str,
+    watch: bool,
+    interval_s: float,
+    max_lag: int,
+    json_file: str | None,
+    patience_s: float,
+) -> int:
+    """Show brokers, topics, partitions with owner, offset, lag and rate, processes, dead letters.
+
+    Exit code 0 if all is well, 1 if not; then it says why.
+
+    Example: reco status --watch
+    """
+    stop = stop_on_signals()
+    cluster = open_cluster(kafka, patience_s)
+    store, board = open_store(redis, model, patience_s), open_board(redis, model)
+    looks = _looks(cluster, store, board, model, interval_s, max_lag, stop)
+    status = next(looks)
+    if watch and json_file:
+        for status in looks:
+            click.echo(msgspec.json.encode(status))
+    elif watch:
+        with Live(_screen(status), screen=False, auto_refresh=False) as live:
+            for status in looks:
+                live.update(_screen(status), refresh=True)
+    else:
+        options.write_json(status, json_file)
+        if json_file != "-":
+            Console().print(_screen(status))
+    return 0 if status.healthy else 1
+
+
+def _looks(
+    cluster: KafkaCluster,
+    store: RedisStore,
+    board: Board,
+    model: str,
+    interval_s: float,
+    max_lag: int,
+    stop: threading.Event,
+) -> Iterator[Status]:
+    """One status after each interval; the first rests on two looks as well."""
+    admin = KafkaAdmin(cluster)
+    groups = {VISITS: f"{SERVER_GROUP}-{model}", OUTCOMES: f"{TRAINER_GROUP}-{model}"}
+
+    def look() -> Survey:
+        return survey(admin, cluster.topics(), store, board, groups, time.monotonic())
+
+    before, first = look(), True
+    while first or not stop.is_set():
+        stop.wait(interval_s)
+        try:
+            now = look()
+        except BrokerUnavailable as error:
+            if first:
+                raise
+            say(f"{error}; trying again")
+            continue
+        yield judge(now, before, max_lag)
+        before, first = now, False
+
+
+def _screen(status: Status) -> Group:
+    brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
+    head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
+    if not status.healthy:
+        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in status.reasons)]), "bold red")
+    letters = f"{status.dead_letters.records:,}"
+    return Group(
+        head,
+        Text(f"brokers: {brokers}    dead letters: {letters}"),
+        _topics(status),
+        _partitions(status),
+        _processes([*status.servers, *status.trainers, *status.producers]),
+    )
+
+
+def _topics(status: Status) -> Table:
+    table = Table("topic", "partitions", "records", "rate /s")
+    for row in status.topics:
+        table.add_row(row.topic, str(row.partitions), f"{row.records:,}", f"{row.rate:,.0f}")
+    return table
+
+
+def _partitions(status: Status) -> Table:
+    table = Table("topic", "partition", "owner", "offset", "lag", "rate /s")
+    for row in status.partitions:
+        offset = "-" if row.offset is None else f"{row.offset:,}"
+        cells = (row.topic, str(row.partition), row.owner, offset, f"{row.lag:,}")
+        table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
+    return table
+
+
+def _processes(present: list[Presence]) -> Table:
+    titles = ("process", "name", "partitions", "lag", "rate /s", "view age", "policy", "delivery")
+    table = Table(*titles, "ready")
+    for each in present:
+        age = "-" if each.view_age_s is None else f"{each.view_age_s:.2f} s"
+        stale = " STALE" if each.stale else ""
+        cells = (
+            each.kind,
+            each.name,
+            str(len(each.partitions)),
+            "-" if each.lag is None else f"{each.lag:,}",
+            f"{each.rate_per_s:,.0f}",
+            f"{age}{stale}",
+            each.policy or "-",
+            each.delivery or "-",
+            "; ".join(each.not_ready) or "yes",
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

@@ -1,0 +1,136 @@
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
+from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS
+from shared.kafka_admin import Broker, Committed, Member
+from shared.ports import ModelConfig, Position, Source, StoreUnavailable, Watermarks
+from shared.testing import FakeBoard, FakeClock
+from tests.contract.board_suite import presence
+
+TOPICS = {VISITS: 2, DECISIONS: 1, OUTCOMES: 2, DEAD_LETTERS: 1}
+GROUPS = {VISITS: "servers", OUTCOMES: "trainers"}
+
+
+class World:
+    """A broker, a store and a board, as an operator finds them."""
+
+    def __init__(self) -> None:
+        self.topics = dict(TOPICS)
+        self.end = 100
+        self.away = False
+        self.board = FakeBoard(FakeClock())
+        self.groups: dict[str, list[Member]] | None = {
+            "servers": [Member("server-1", "h", [(VISITS, 0), (VISITS, 1)])],
+            "trainers": [Member("trainer-1", "h", [(OUTCOMES, 0), (OUTCOMES, 1)])],
+        }
+        self.board.announce(presence("server-1", partitions=[0, 1]))
+        self.board.announce(presence("trainer-1", kind="trainer", partitions=[0, 1]))
+
+    def brokers(self) -> list[Broker]:
+        return [Broker(1, "127.0.0.1:9092")]
+
+    def watermarks(self, topic: str, partitions: Iterable[int]) -> dict[int, Watermarks]:
+        return dict.fromkeys(partitions, Watermarks(20, self.end))
+
+    def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, Committed]:
+        assert group == "servers"
+        return {0: Committed(90)}
+
+    def members(self, group: str) -> list[Member] | None:
+        return None if self.groups is None else self.groups[group]
+
+    def positions(self, partitions: Sequence[int]) -> list[Position | None]:
+        if self.away:
+            raise StoreUnavailable("the store is away")
+        at = Position(97, Source("c", OUTCOMES, 2), 1, "w", ModelConfig(3, "e"))
+        return [at, None][: len(partitions)]
+
+    def look(self, at_s: float = 0.0) -> Survey:
+        return survey(self, self.topics, self, self.board, GROUPS, at_s)
+
+    def status(self) -> Status:
+        return judge(self.look())
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_all_is_well_where_all_is_well(world: World) -> None:
+    status = world.status()
+    assert (status.healthy, status.reasons) == (True, [])
+    assert [each.name for each in status.servers] == ["server-1"]
+    assert status.dead_letters.records == 80
+
+
+def test_each_partition_has_owner_offset_and_lag(world: World) -> None:
+    rows = {(row.topic, row.partition): row for row in world.status().partitions}
+    first, second = rows[VISITS, 0], rows[VISITS, 1]
+    assert (first.owner, first.offset, first.lag) == ("server-1", 90, 10)
+    assert (second.owner, second.offset, second.lag) == ("server-1", None, 80)
+    assert (rows[OUTCOMES, 0].owner, rows[OUTCOMES, 0].lag) == ("trainer-1", 3)
+
+
+def test_rates_are_measured_between_two_looks(world: World) -> None:
+    before = world.look(at_s=10.0)
+    world.end = 130
+    status = judge(world.look(at_s=12.0), before)
+    assert {row.rate for row in status.partitions} == {15.0}
+    assert {row.topic: row.rate for row in status.topics}[VISITS] == 30.0
+
+
+def test_a_partition_that_nobody_owns_is_a_reason(world: World) -> None:
+    assert world.groups
+    world.groups["trainers"] = [Member("trainer-1", "h", [(OUTCOMES, 0)])]
+    status = world.status()
+    assert status.reasons == [f"nobody owns {OUTCOMES}/1: start a trainer"]
+    assert status.partitions[-1].owner == NOBODY
+
+
+def test_where_the_broker_does_not_say_who_owns_what_the_processes_do(world: World) -> None:
+    world.groups = None
+    assert world.status().healthy
+    assert {row.owner for row in world.status().partitions} == {"server-1", "trainer-1"}
+
+
+def test_what_nobody_says_is_unknown_and_a_service_that_is_missing_is_missed(
+    world: World,
+) -> None:
+    world.groups = None
+    world.board.withdraw("trainer-1")
+    status = world.status()
+    assert status.reasons == ["no trainer says that it is there"]
+    assert status.partitions[-1].owner == UNKNOWN
+
+
+def test_too_much_lag_is_a_reason(world: World) -> None:
+    assert judge(world.look(), max_lag=90).healthy
+    [visits] = judge(world.look(), max_lag=89).reasons
+    assert visits == "visits is 90 records behind, more than 89: start another server"
+
+
+def test_a_process_that_is_not_ready_says_why(world: World) -> None:
+    world.board.announce(presence("trainer-1", kind="trainer", not_ready=["refused"]))
+    assert world.status().reasons == ["trainer trainer-1 is not ready: refused"]
+
+
+def test_a_server_with_an_old_model_is_a_reason(world: World) -> None:
+    world.board.announce(presence("server-1", stale=True, view_age_s=12.4))
+    assert world.status().reasons == ["server server-1 serves a model that is 12 s old"]
+
+
+def test_a_store_that_is_away_is_a_reason_and_the_rest_is_still_shown(world: World) -> None:
+    world.away = True
+    status = world.status()
+    assert status.reasons == ["the store is away"]
+    assert len(status.partitions) == 4
+
+
+def test_a_topic_that_is_missing_is_a_reason(world: World) -> None:
+    del world.topics[OUTCOMES]
+    assert f"there is no topic {OUTCOMES}: make it with `reco topics create`" in (
+        world.status().reasons
+    )
