@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from producer.simulate import Shoppers
 from shared.events import OUTCOMES, VISITS, Outcome, encode, key_of
 from shared.ports import EventProducer
+from shared.tracing import Trace, untraced
 
 TICK_S: Final = 0.01
 BATCH: Final = 1_000
@@ -40,6 +41,7 @@ class VisitProducer:
         clock: monotonic seconds.
         utc_now: for `emitted_at`.
         progress: called after every confirmed batch.
+        trace: how a visit starts a trace.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class VisitProducer:
         clock: Callable[[], float],
         utc_now: Callable[[], datetime],
         progress: Callable[[Counts], None] = lambda counts: None,
+        trace: Trace = untraced,
     ) -> None:
         self.counts = Counts()
         self._producer = producer
@@ -59,6 +62,7 @@ class VisitProducer:
         self._clock = clock
         self._utc_now = utc_now
         self._progress = progress
+        self._trace = trace
 
     def run(self, indices: Iterable[int], stop: Stop) -> None:
         """Send the visits with these indices until they end or `stop` is set; what was sent is
@@ -92,7 +96,9 @@ class VisitProducer:
 
     def _send(self, index: int) -> None:
         visit = self._shoppers.visit(index, self._utc_now())
-        self._producer.send(VISITS, key_of(visit.user_id), encode(visit))
+        emitted_ms = int(visit.emitted_at.timestamp() * 1e3)
+        headers = self._trace((), emitted_ms, {"visit_id": visit.visit_id})
+        self._producer.send(VISITS, key_of(visit.user_id), encode(visit), headers=headers)
         self.counts.sent += 1
 
 

@@ -3,7 +3,7 @@
 Everything here is called from another thread than the service's own, and only reads.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -17,8 +17,9 @@ from server.stream import StreamServer
 from shared.events import OUTCOMES, VISITS
 from shared.kafka_admin import Committed
 from shared.metrics import ProducerMetrics, ServerMetrics, TrainerMetrics
-from shared.ports import Rows, Watermarks
-from trainer.loop import Trainer
+from shared.ports import Record, Rows, Watermarks
+from shared.tracing import Trace, untraced
+from trainer.loop import Trainer, Wrote
 
 
 class Log(Protocol):
@@ -221,12 +222,16 @@ class ObservedProducer:
         return VISITS, {}
 
 
-def wrote(metrics: TrainerMetrics) -> Callable[[Rows], None]:
-    """What tells the metrics how large a write was."""
+def wrote(metrics: TrainerMetrics, trace: Trace = untraced) -> Wrote:
+    """What tells the metrics how large a write was, and the traces whose outcomes it holds."""
 
-    def observe(rows: Rows) -> None:
+    def observe(records: Sequence[Record], rows: Rows) -> None:
         metrics.write_rows.observe(len(rows))
         metrics.write_bytes.observe(sum(map(len, rows.values())))
+        for record in records:
+            if record.headers:
+                place = {"partition": record.partition, "offset": record.offset}
+                trace(record.headers, record.timestamp_ms, place)
 
     return observe
 

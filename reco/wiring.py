@@ -28,9 +28,11 @@ from shared.redis_connection import BadAddress
 from shared.redis_presence import RedisBoard
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS
+from shared.tracing import Trace, tracing, untraced
 
 UNTIL_EOF: Final = "RECO_UNTIL_EOF"
 _RETRY_S: Final = 0.2
+_OTLP: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def one_blas_thread() -> None:
@@ -115,6 +117,29 @@ def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> D
     if guarantee == AT_LEAST_ONCE or cluster.embedded:
         return AtLeastOnce(cluster.producer())
     return ExactlyOnce(cluster.transactional_producer(Replica(group).name))
+
+
+def open_trace(service: str, name: str, *, starts: bool = False) -> Trace:
+    """How a service leaves traces: where OTEL_EXPORTER_OTLP_ENDPOINT says, else not at all.
+
+    Args:
+        service: server, trainer or producer.
+        name: of its spans.
+        starts: whether what came in without a trace starts one.
+
+    Raises:
+        click.UsageError: traces are asked for, and the extra `otel` is not installed.
+    """
+    if not any(os.environ.get(endpoint) for endpoint in _OTLP):
+        return untraced
+    try:
+        from shared.otel import exporting
+    except ImportError as error:
+        raise click.UsageError(
+            f"{_OTLP[0]} is set, but OpenTelemetry is not installed: install livereco[otel], or "
+            "unset it"
+        ) from error
+    return tracing(exporting(service), name, starts=starts)
 
 
 def _no_address(error: BadAddress) -> click.UsageError:

@@ -31,6 +31,7 @@ from shared.ports import (
     Record,
     dead_letter_headers,
 )
+from shared.tracing import Headers, Trace, untraced
 
 POLL_RECORDS: Final = 500
 
@@ -92,6 +93,7 @@ class StreamServer:
         utc_now: Callable[[], datetime],
         clock: Callable[[], float],
         freshness: FreshnessProbe,
+        trace: Trace = untraced,
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.counts = Counts()
@@ -108,6 +110,7 @@ class StreamServer:
         self._utc_now = utc_now
         self._clock = clock
         self._freshness = freshness
+        self._trace = trace
         self._step = step
         self._batch = Counts()
         """What the current batch does: counted once it is complete, however often it is tried."""
@@ -164,16 +167,21 @@ class StreamServer:
         self._delivery.leave(self._consumer, offsets)
 
     def _serve(self, records: Sequence[Record]) -> list[Served]:
-        visits = [visit for visit in map(self._decode, records) if visit is not None]
-        if not visits:
+        decoded = [(record, visit) for record in records if (visit := self._decode(record))]
+        if not decoded:
             return []
+        visits = [visit for _, visit in decoded]
         decisions = self._decide(visits)
         slates = [[item.product_id for item in decision.slate] for decision in decisions]
         reactions = self._react(visits, slates)
         resolved_at, resolved_s = self._utc_now(), self._clock()
         served = []
-        for visit, decision, rank_clicked in zip(visits, decisions, reactions, strict=True):
-            self._publish(visit, decision, rank_clicked, resolved_at, resolved_s)
+        for (record, visit), decision, rank_clicked in zip(
+            decoded, decisions, reactions, strict=True
+        ):
+            named = {"visit_id": visit.visit_id, "decision_id": decision.decision_id}
+            headers = self._trace(record.headers, record.timestamp_ms, named)
+            self._publish(visit, decision, rank_clicked, resolved_at, resolved_s, headers)
             clicked = decision.slate[rank_clicked - 1].product_id if rank_clicked else None
             served.append(Served(visit, decision, clicked))
         self._step("sent")
@@ -213,8 +221,10 @@ class StreamServer:
         clicked_rank: int | None,
         resolved_at: datetime,
         resolved_s: float,
+        headers: Headers,
     ) -> None:
-        self._delivery.send(DECISIONS, visit.visit_id.encode(), encode(decision))
+        key = visit.visit_id.encode()
+        self._delivery.send(DECISIONS, key, encode(decision), headers=headers)
         rewards = self._feedback(clicked_rank, len(decision.slate))
 
         def delivered(partition: int, offset: int) -> None:
@@ -234,7 +244,11 @@ class StreamServer:
                 resolved_at=resolved_at,
             )
             self._delivery.send(
-                OUTCOMES, key_of(product_id), encode(outcome), on_delivered=delivered
+                OUTCOMES,
+                key_of(product_id),
+                encode(outcome),
+                headers=headers,
+                on_delivered=delivered,
             )
         self._batch.outcomes += len(rewards)
         self._batch.visits += 1

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -15,7 +16,7 @@ MAX_NOTE: Final = 4_000
 """Kafka's default limit of the text beside a committed offset is 4,096 bytes."""
 
 
-class Broker(NamedTuple):
+class Broker(msgspec.Struct, frozen=True):
     """One broker of the cluster."""
 
     id: int

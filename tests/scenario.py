@@ -9,10 +9,10 @@ from msgspec import structs
 
 from reco.rebuild import Report, compare_all
 from shared.events import DEAD_LETTERS, OUTCOMES, Outcome, encode, key_of
-from shared.ports import ModelConfig, Record, Rows
+from shared.ports import ModelConfig, Record
 from shared.testing import FakeBroker, FakeClock, FakeConsumer, FakeStore
 from trainer.apply import Rules
-from trainer.loop import Recover, Trainer
+from trainer.loop import Recover, Trainer, Wrote
 
 D = 3
 PARTITIONS = 3
@@ -68,7 +68,7 @@ class World:
         step: Callable[[str], None] = lambda name: None,
         group: str = "g",
         recover: Recover = lambda partition, source, held: None,
-        wrote: Callable[[Rows], None] = lambda rows: None,
+        wrote: Wrote = lambda records, rows: None,
     ) -> Trainer:
         """A new trainer process, in the group."""
         consumer = self.broker.consumer(OUTCOMES, group, reset="error")

@@ -50,6 +50,10 @@ Recover = Callable[[int, Source, Watermarks], State | None]
 """The newest snapshot of a partition that its log still continues (`SnapshotFolder.newest`)."""
 
 
+Wrote = Callable[[Sequence[Record], Rows], None]
+"""Told what a write was made of: the records behind it, and the rows."""
+
+
 class Refused(Exception):
     """The trainer will not touch this partition's state: going on would lose or mix outcomes."""
 
@@ -80,7 +84,7 @@ class Trainer:
         writer: name of this process, different in each.
         clock: monotonic seconds.
         recover: where to look for a snapshot when the state is missing.
-        wrote: told the rows of every write, for metrics.
+        wrote: told the records and the rows of every write, for metrics and traces.
         step: called with a name between any two steps; tests crash here.
     """
 
@@ -95,7 +99,7 @@ class Trainer:
         writer: str,
         clock: Callable[[], float],
         recover: Recover = lambda partition, source, held: None,
-        wrote: Callable[[Rows], None] = lambda rows: None,
+        wrote: Wrote = lambda records, rows: None,
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.counts = Counts()
@@ -208,7 +212,7 @@ class Trainer:
                 return False
             self._stored[partition] = position
             self.counts.writes += 1
-            self._wrote(rows)
+            self._wrote(records, rows)
         self.counts.applied += folded.applied
         self.counts.duplicates += folded.duplicates
         self.counts.dead_letters += len(folded.dead)

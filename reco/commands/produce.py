@@ -19,6 +19,7 @@ from reco.services import ObservedProducer
 from reco.wiring import (
     open_board,
     open_cluster,
+    open_trace,
     process_name,
     run_name,
     say,
@@ -109,6 +110,7 @@ def command(
         clock=time.monotonic,
         utc_now=utc_now,
         progress=reporter.progress,
+        trace=open_trace("producer", "visit", starts=True),
     )
     say(f"producing visits for {cluster.describe()}")
     seen = ObservedProducer(ProducerMetrics(), service)

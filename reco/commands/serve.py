@@ -19,6 +19,7 @@ from reco.wiring import (
     open_cluster,
     open_delivery,
     open_store,
+    open_trace,
     outcomes_log,
     process_name,
     say,
@@ -146,6 +147,7 @@ def command(
         utc_now=utc_now,
         clock=time.monotonic,
         freshness=freshness,
+        trace=open_trace("server", "decide"),
     )
     say(f"serving {model!r} by {policy} from {store.describe()}, visits from {cluster.describe()}")
     say(f"delivery: {writer.guarantee}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 import msgspec
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -119,7 +120,7 @@ def _screen(status: Status) -> Group:
         head,
         Text(f"brokers: {brokers}    dead letters: {letters}"),
         _topics(status),
-        _partitions(status),
+        Columns([_partitions(status, VISITS), _partitions(status, OUTCOMES)]),
         _processes([*status.servers, *status.trainers, *status.producers]),
     )
 
@@ -131,11 +132,13 @@ def _topics(status: Status) -> Table:
     return table
 
 
-def _partitions(status: Status) -> Table:
-    table = Table("topic", "partition", "owner", "offset", "lag", "rate /s")
+def _partitions(status: Status, topic: str) -> Table:
+    table = Table(topic, "owner", "offset", "lag", "rate /s")
     for row in status.partitions:
+        if row.topic != topic:
+            continue
         offset = "-" if row.offset is None else f"{row.offset:,}"
-        cells = (row.topic, str(row.partition), row.owner, offset, f"{row.lag:,}")
+        cells = (str(row.partition), row.owner, offset, f"{row.lag:,}")
         table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
     return table
 

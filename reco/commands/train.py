@@ -15,6 +15,7 @@ from reco.wiring import (
     open_board,
     open_cluster,
     open_store,
+    open_trace,
     outcomes_log,
     process_name,
     say,
@@ -89,7 +90,7 @@ def command(
         writer=name,
         clock=time.monotonic,
         recover=SnapshotFolder(snapshots, model).newest,
-        wrote=wrote(metrics),
+        wrote=wrote(metrics, open_trace("trainer", "learn")),
     )
     say(f"training {model!r} from {cluster.describe()} into {store.describe()}")
     if static:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -70,11 +70,11 @@ class World:
         depth: int = 5,
         delivery: Delivery | None = None,
     ) -> StreamServer:
-        options = {"step": step} if step else {}
+        at_step: Callable[[str], None] = step or (lambda name: None)
         consumer = self.broker.consumer(VISITS, "servers")
         server = StreamServer(
             consumer,
-            delivery or AtLeastOnce(self.broker.producer(), **options),
+            delivery or AtLeastOnce(self.broker.producer(), at_step),
             self.view,
             Policy("linucb", alpha=0.5),
             self.data.encoder,
@@ -84,7 +84,7 @@ class World:
             utc_now=lambda: NOON,
             clock=self.clock,
             freshness=self.freshness,
-            **options,
+            step=at_step,
         )
         consumer.subscribe(server)
         return server
