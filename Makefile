@@ -52,6 +52,7 @@ lock: env ## Resolve the locks anew
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(COMPILE) - -o requirements/bootstrap.txt
 	$(COMPILE) --extra eval --extra otel --group dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
+	echo hatchling | $(COMPILE) - -o requirements/build.txt
 	$(COMPILE) --extra text --group dev pyproject.toml -o requirements/text.txt
 
 clean: ## Remove what was made here
