@@ -14,6 +14,7 @@ from reco.commands import (
     inspect,
     prepare,
     produce,
+    redis_users,
     replay,
     serve,
     simulate,
@@ -49,6 +50,7 @@ for _name, _module in {
     "topics": topics,
     "status": status,
     "dead-letters": dead_letters,
+    "redis-users": redis_users,
     "embedded": embedded,
 }.items():
     cli.add_command(_module.command, _name)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
 
 import click
 import msgspec
@@ -29,6 +30,7 @@ class Address(NamedTuple):
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
+_PASSWORD: Final = "reco.redis_password"
 
 
 def kafka(function: _F) -> _F:
@@ -45,16 +47,28 @@ def kafka(function: _F) -> _F:
 
 
 def redis(function: _F) -> _F:
-    """`--redis URL`"""
-    return click.option(
+    """`--redis URL`, into which the password goes that `--redis-password-file` names."""
+    url = click.option(
         "--redis",
         envvar="RECO_REDIS",
         show_envvar=True,
         default=DEFAULT_REDIS,
         show_default=True,
         metavar="URL",
+        callback=_with_password,
         help="Redis address: redis://[user:password@]host:port/db, rediss:// with TLS.",
-    )(function)
+    )
+    password_file = click.option(
+        "--redis-password-file",
+        envvar="RECO_REDIS_PASSWORD_FILE",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        is_eager=True,  # before the callback of --redis, which reads it
+        expose_value=False,
+        callback=_read_password,
+        help="File with the password of the user in --redis, where the URL has none.",
+    )
+    return url(password_file(function))
 
 
 def model(function: _F) -> _F:
@@ -170,6 +184,34 @@ def write_json(value: object, json_file: str | None) -> None:
 def kafka_settings() -> dict[str, str]:
     """The `KAFKA_*` variables, for `shared.kafka` to translate."""
     return {name: value for name, value in os.environ.items() if name.startswith("KAFKA_")}
+
+
+def _read_password(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise click.BadParameter(f"can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{path} holds no text") from error
+    if not password:
+        raise click.BadParameter(f"{path} is empty: write the password into it")
+    context.meta[_PASSWORD] = password
+
+
+def _with_password(context: click.Context, _: click.Parameter, url: str) -> str:
+    password = context.meta.get(_PASSWORD)
+    if password is None:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it will be refused where it is used
+        return url
+    if parts.password is not None:
+        return url
+    user, _at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:

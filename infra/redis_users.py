@@ -1,0 +1,93 @@
+"""The users of the store: who may do what, as Redis' ACL file, and their passwords as files.
+
+Redis gets only the hashes, each service only its own password. Rules are by key and by command:
+the trainer alone may change a model's state, a server only read it.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+TRAINER: Final = "trainer"
+SERVER: Final = "server"
+ADMIN: Final = "admin"
+USERS: Final = (TRAINER, SERVER, ADMIN)
+
+_CONNECT: Final = "+ping +hello +info +select +client|setinfo"
+_PRESENCE: Final = "~reco:{*}:presence:*"
+_RULES: Final[Mapping[str, str]] = {
+    # The name of the channel is among the script's keys, so that a cluster finds its node.
+    TRAINER: (
+        f"resetchannels &reco:{{*:p*}}:changes ~reco:{{*:p*}}:state ~reco:{{*:p*}}:state:draft "
+        f"~reco:{{*:p*}}:changes {_PRESENCE} -@all {_CONNECT} +hmget +hscan +hset +rename "
+        "+publish +evalsha +script|load +set (~reco:{*:p*}:state:draft +del)"
+    ),
+    SERVER: (
+        f"resetchannels &reco:{{*:p*}}:changes %R~reco:{{*:p*}}:state {_PRESENCE} "
+        f"-@all {_CONNECT} +hmget +hscan +subscribe +unsubscribe +set"
+    ),
+    ADMIN: "&* ~* +@all",
+}
+_ALWAYS: Final = (
+    "user default off",
+    # For the container's health check: it may ask whether anyone is there, and nothing else.
+    "user health on nopass resetchannels -@all +ping",
+)
+ACL_FILE: Final = Path("acl", "users.acl")
+
+
+def acl(passwords: Mapping[str, str]) -> str:
+    """The ACL file for these passwords; it holds their hashes only."""
+    lines = [
+        f"user {user} on #{hashlib.sha256(passwords[user].encode()).hexdigest()} {_RULES[user]}"
+        for user in USERS
+    ]
+    return "\n".join([*_ALWAYS, *lines]) + "\n"
+
+
+def password_file(user: str) -> Path:
+    """Where a user's password lies below the folder; each user has a folder of their own."""
+    return Path(user, "password")
+
+
+def write_users(folder: Path, chosen: Mapping[str, str]) -> list[str]:
+    """Write ACL file and passwords; a password that is neither chosen nor there is drawn.
+
+    Args:
+        folder: where to; each part may be a volume of its own.
+        chosen: passwords that someone wants, by user.
+
+    Returns:
+        What was done about each user, for people.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    passwords, done = {}, []
+    for user in USERS:
+        path = folder / password_file(user)
+        if password := chosen.get(user):
+            done.append(f"{user}: the password that was given")
+        elif path.is_file():
+            password = path.read_text(encoding="utf-8")
+            done.append(f"{user}: the password that is there")
+        else:
+            password = secrets.token_urlsafe(32)
+            done.append(f"{user}: a new password")
+        passwords[user] = password
+        _replace(path, password, 0o400)
+    _replace(folder / ACL_FILE, acl(passwords), 0o444)
+    return done
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    """Write the file so that it is there whole or not at all, and never open to others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(mode)
+    draft.replace(path)
