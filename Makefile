@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-text lint bench mutation lock clean
+.PHONY: help env demo test test-text lint bench image mutation lock clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -25,7 +25,7 @@ demo: env ## Watch it learn: broker, store, producer, server and trainer, about 
 	@$(BIN)/reco demo $(ARGS)
 
 test: env ## Run the tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-text: ## Compare with TextWiser, in its own environment (.venv-text, 6 GB)
 	@test -e .venv-text/.ready || $(PYTHON) -m venv .venv-text
@@ -43,6 +43,11 @@ lint: env ## Style, types and the import contracts
 
 bench: env ## Measure, as ratios in one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+IMAGE ?= livereco:local
+image: ## Build the image of all services, and print its size
+	@docker build --quiet --file infra/Dockerfile --tag $(IMAGE) $(foreach name,PYTHON_IMAGE UV_IMAGE,$(if $($(name)),--build-arg $(name))) . >/dev/null
+	@docker image inspect --format '$(IMAGE): {{.Size}}' $(IMAGE) | numfmt --to=si --suffix=B --field=2
 
 mutation: env ## Remove each protection in turn: the tests must fail
 	$(BIN)/python -m tests.mutation $(ARGS)
