@@ -1,0 +1,204 @@
+"""The composed system under a project name and ports of its own, driven as a user drives it."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pytest
+
+from reco.demo import read_topic
+from reco.rebuild import Report, compare_all
+from reco.state import read_states
+from shared.catalogue import DataSet
+from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_visit
+from shared.kafka import KafkaCluster
+from shared.ports import BrokerUnavailable, StoreUnavailable
+from shared.redis_store import RedisStore
+from trainer.apply import Rules
+
+ROOT: Final = Path(__file__).parents[2]
+MODEL: Final = "linucb"
+HEALTHY_S: Final = 90
+DEADLINE_S: Final = 60.0
+_T = TypeVar("_T")
+
+
+def require_compose() -> None:
+    """Skip, and say so, where there is no Docker with compose; in CI that is a failure."""
+    for command in (["docker", "version"], ["docker", "compose", "version"]):
+        if not shutil.which("docker") or subprocess.run(command, capture_output=True).returncode:
+            reason = f"needs Docker with compose: `{' '.join(command)}` does not answer"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+class Stack:
+    """`docker compose` for one project."""
+
+    def __init__(self, project: str, variables: Mapping[str, str]) -> None:
+        self.project = project
+        ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+        self.environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": project,
+            "RECO_IMAGE": f"livereco:{project}",
+            **ports,
+            **variables,
+        }
+        self.http = f"http://127.0.0.1:{ports['RECO_HTTP_PORT']}"
+
+    def run(self, *arguments: str, timeout_s: float = 120.0, check: bool = True) -> str:
+        """What `docker compose …` prints; it has to succeed."""
+        done = subprocess.run(
+            ["docker", "compose", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            words = self.run("logs", "--tail", "20", check=False) if "up" in arguments else ""
+            raise AssertionError(f"compose {' '.join(arguments)}: {done.stderr}\n{words}")
+        return done.stdout
+
+    def up(self, *options: str) -> None:
+        """Start what is not running, and wait until it is healthy."""
+        self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=600)
+
+    def reco(self, *arguments: str) -> str:
+        """What `reco …` prints in a container of its own, as the store's administrator."""
+        return self.run("run", "--rm", "-T", "reco", *arguments)
+
+    def containers(self, service: str | None = None) -> list[dict[str, Any]]:
+        """What Docker knows of the running containers, lowest number first."""
+        ids = self.run("ps", "--quiet", *([service] if service else [])).split()
+        found = [docker_json("inspect", each)[0] for each in ids]
+        return sorted(found, key=lambda each: str(each["Name"]))
+
+    def crash(self, container: Mapping[str, Any]) -> None:
+        """SIGKILL for all processes inside but the first, which then ends as they did."""
+        docker("exec", str(container["Id"]), "sh", "-c", "kill -9 -1", check=False)
+
+    def from_host(self) -> dict[str, str]:
+        """RECO_KAFKA and RECO_REDIS, as `infra/compose-env` prints them."""
+        script = subprocess.run(
+            [ROOT / "infra" / "compose-env"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(re.findall(r"(RECO_\w+)=(\S+)", script.stdout))
+
+
+class Observer:
+    """Looks at the composed system from the host, with the adapters that it is made of."""
+
+    def __init__(self, stack: Stack, data: DataSet) -> None:
+        self.addresses = stack.from_host()
+        self.cluster = KafkaCluster(self.addresses["RECO_KAFKA"], patience_s=10.0)
+        self.store = RedisStore(self.addresses["RECO_REDIS"], MODEL)
+        self._data = data
+
+    def visit_ids(self) -> list[str]:
+        """Of every visit in the topic."""
+        records = read_topic(self.cluster, VISITS)
+        return [decode_visit(record.value or b"").visit_id for record in records]
+
+    def decided(self) -> list[str]:
+        """The visit of every decision in the topic."""
+        records = read_topic(self.cluster, DECISIONS)
+        return [decode_decision(record.value or b"").visit_id for record in records]
+
+    def compared(self) -> Report:
+        """The store beside a replay of the log."""
+        source = self.cluster.source(OUTCOMES)
+        rules = Rules.of(self._data.config, self._data.arms, source.partitions)
+        consumer = self.cluster.consumer(OUTCOMES, reset="error")
+        states = read_states(self.store, range(source.partitions))
+        report, _ = compare_all(consumer, rules, states, {})
+        consumer.close()
+        return report
+
+    def learned(self) -> int:
+        """How far the trainers are, over all partitions."""
+        return sum(position.next_offset for position in self.store.positions(range(12)) if position)
+
+    def assert_sound(self) -> Report:
+        """Nobody sends any more: every visit decided once, every bit that of a replay."""
+        sent = sorted(self.visit_ids())
+        assert len(sent) == len(set(sent))
+        until(lambda: len(self.decided()) >= len(sent), "all visits decided")
+        assert sorted(self.decided()) == sent
+        until(lambda: self.compared().lag == 0, "all outcomes learned")
+        report = self.compared()
+        assert (report.violations, report.differing_bits) == ([], 0)
+        return report
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; broker and store may be away meanwhile."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            if condition():
+                return
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            what = f"{what} ({error})"
+        assert time.monotonic() < deadline_s, f"never {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(project: str, **variables: str) -> Iterator[Stack]:
+    """A project for the length of a block; nothing of it stays."""
+    require_compose()
+    stack = Stack(project, variables)
+    try:
+        stack.up("--build")
+        yield stack
+    finally:
+        stack.run("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+        docker("image", "rm", "--force", stack.environment["RECO_IMAGE"], check=False)
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """What `docker …` prints."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60)
+    assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def docker_json(*arguments: str) -> Any:
+    """What `docker …` prints, decoded."""
+    return json.loads(docker(*arguments))
+
+
+PORTS: Final = (
+    "RECO_KAFKA_PORT",
+    "RECO_REDIS_PORT",
+    "RECO_HTTP_PORT",
+    "RECO_CONSOLE_PORT",
+    "RECO_PROMETHEUS_PORT",
+    "RECO_GRAFANA_PORT",
+)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on, all different."""
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]

@@ -1,0 +1,253 @@
+"""docker compose: the whole system in containers, as the README starts, scales and stops it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+import yaml
+from confluent_kafka.admin import AdminClient
+
+from shared.catalogue import DataSet
+from shared.events import OUTCOMES, decode_outcome
+from shared.settings import SERVER_GROUP, TRAINER_GROUP
+from tests.integration.compose import (
+    MODEL,
+    ROOT,
+    Observer,
+    Stack,
+    docker,
+    require_compose,
+    running,
+    until,
+)
+
+pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]
+
+LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer", "gateway"}
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = sorted(COMPOSE["services"])
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with running(f"reco-test-{os.getpid()}") as stack:
+        yield stack
+
+
+@pytest.fixture
+def observer(stack: Stack, data: DataSet) -> Observer:
+    return Observer(stack, data)
+
+
+@pytest.fixture(scope="module")
+def configured() -> dict[str, Any]:
+    """Every service of every profile, as compose understands it."""
+    require_compose()
+    config = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
+    text = subprocess.run(config, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    services: dict[str, Any] = json.loads(text)["services"]
+    return services
+
+
+@pytest.mark.parametrize("profile", [None, "ui", "obs", "tools", "*"])
+def test_the_file_is_valid_with_every_profile(profile: str | None) -> None:
+    require_compose()
+    chosen = ["--profile", profile] if profile else []
+    done = subprocess.run(
+        ["docker", "compose", *chosen, "config", "--quiet"], cwd=ROOT, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_confined(configured: dict[str, Any], service: str) -> None:
+    settings = configured[service]
+    assert settings["read_only"]
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+    assert {port["host_ip"] for port in settings.get("ports", [])} <= {"127.0.0.1"}
+    limits = settings["deploy"]["resources"]["limits"]
+    assert int(limits["memory"]) > 0
+    assert int(limits["pids"]) > 0
+    assert settings["logging"]["options"] == {"max-file": "3", "max-size": "10m"}
+    assert "container_name" not in settings
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_images_are_pinned_and_chosen_by_variable(service: str) -> None:
+    image = COMPOSE["services"][service]["image"]
+    assert image.startswith("${")
+    name, _, tag = image.rstrip("}").rpartition(":")
+    assert "_IMAGE:-" in name
+    assert tag not in ("", "latest", "alpine")
+
+
+def test_it_comes_up_healthy(stack: Stack) -> None:
+    states = {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in stack.containers()}
+    assert set(states) == LONG_RUNNING
+    assert {c["State"]["Health"]["Status"] for c in states.values()} == {"healthy"}
+
+
+def test_nothing_runs_as_root_or_writes_to_its_image(stack: Stack) -> None:
+    for container in stack.containers():
+        name, id_ = container["Name"], container["Id"]
+        users = {line.split()[0] for line in docker("top", id_, "-eo", "uid,pid").splitlines()[1:]}
+        assert users, name
+        assert "0" not in users, name
+        for path in ("/written", "/usr/written", "/etc/written"):
+            done = subprocess.run(["docker", "exec", id_, "touch", path], capture_output=True)
+            assert done.returncode != 0, (name, path)
+            assert b"Read-only file system" in done.stderr, (name, path)
+
+
+def test_the_image_has_no_tool_to_install_with(stack: Stack) -> None:
+    [server] = stack.containers("server")
+    for tool in ("pip", "uv", "gcc"):
+        found = ["docker", "exec", server["Id"], "sh", "-c", f"command -v {tool}"]
+        assert subprocess.run(found, capture_output=True).returncode != 0, tool
+    package = ["docker", "exec", server["Id"], "python", "-c", "import pip"]
+    assert b"No module named" in subprocess.run(package, capture_output=True).stderr
+
+
+def test_the_server_prints_visit_lines(stack: Stack) -> None:
+    until(lambda: " -> Recs: [" in stack.run("logs", "server"), "visit lines")
+
+
+def test_a_topic_is_readable_json(stack: Stack, observer: Observer) -> None:
+    until(lambda: observer.learned() > 0, "outcomes")
+    text = stack.run("exec", "-T", "redpanda", "rpk", "topic", "consume", OUTCOMES, "-n", "1")
+    outcome = decode_outcome(json.loads(text)["value"].encode())
+    assert outcome.outcome_id.endswith(f":{outcome.rank}")
+
+
+def test_replay_from_the_host_finds_no_differing_bit(
+    stack: Stack, data_folder: Path, observer: Observer
+) -> None:
+    until(lambda: observer.learned() > 100, "outcomes learned")
+    done = subprocess.run(
+        [sys.executable, "-m", "reco", "replay", "--check", "--json", "--data", data_folder],
+        cwd=ROOT,
+        env={**os.environ, **stack.from_host()},
+        capture_output=True,
+    )
+    report = msgspec.json.decode(done.stdout)
+    assert (done.returncode, report["differing_bits"]) == (0, 0), done.stderr
+    assert report["outcomes"] > 0
+
+
+def test_replay_in_a_container_finds_none_either(stack: Stack) -> None:
+    assert "✓ 0 differing bits" in stack.reco("replay", "--check")
+
+
+def test_services_get_along_with_what_they_may_do(stack: Stack, observer: Observer) -> None:
+    with redis.Redis.from_url(observer.addresses["RECO_REDIS"]) as admin:
+        assert admin.acl_log() == []
+
+
+def test_a_service_has_its_own_password_and_no_other(stack: Stack) -> None:
+    for service, own in (("trainer", {"trainer"}), ("server", {"server"}), ("producer", set())):
+        container = stack.containers(service)[0]["Id"]
+        found = docker("exec", container, "find", "/run/reco", "-name", "password", check=False)
+        assert {path.split("/")[3] for path in found.split()} == own, service
+    [store] = stack.containers("redis")
+    assert docker("exec", store["Id"], "ls", "/run/reco").split() == ["acl"]
+
+
+def test_who_has_no_password_is_kept_out(stack: Stack, observer: Observer) -> None:
+    address = observer.addresses["RECO_REDIS"].rpartition("@")[2]
+    with (
+        redis.Redis.from_url(f"redis://{address}") as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+
+
+def members(observer: Observer, group: str) -> list[list[int]]:
+    """The partitions of each member of a consumer group."""
+    admin = AdminClient({"bootstrap.servers": observer.addresses["RECO_KAFKA"], "log_level": 0})
+    described = admin.describe_consumer_groups([group])[group].result()
+    return [
+        sorted(each.partition for each in member.assignment.topic_partitions)
+        for member in described.members
+    ]
+
+
+def divided(observer: Observer, group: str, count: int) -> bool:
+    shares = members(observer, group)
+    owned = sorted(partition for share in shares for partition in share)
+    return len(shares) == count and owned == list(range(12)) and all(shares)
+
+
+def test_replicas_divide_the_partitions(stack: Stack, observer: Observer) -> None:
+    servers, trainers = f"{SERVER_GROUP}-{MODEL}", f"{TRAINER_GROUP}-{MODEL}"
+    stack.up("--no-recreate", "--scale", "server=3", "--scale", "trainer=2")
+    until(lambda: divided(observer, servers, 3), "three servers")
+    until(lambda: divided(observer, trainers, 2), "two trainers")
+
+
+def test_killed_replicas_come_back_and_lose_nothing(stack: Stack, observer: Observer) -> None:
+    stack.up("--no-recreate", "--scale", "server=3", "--scale", "trainer=2")
+    for victim in ("trainer", "server", "trainer", "server", "producer"):
+        crash(stack, victim)
+        goes_on(observer)
+    stack.run("stop", "producer")
+    observer.assert_sound()
+    stack.up("--no-recreate", "--scale", "server=1", "--scale", "trainer=1")
+
+
+def crash(stack: Stack, service: str) -> None:
+    """Kill the service's first container, and wait until Docker has started it again."""
+    container = stack.containers(service)[0]
+
+    def restarts() -> int:
+        return int(docker("inspect", "--format", "{{.RestartCount}}", container["Id"]))
+
+    stack.crash(container)
+    until(lambda: restarts() > container["RestartCount"], f"{service} again")
+
+
+def goes_on(observer: Observer) -> None:
+    """Wait until more is learned than now, or than when broker and store answer again."""
+    reached: list[int] = []
+
+    def learning() -> bool:
+        reached.append(observer.learned())
+        return reached[-1] > reached[0] + 50
+
+    until(learning, "learning again")
+
+
+@pytest.mark.parametrize("service", ["redis", "redpanda"])
+def test_broker_and_store_may_crash(stack: Stack, observer: Observer, service: str) -> None:
+    crash(stack, service)
+    goes_on(observer)
+    stack.run("stop", "producer")
+    observer.assert_sound()
+    stack.up("--no-recreate")
+
+
+def test_down_leaves_nothing_and_up_goes_on(
+    stack: Stack, observer: Observer, data: DataSet
+) -> None:
+    stack.run("stop", "producer")
+    observer.assert_sound()
+    learned, sent, addresses = observer.learned(), observer.visit_ids(), observer.addresses
+    stack.run("down")
+    label = f"label=com.docker.compose.project={stack.project}"
+    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+    assert docker("network", "ls", "--quiet", "--filter", label) == ""
+    stack.up()
+    again = Observer(stack, data)
+    assert again.addresses == addresses  # the passwords too
+    until(lambda: again.learned() > learned, "learning on")
+    stack.run("stop", "producer")
+    again.assert_sound()
+    assert set(sent) < set(again.visit_ids())
+    stack.up()
