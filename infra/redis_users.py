@@ -1,7 +1,7 @@
 """The users of the store: who may do what, as Redis' ACL file, and their passwords as files.
 
 Redis gets only the hashes, each service only its own password. Rules are by key and by command:
-the trainer alone may change a model's state, a server only read it.
+the trainer alone may change a model's state, the server only read it.
 """
 
 import hashlib
@@ -13,28 +13,37 @@ from typing import Final
 
 TRAINER: Final = "trainer"
 SERVER: Final = "server"
+PRODUCER: Final = "producer"
 ADMIN: Final = "admin"
-USERS: Final = (TRAINER, SERVER, ADMIN)
+USERS: Final = (TRAINER, SERVER, PRODUCER, ADMIN)
 
+_NOTHING: Final = "resetchannels -@all"
 _CONNECT: Final = "+ping +hello +info +select +client|setinfo"
-_PRESENCE: Final = "~reco:{*}:presence:*"
+_STATE: Final = "reco:{*:p*}:state"
+_CHANGES: Final = "reco:{*:p*}:changes"
+# In parentheses: only with these keys. Else a right to one kind of key would be one to all kinds.
+_PRESENT: Final = "(~reco:{*}:presence:* +set +del)"
+_WINDOW: Final = (
+    "(~reco:{*:w*}:* +evalsha +hget +hset +hdel +zadd +zrem +zcard +zscore +zrange +zrangebyscore)"
+)
 _RULES: Final[Mapping[str, str]] = {
     # The name of the channel is among the script's keys, so that a cluster finds its node.
     TRAINER: (
-        f"resetchannels &reco:{{*:p*}}:changes ~reco:{{*:p*}}:state ~reco:{{*:p*}}:state:draft "
-        f"~reco:{{*:p*}}:changes {_PRESENCE} -@all {_CONNECT} +hmget +hscan +hset +rename "
-        "+publish +evalsha +script|load +set (~reco:{*:p*}:state:draft +del)"
+        f"{_NOTHING} {_CONNECT} ~{_STATE} ~{_STATE}:draft ~{_CHANGES} &{_CHANGES} "
+        f"+hmget +hscan +hset +rename +publish +evalsha +script|load (~{_STATE}:draft +del) "
+        f"{_PRESENT}"
     ),
     SERVER: (
-        f"resetchannels &reco:{{*:p*}}:changes %R~reco:{{*:p*}}:state {_PRESENCE} "
-        f"-@all {_CONNECT} +hmget +hscan +subscribe +unsubscribe +set"
+        f"{_NOTHING} {_CONNECT} %R~{_STATE} &{_CHANGES} +hmget +hscan +subscribe +unsubscribe "
+        f"+script|load +time +scan {_WINDOW} {_PRESENT} (%R~reco:{{*}}:presence:* +mget)"
     ),
-    ADMIN: "&* ~* +@all",
+    PRODUCER: f"{_NOTHING} {_CONNECT} {_PRESENT}",
+    ADMIN: "~* &* +@all",
 }
 _ALWAYS: Final = (
     "user default off",
     # For the container's health check: it may ask whether anyone is there, and nothing else.
-    "user health on nopass resetchannels -@all +ping",
+    f"user health on nopass {_NOTHING} +ping",
 )
 ACL_FILE: Final = Path("acl", "users.acl")
 

@@ -11,11 +11,12 @@ import pytest
 import redis
 
 from infra.embedded import EmbeddedStore
-from infra.redis_users import ACL_FILE, ADMIN, SERVER, TRAINER, USERS, acl, write_users
+from infra.redis_users import ACL_FILE, ADMIN, PRODUCER, SERVER, TRAINER, USERS, acl, write_users
 from shared.ports import ModelConfig, Position, Source, State, StoreUnavailable
 from shared.redis_store import RedisStore
 
 MODEL = "linucb"
+LIMITED = (TRAINER, SERVER, PRODUCER, "health")
 PASSWORDS = {user: f"{user}'s secret" for user in USERS}
 POSITION = Position(7, Source("c", "outcomes", 12), 0, "w", ModelConfig(15, "e"))
 STATE = f"reco:{{{MODEL}:p0}}:state"
@@ -71,9 +72,9 @@ def test_a_trainer_puts_a_snapshot_in_the_place_of_a_state(login: Login) -> None
 
 def test_a_server_writes_no_state(login: Login) -> None:
     server = RedisStore(login(SERVER), MODEL)
-    with pytest.raises(StoreUnavailable, match="refuses this user"):
+    with pytest.raises(StoreUnavailable, match="does not permit"):
         server.write(0, None, POSITION, {192: b"row"})
-    with pytest.raises(StoreUnavailable, match="refuses this user"):
+    with pytest.raises(StoreUnavailable, match="does not permit"):
         server.replace(0, State(POSITION, {}))
 
 
@@ -85,17 +86,22 @@ def test_a_server_writes_no_state(login: Login) -> None:
         (SERVER, ["DEL", STATE]),
         (SERVER, ["EVAL", f"return redis.call('HSET', '{STATE}', 'a', 'b')", 0]),
         (SERVER, ["PUBLISH", f"reco:{{{MODEL}:p0}}:changes", "forged"]),
+        (SERVER, ["SET", "reco:{linucb:w0}:due", "x"]),
+        (SERVER, ["MGET", STATE]),
+        (PRODUCER, ["HMGET", STATE, "_next"]),
+        (PRODUCER, ["SET", "elsewhere", "x"]),
+        (TRAINER, ["SET", STATE, "x"]),
         (TRAINER, ["DEL", STATE]),
         (TRAINER, ["EXPIRE", STATE, 1]),
         (TRAINER, ["SET", "elsewhere", "x"]),
         (TRAINER, ["HGETALL", "reco:{linucb:w0}:decisions"]),
         (TRAINER, ["PUBLISH", "elsewhere", "x"]),
         (TRAINER, ["EVAL", "return 1", 0]),
-        *((user, ["FLUSHALL"]) for user in (TRAINER, SERVER, "health")),
-        *((user, ["CONFIG", "GET", "dir"]) for user in (TRAINER, SERVER, "health")),
-        *((user, ["KEYS", "*"]) for user in (TRAINER, SERVER, "health")),
-        *((user, ["ACL", "LIST"]) for user in (TRAINER, SERVER, "health")),
-        *((user, ["SHUTDOWN"]) for user in (TRAINER, SERVER, "health")),
+        *((user, ["FLUSHALL"]) for user in LIMITED),
+        *((user, ["CONFIG", "GET", "dir"]) for user in LIMITED),
+        *((user, ["KEYS", "*"]) for user in LIMITED),
+        *((user, ["ACL", "LIST"]) for user in LIMITED),
+        *((user, ["SHUTDOWN"]) for user in LIMITED),
         ("health", ["INFO"]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(map(str, value))[:30],
@@ -115,9 +121,23 @@ def test_the_health_check_needs_no_password(login: Login) -> None:
     assert not refused(login, "health", "PING")
 
 
-def test_every_user_says_that_they_are_there(login: Login) -> None:
-    for user in (TRAINER, SERVER):
-        assert not refused(login, user, "SET", f"reco:{{{MODEL}}}:presence:a", "{}", "EX", 5)
+def test_every_service_says_that_it_is_there_and_a_server_hears_of_all(login: Login) -> None:
+    name = f"reco:{{{MODEL}}}:presence:a"
+    for user in (TRAINER, SERVER, PRODUCER):
+        assert not refused(login, user, "SET", name, "{}", "EX", 5)
+        assert not refused(login, user, "DEL", name)
+    assert not refused(login, SERVER, "SCAN", 0, "MATCH", "reco:{linucb}:presence:*")
+    assert not refused(login, SERVER, "MGET", name)
+
+
+def test_a_server_holds_the_reward_window(login: Login) -> None:
+    key = "reco:{linucb:w3}:due"
+    with redis.Redis.from_url(login(SERVER)) as client:
+        script = client.register_script(
+            "redis.call('TIME'); return redis.call('ZADD', KEYS[1], 1, ARGV[1])"
+        )
+        assert script(keys=[key], args=["d-1"]) == 1
+        assert client.zcard(key) == 1
 
 
 def test_passwords_are_drawn_once_and_kept(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""What docs/operations.md tells an operator to do, done on the composed system."""
+
+import re
+from pathlib import Path
+
+import pytest
+import redis
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+
+from reco.rebuild import compare_all
+from reco.state import read_states
+from shared.catalogue import DataSet
+from shared.events import OUTCOMES
+from shared.redis_store import RedisStore
+from shared.snapshots import Snapshot, load
+from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on, until
+from trainer.apply import Rules
+
+pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def admin(observer: Observer) -> redis.Redis:
+    return redis.Redis.from_url(observer.addresses["RECO_REDIS"])
+
+
+def kafka_admin(observer: Observer) -> AdminClient:
+    return AdminClient({"bootstrap.servers": observer.addresses["RECO_KAFKA"], "log_level": 0})
+
+
+def assert_sound(stack: Stack, observer: Observer) -> None:
+    """Everything that came so far is decided once and learned; then shoppers come again."""
+    stack.run("stop", "producer")
+    observer.assert_sound()
+    stack.up("--no-recreate")
+
+
+def copy_of(stack: Stack, name: str, folder: Path) -> Snapshot:
+    """A snapshot, copied out of its volume and read."""
+    path = folder / name
+    path.write_bytes(stack.read_snapshot(name))
+    return load(path)
+
+
+def test_a_lost_state_is_learned_again_from_the_log(
+    stack: Stack, observer: Observer, admin: redis.Redis
+) -> None:
+    until(lambda: observer.learned() > 200, "something to lose")
+    before = observer.learned()
+    admin.flushall()
+    until(lambda: observer.learned() > before, "as far as before")
+    assert_sound(stack, observer)
+
+
+def test_a_full_store_stops_learning_and_not_serving(
+    stack: Stack, observer: Observer, admin: redis.Redis
+) -> None:
+    goes_on(observer)
+    limit = str(admin.config_get("maxmemory")["maxmemory"])
+    admin.config_set("maxmemory", "1mb")
+    until(lambda: "NOT SERVED" in stack.run("logs", "--tail", "5", "trainer"), "trainers waiting")
+    assert "maxmemory" in stack.run("logs", "--tail", "5", "trainer")
+    decided = len(observer.decided())
+    until(lambda: len(observer.decided()) > decided, "decisions all the same")
+    admin.config_set("maxmemory", limit)
+    goes_on(observer)
+    assert_sound(stack, observer)
+
+
+def test_a_backup_is_taken_while_all_runs_and_put_back(
+    stack: Stack, observer: Observer, admin: redis.Redis, tmp_path: Path
+) -> None:
+    until(lambda: observer.learned() > 200, "something to save")
+    stack.reco("snapshot", "save", "--out", "/snapshots/backup.snapshot")
+    kept = copy_of(stack, "backup.snapshot", tmp_path)
+    generations = [p.generation for p in observer.store.positions(range(12)) if p]
+    admin.flushall()
+    stack.reco("snapshot", "load", "--force", "/snapshots/backup.snapshot")
+    reached = sum(state.position.next_offset for state in kept.states.values())
+    until(lambda: observer.learned() >= reached, "as far as the backup")
+    assert [p.generation for p in observer.store.positions(range(12)) if p] > generations
+    goes_on(observer)
+    assert_sound(stack, observer)
+
+
+def test_a_trainer_that_slept_too_long_harms_nothing(stack: Stack, observer: Observer) -> None:
+    stack.up("--no-recreate", "--scale", "trainer=2")
+    zombie = stack.containers("trainer")[0]["Id"]
+    docker("pause", zombie)
+    goes_on(observer)
+    until(lambda: observer.compared().lag < 100, "the other in charge of all partitions")
+    docker("unpause", zombie)
+    assert_sound(stack, observer)
+    stack.up("--no-recreate", "--scale", "trainer=1")
+
+
+def test_records_that_can_not_be_applied_are_set_aside(stack: Stack, observer: Observer) -> None:
+    produce = ["rpk", "topic", "produce", OUTCOMES, "-k", "1"]
+    stack.run("exec", "-T", "redpanda", *produce, input_text="no outcome\n")
+
+    def dead() -> bool:
+        return bool(stack.reco("topics", "watch", "dead-letters", "--from-beginning", "--max", "1"))
+
+    until(dead, "a dead letter")
+    assert_sound(stack, observer)
+
+
+def test_passwords_are_changed(stack: Stack, observer: Observer, data: DataSet) -> None:
+    before = stack.from_host()["RECO_REDIS"]
+    stack.run("run", "--rm", "--entrypoint", "sh", "users", "-c", "rm -f /run/reco/*/password")
+    stack.up("--force-recreate")
+    after = stack.from_host()["RECO_REDIS"]
+    assert after != before
+    with redis.Redis.from_url(before) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    again = Observer(stack, data)
+    goes_on(again)
+    assert_sound(stack, again)
+
+
+def test_where_the_log_is_trimmed_a_snapshot_stands_in(
+    stack: Stack, observer: Observer, admin: redis.Redis, data: DataSet, tmp_path: Path
+) -> None:
+    until(lambda: observer.learned() > 200, "something to save")
+    [name] = re.findall(r"/snapshots/(\S+)", stack.reco("snapshot", "save", "--out", "/snapshots"))
+    bases = copy_of(stack, name, tmp_path).states
+    trim = [TopicPartition(OUTCOMES, p, s.position.next_offset) for p, s in bases.items()]
+    for future in kafka_admin(observer).delete_records(trim).values():
+        future.result()
+    admin.flushall()
+    goes_on(observer)
+    stack.run("stop", "producer")
+    observer.settle()
+    source = observer.cluster.source(OUTCOMES)
+    rules = Rules.of(data.config, data.arms, source.partitions)
+    consumer = observer.cluster.consumer(OUTCOMES, reset="error")
+    states = read_states(observer.store, range(source.partitions))
+    report, _ = compare_all(consumer, rules, states, bases)
+    consumer.close()
+    assert (report.differing_bits, report.violations) == (0, [])
+    assert "✓ 0 differing bits" in stack.reco(
+        "replay", "--check", "--snapshot", f"/snapshots/{name}"
+    )
+    stack.up("--no-recreate")
+
+
+def test_another_partition_count_is_refused_and_a_new_model_starts_on_new_topics(
+    stack: Stack, observer: Observer
+) -> None:
+    """The last one: it begins anew."""
+    for future in kafka_admin(observer).create_partitions([NewPartitions(OUTCOMES, 13)]).values():
+        future.result()
+    with pytest.raises(AssertionError, match="has 13 partitions instead of 12"):
+        stack.run("run", "--rm", "-T", "topics")
+    stack.run("stop", "producer", "server", "trainer")
+    topics = ["visits", "decisions", "outcomes", "dead-letters"]
+    stack.run("exec", "-T", "redpanda", "rpk", "topic", "delete", *topics)
+    stack.environment["RECO_MODEL"] = f"{MODEL}-2"
+    stack.up()
+    store = RedisStore(observer.addresses["RECO_REDIS"], f"{MODEL}-2")
+    until(lambda: any(store.positions(range(12))), "the new model learning")
+    assert re.search(r"✓ 0 differing bits", stack.reco("replay", "--check"))
