@@ -140,7 +140,7 @@ def test_services_get_along_with_what_they_may_do(stack: Stack, observer: Observ
 
 
 def test_a_service_has_its_own_password_and_no_other(stack: Stack) -> None:
-    for service, own in (("trainer", {"trainer"}), ("server", {"server"}), ("producer", set())):
+    for service, own in (("trainer", {"trainer"}), ("server", {"server"}), ("producer", {"producer"})):
         container = stack.containers(service)[0]["Id"]
         found = docker("exec", container, "find", "/run/reco", "-name", "password", check=False)
         assert {path.split("/")[3] for path in found.split()} == own, service
