@@ -48,15 +48,22 @@ def kafka(function: _F) -> _F:
 
 def redis(function: _F) -> _F:
     """`--redis URL`, into which the password goes that `--redis-password-file` names."""
+    return redis_for(
+        "Redis address: redis://[user:password@]host:port/db, rediss:// with TLS.", DEFAULT_REDIS
+    )(function)
+
+
+def redis_for(what: str, default: str | None = None) -> _Decorator:
+    """The same with another help, where the store may be left out."""
     url = click.option(
         "--redis",
         envvar="RECO_REDIS",
         show_envvar=True,
-        default=DEFAULT_REDIS,
-        show_default=True,
+        default=default,
+        show_default=default is not None,
         metavar="URL",
         callback=_with_password,
-        help="Redis address: redis://[user:password@]host:port/db, rediss:// with TLS.",
+        help=what,
     )
     password_file = click.option(
         "--redis-password-file",
@@ -68,7 +75,7 @@ def redis(function: _F) -> _F:
         callback=_read_password,
         help="File with the password of the user in --redis, where the URL has none.",
     )
-    return url(password_file(function))
+    return lambda function: url(password_file(function))
 
 
 def model(function: _F) -> _F:
@@ -200,9 +207,9 @@ def _read_password(context: click.Context, _: click.Parameter, path: Path | None
     context.meta[_PASSWORD] = password
 
 
-def _with_password(context: click.Context, _: click.Parameter, url: str) -> str:
+def _with_password(context: click.Context, _: click.Parameter, url: str | None) -> str | None:
     password = context.meta.get(_PASSWORD)
-    if password is None:
+    if password is None or url is None:
         return url
     try:
         parts = urlsplit(url)

@@ -38,13 +38,7 @@ REPORT_EVERY_S = 1.0
 
 @click.command()
 @options.kafka
-@click.option(
-    "--redis",
-    envvar="RECO_REDIS",
-    show_envvar=True,
-    metavar="URL",
-    help="Where to say that it is there, for `reco status`. [default: nowhere]",
-)
+@options.redis_for("Where to say that it is there, for `reco status`. [default: nowhere]")
 @options.model
 @options.data
 @options.seed()

@@ -29,7 +29,7 @@ from tests.integration.compose import (
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]
 
-LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer", "gateway"}
+LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer"}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = sorted(COMPOSE["services"])
 
@@ -44,7 +44,7 @@ def configured() -> dict[str, Any]:
     return services
 
 
-@pytest.mark.parametrize("profile", [None, "ui", "obs", "tools", "*"])
+@pytest.mark.parametrize("profile", [None, "ui", "obs", "http", "tools", "*"])
 def test_the_file_is_valid_with_every_profile(profile: str | None) -> None:
     require_compose()
     chosen = ["--profile", profile] if profile else []
@@ -140,7 +140,11 @@ def test_services_get_along_with_what_they_may_do(stack: Stack, observer: Observ
 
 
 def test_a_service_has_its_own_password_and_no_other(stack: Stack) -> None:
-    for service, own in (("trainer", {"trainer"}), ("server", {"server"}), ("producer", {"producer"})):
+    for service, own in (
+        ("trainer", {"trainer"}),
+        ("server", {"server"}),
+        ("producer", {"producer"}),
+    ):
         container = stack.containers(service)[0]["Id"]
         found = docker("exec", container, "find", "/run/reco", "-name", "password", check=False)
         assert {path.split("/")[3] for path in found.split()} == own, service
