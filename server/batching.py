@@ -1,0 +1,80 @@
+"""Micro-batches: what is asked for at the same moment is done together."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Failed(NamedTuple):
+    """In the place of a result: what the one who asked gets instead."""
+
+    error: Exception
+
+
+class Batcher(Generic[T, R]):
+    """Gathers what arrives while earlier batches are under way; no timer, so no added delay.
+
+    Args:
+        work: does a batch; one result (or `Failed`) for each item, in order. What it raises, all
+            items of the batch get.
+        most: size of a batch at most.
+        in_flight: batches under way at once at most.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[T]], Awaitable[Sequence[R | Failed]]],
+        *,
+        most: int,
+        in_flight: int,
+    ) -> None:
+        self._work = work
+        self._most = most
+        self._in_flight = in_flight
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._running: set[asyncio.Task[None]] = set()  # referenced, or they may be collected
+        self._scheduled = False
+
+    async def submit(self, item: T) -> R:
+        """Have it done, with whatever else is asked for."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._scheduled and len(self._running) < self._in_flight:
+            # On the loop's next turn: everything that arrived in this one goes together.
+            self._scheduled = True
+            loop.call_soon(self._launch)
+        return await future
+
+    def _launch(self) -> None:
+        self._scheduled = False
+        while self._waiting and len(self._running) < self._in_flight:
+            size = min(self._most, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(size)]
+            # Whoever has hung up need not be served.
+            batch = [(item, future) for item, future in batch if not future.done()]
+            if batch:
+                task = asyncio.ensure_future(self._do(batch))
+                self._running.add(task)
+                task.add_done_callback(self._done)
+
+    async def _do(self, batch: list[tuple[T, "asyncio.Future[R]"]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+        except Exception as error:
+            results = [Failed(error)] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Failed):
+                future.set_exception(result.error)
+            else:
+                future.set_result(result)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._launch()

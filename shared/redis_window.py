@@ -1,0 +1,378 @@
+"""The reward window in Redis: every transition one script, on one shard, by the store's clock.
+
+    reco:{<model>:w<S>}:decisions   decision_id → what waits, as JSON
+    reco:{<model>:w<S>}:states      decision_id → "w <attempt>", "c <rank> <ms> <acknowledged>", …
+    reco:{<model>:w<S>}:due         waiting decisions by the end of their window
+    reco:{<model>:w<S>}:outbox      resolutions to be published, by the end of their lease
+    reco:{<model>:w<S>}:kept        resolved and published, by when they are forgotten
+
+The braces keep a shard in one slot of a Redis Cluster, and every key is named to every script.
+"""
+
+import asyncio
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError
+
+from shared.ports import CorruptState, StoreUnavailable
+from shared.redis_store import BadAddress
+from shared.reward_window import (
+    CLICKED,
+    EXPIRED,
+    WAITING,
+    Answer,
+    Click,
+    Clicked,
+    Found,
+    Load,
+    Opening,
+    Refused,
+    Resolution,
+    Waiting,
+    WindowRules,
+)
+
+SHARDS: Final = 4
+"""Fixed: a decision would otherwise be looked for in another shard than it waits in."""
+
+_T = TypeVar("_T")
+
+_HEAD: Final = """
+local decisions, states, due, outbox, kept = unpack(KEYS)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ms(number) return string.format('%.0f', number) end
+local function expire(id, at)
+    redis.call('ZREM', due, id)
+    redis.call('HSET', states, id, 'z 0 ' .. at .. ' 0')
+    redis.call('ZADD', outbox, 0, id)
+end
+"""
+
+# Memory is checked at a script's first write only. Where a decision is resolved that is the ZREM,
+# which is always allowed: a full store still lets windows end and outboxes empty.
+_OPEN: Final = (
+    _HEAD
+    + """
+local window, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local waiting, answers = redis.call('ZCARD', due), {}
+for i = 3, #ARGV, 4 do
+    local id, attempt, request = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local state = redis.call('HGET', states, id)
+    local kind = state and string.sub(state, 1, 1)
+    local answer = 'new'
+    if kind and kind ~= 'x' then
+        answer = redis.call('HGET', decisions, id)
+        if cjson.decode(answer).request ~= request then
+            answer = 'reused'
+        elseif kind == 'w' and state ~= 'w ' .. attempt then
+            redis.call('HSET', states, id, 'w -')
+        end
+    elseif state == 'x ' .. attempt then
+        answer = 'withdrawn'
+    elseif waiting >= most then
+        answer = 'full'
+    else
+        redis.call('HSET', decisions, id, ARGV[i + 3])
+        redis.call('HSET', states, id, 'w ' .. attempt)
+        redis.call('ZADD', due, ms(now + window), id)
+        if kind then redis.call('ZREM', kept, id) end
+        waiting = waiting + 1
+    end
+    answers[#answers + 1] = answer
+end
+return answers
+"""
+)
+
+_WITHDRAW: Final = (
+    _HEAD
+    + """
+for i = 2, #ARGV, 2 do
+    local id, attempt = ARGV[i], ARGV[i + 1]
+    local state = redis.call('HGET', states, id)
+    if not state or string.sub(state, 1, 1) == 'x' or state == 'w ' .. attempt then
+        redis.call('ZREM', due, id)
+        redis.call('HDEL', decisions, id)
+        redis.call('HSET', states, id, 'x ' .. attempt)
+        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    end
+end
+"""
+)
+
+_CLICK: Final = (
+    _HEAD
+    + """
+local id, product = ARGV[2], tonumber(ARGV[3])
+local stored = redis.call('HGET', decisions, id)
+if not stored then return {'unknown'} end
+local rank
+for i, item in ipairs(cjson.decode(stored).decision.slate) do
+    if item.product_id == product then rank = i break end
+end
+if not rank then return {'not-on-slate'} end
+local state = redis.call('HGET', states, id)
+if string.sub(state, 1, 1) == 'w' then
+    local ends = redis.call('ZSCORE', due, id)
+    if tonumber(ends) > now then
+        state = 'c ' .. rank .. ' ' .. ms(now) .. ' 0'
+        redis.call('ZREM', due, id)
+        redis.call('HSET', states, id, state)
+        redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
+        return {'counted', stored, state}
+    end
+    expire(id, ms(ends))
+    state = redis.call('HGET', states, id)
+end
+local answer = 'late'
+if string.sub(state, 1, 1) == 'c' then
+    answer = string.match(state, '^c (%d+) ') == tostring(rank) and 'again' or 'other'
+end
+return {answer, stored, state}
+"""
+)
+
+_TAKE: Final = (
+    _HEAD
+    + """
+local limit, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+local ended = redis.call('ZRANGEBYSCORE', due, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, limit)
+for i = 1, #ended, 2 do expire(ended[i], ms(ended[i + 1])) end
+local excess = math.min(redis.call('ZCARD', kept) - most, limit)
+local function forget(ids)
+    for _, id in ipairs(ids) do
+        redis.call('ZREM', kept, id)
+        redis.call('HDEL', decisions, id)
+        redis.call('HDEL', states, id)
+    end
+end
+local excessive = excess > 0 and redis.call('ZRANGE', kept, 0, excess - 1) or {}
+forget(redis.call('ZRANGEBYSCORE', kept, '-inf', ms(now), 'LIMIT', 0, limit))
+forget(excessive)
+local answers = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, limit)) do
+    redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
+    answers[#answers + 1] = redis.call('HGET', decisions, id)
+    answers[#answers + 1] = redis.call('HGET', states, id)
+end
+return answers
+"""
+)
+
+_ACKNOWLEDGE: Final = (
+    _HEAD
+    + """
+for i = 2, #ARGV do
+    local id = ARGV[i]
+    if redis.call('ZREM', outbox, id) == 1 then
+        local state = redis.call('HGET', states, id)
+        redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
+        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    end
+end
+"""
+)
+
+_FIND: Final = """
+local decisions, states, due = KEYS[1], KEYS[2], KEYS[3]
+local stored = redis.call('HGET', decisions, ARGV[1])
+if not stored then return {} end
+return {stored, redis.call('HGET', states, ARGV[1]), redis.call('ZSCORE', due, ARGV[1])}
+"""
+
+_NAMES: Final = ("decisions", "states", "due", "outbox", "kept")
+_REFUSALS: Final = {answer.value.encode(): answer for answer in Refused}
+
+
+class RedisWindow:
+    """`shared.reward_window.RewardWindow` on Redis or Valkey; belongs to one event loop.
+
+    Args:
+        url: `redis://` or `rediss://` address.
+        model: name in the keys.
+        rules: limits.
+        timeout_s: how long a command may take before the store counts as unavailable.
+
+    Raises:
+        BadAddress: the URL is none.
+    """
+
+    def __init__(self, url: str, model: str, rules: WindowRules, timeout_s: float = 2.0) -> None:
+        self._rules = rules
+        self._keys = [
+            [f"reco:{{{model}:w{shard}}}:{name}" for name in _NAMES] for shard in range(SHARDS)
+        ]
+        # Sending a command again is safe: every transition knows what was done already.
+        try:
+            self._client: Any = redis.asyncio.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
+            )
+        except ValueError as error:
+            raise BadAddress(f"{url!r} is no Redis address: {error}") from error
+        options = self._client.connection_pool.connection_kwargs
+        self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+        self._next_shard = 0
+
+    async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
+        """See `RewardWindow.open`: one round trip for all of them."""
+        # Each shard holds its share of what may wait.
+        limits = [self._rules.window_ms, -(-self._rules.most_waiting // SHARDS)]
+        arguments: dict[int, list[Any]] = defaultdict(lambda: list(limits))
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, opening in enumerate(openings):
+            waiting = opening.waiting
+            shard = shard_of(waiting.decision.decision_id)
+            arguments[shard] += (
+                waiting.decision.decision_id,
+                opening.attempt,
+                waiting.request,
+                _encode(waiting),
+            )
+            places[shard].append(place)
+        answers: list[Waiting | Refused] = [opening.waiting for opening in openings]
+        replies = await self._run(_OPEN, list(arguments.items()))
+        for shard, reply in zip(arguments, replies, strict=True):
+            for place, answer in zip(places[shard], reply, strict=True):
+                if answer != b"new":
+                    answers[place] = _REFUSALS.get(answer) or _waiting(answer)
+        return answers
+
+    async def withdraw(self, openings: Sequence[Opening]) -> None:
+        """See `RewardWindow.withdraw`."""
+        arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
+        for waiting, attempt in openings:
+            decision_id = waiting.decision.decision_id
+            arguments[shard_of(decision_id)] += (decision_id, attempt)
+        await self._run(_WITHDRAW, list(arguments.items()))
+
+    async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
+        """See `RewardWindow.click`: one round trip for all of them."""
+        lease_ms = self._rules.lease_ms
+        replies = await self._run(
+            _CLICK,
+            [
+                (shard_of(click.decision_id), [lease_ms, click.decision_id, click.product_id])
+                for click in clicks
+            ],
+        )
+        return [
+            Clicked(Answer(reply[0].decode()), _resolution(*reply[1:]) if reply[1:] else None)
+            for reply in replies
+        ]
+
+    async def find(self, decision_id: str) -> Found | None:
+        """See `RewardWindow.find`."""
+        [reply] = await self._run(_FIND, [(shard_of(decision_id), [decision_id])])
+        if not reply:
+            return None
+        stored, state, due = [*reply, None][:3]
+        return Found(
+            _waiting(stored), None if due is None else int(float(due)), _resolution(stored, state)
+        )
+
+    async def take(self, limit: int) -> list[Resolution]:
+        """See `RewardWindow.take`: of one shard after the other, a call each."""
+        most_kept = -(-self._rules.most_kept // SHARDS)
+        taken: list[Resolution] = []
+        for _ in range(SHARDS):
+            shard, self._next_shard = self._next_shard, (self._next_shard + 1) % SHARDS
+            if len(taken) == limit:
+                break
+            arguments = [self._rules.lease_ms, limit - len(taken), most_kept]
+            [reply] = await self._run(_TAKE, [(shard, arguments)])
+            for stored, state in zip(reply[::2], reply[1::2], strict=True):
+                resolution = _resolution(stored, state)
+                if resolution:
+                    taken.append(resolution)
+        return taken
+
+    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
+        """See `RewardWindow.acknowledge`."""
+        arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
+        for decision_id in decision_ids:
+            arguments[shard_of(decision_id)].append(decision_id)
+        await self._run(_ACKNOWLEDGE, list(arguments.items()))
+
+    async def load(self) -> Load:
+        """See `RewardWindow.load`."""
+
+        async def ask() -> list[int]:
+            pipeline = self._client.pipeline(transaction=False)
+            for name in range(2, len(_NAMES)):
+                for keys in self._keys:
+                    pipeline.zcard(keys[name])
+            answer: list[int] = await pipeline.execute()
+            return answer
+
+        sizes = await self._guarded(ask)
+        return Load(*(sum(sizes[i : i + SHARDS]) for i in range(0, len(sizes), SHARDS)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _run(self, script: str, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
+        """One script with the arguments of each call, on its shard: one round trip."""
+        if not calls:
+            return []
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+        async def evaluate() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for shard, arguments in calls:
+                pipeline.evalsha(digest, len(_NAMES), *self._keys[shard], *arguments)
+            replies: list[Any] = await pipeline.execute()
+            return replies
+
+        async def evaluate_anyhow() -> list[Any]:
+            try:
+                return await evaluate()
+            except NoScriptError:  # a store that was started anew
+                await self._client.script_load(script)
+                return await evaluate()
+
+        return await self._guarded(evaluate_anyhow)
+
+    async def _guarded(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            return await command()
+        except (redis.RedisError, OSError, asyncio.IncompleteReadError) as error:
+            raise StoreUnavailable(
+                f"the store at {self._address} does not serve the reward window: {error}"
+            ) from error
+
+
+def shard_of(decision_id: str) -> int:
+    """Where a decision waits, for every replica."""
+    return zlib.crc32(decision_id.encode()) % SHARDS
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Waiting).decode
+
+
+def _waiting(stored: bytes) -> Waiting:
+    try:
+        return _decode(stored)
+    except msgspec.DecodeError as error:
+        raise CorruptState(f"a waiting decision is unreadable: {error}") from error
+
+
+def _resolution(stored: bytes, state: bytes) -> Resolution | None:
+    kind, *rest = state.decode().split(" ")
+    if kind == WAITING or kind not in (CLICKED, EXPIRED):
+        return None
+    rank, resolved_ms, acknowledged = rest
+    return Resolution(_waiting(stored), int(rank) or None, int(resolved_ms), acknowledged == "1")

@@ -1,0 +1,85 @@
+"""The fake of the reward window: `WindowModel` behind the port, with faults."""
+
+from collections.abc import Sequence
+
+from shared.ports import StoreUnavailable
+from shared.reward_window import (
+    Click,
+    Clicked,
+    Found,
+    Load,
+    Opening,
+    Refused,
+    Resolution,
+    Waiting,
+    WindowModel,
+    WindowRules,
+)
+
+
+class FakeWindow:
+    """`shared.reward_window.RewardWindow` in memory; several replicas may share one.
+
+    Faults: `available = False`; `lose_replies` (it is done, but the answer is lost).
+    """
+
+    def __init__(self, rules: WindowRules) -> None:
+        self.available = True
+        self.lose_replies = 0
+        self.now_ms = 1_790_000_000_000
+        self.model = WindowModel(rules)
+
+    async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
+        """See `RewardWindow.open`."""
+        self._check()
+        answers = [self.model.open(opening, self.now_ms) for opening in openings]
+        self._reply()
+        return answers
+
+    async def withdraw(self, openings: Sequence[Opening]) -> None:
+        """See `RewardWindow.withdraw`."""
+        self._check()
+        for opening in openings:
+            self.model.withdraw(opening, self.now_ms)
+
+    async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
+        """See `RewardWindow.click`."""
+        self._check()
+        answers = [self.model.click(click, self.now_ms) for click in clicks]
+        self._reply()
+        return answers
+
+    async def find(self, decision_id: str) -> Found | None:
+        """See `RewardWindow.find`."""
+        self._check()
+        return self.model.find(decision_id)
+
+    async def take(self, limit: int) -> list[Resolution]:
+        """See `RewardWindow.take`."""
+        self._check()
+        taken = self.model.take(limit, self.now_ms)
+        self._reply()
+        return taken
+
+    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
+        """See `RewardWindow.acknowledge`."""
+        self._check()
+        for decision_id in decision_ids:
+            self.model.acknowledge(decision_id, self.now_ms)
+
+    async def load(self) -> Load:
+        """See `RewardWindow.load`."""
+        self._check()
+        return self.model.load
+
+    async def close(self) -> None:
+        """See `RewardWindow.close`."""
+
+    def _check(self) -> None:
+        if not self.available:
+            raise StoreUnavailable("the fake window is away")
+
+    def _reply(self) -> None:
+        if self.lose_replies:
+            self.lose_replies -= 1
+            raise StoreUnavailable("the fake window's reply was lost")

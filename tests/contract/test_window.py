@@ -1,0 +1,233 @@
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.embedded import EmbeddedStore
+from shared.ports import StoreUnavailable
+from shared.redis_store import BadAddress
+from shared.redis_window import SHARDS, RedisWindow
+from shared.reward_window import Click, Opening, Resolution, WindowRules
+from shared.testing_window import FakeWindow
+from tests.contract.window_suite import (
+    A_WHILE_MS,
+    RULES,
+    Bench,
+    Loop,
+    MakeBench,
+    WindowSuite,
+    click,
+    find,
+    load,
+    open_one,
+    take,
+    waiting,
+)
+
+_T = TypeVar("_T")
+models = itertools.count()
+
+
+class FakeBench:
+    """In memory."""
+
+    def __init__(self, rules: WindowRules) -> None:
+        self.window = FakeWindow(rules)
+        self._loop = Loop()
+        self.close = self._loop.close
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return self._loop.run(coroutine)
+
+    def pass_ms(self, milliseconds: int) -> None:
+        self.window.now_ms += milliseconds
+
+
+class RealBench:
+    """In Redis; time passes by moving every stored time back."""
+
+    def __init__(self, url: str, rules: WindowRules) -> None:
+        self.model = f"w{next(models)}"
+        self.window = RedisWindow(url, self.model, rules, timeout_s=1.0)
+        self.client: Any = redis.Redis.from_url(url)
+        self._loop = Loop()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return self._loop.run(coroutine)
+
+    def pass_ms(self, milliseconds: int) -> None:
+        for shard, name in itertools.product(range(SHARDS), ("due", "outbox", "kept")):
+            key = f"reco:{{{self.model}:w{shard}}}:{name}"
+            self.client.eval(
+                "redis.call('DEL', KEYS[1] .. ':none') "  # lets it pass in a full store, too
+                "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do "
+                "redis.call('ZINCRBY', KEYS[1], -ARGV[1], id) end",
+                1,
+                key,
+                str(milliseconds),
+            )
+
+    def close(self) -> None:
+        self._loop.run(self.window.close())
+        self._loop.close()
+        self.client.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedStore]:
+    server = EmbeddedStore()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def real(server: EmbeddedStore) -> Iterator[Callable[[WindowRules], RealBench]]:
+    made: list[RealBench] = []
+
+    def make(rules: WindowRules) -> RealBench:
+        made.append(RealBench(server.url, rules))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+class TestFakeWindow(WindowSuite):
+    @pytest.fixture
+    def make(self) -> Iterator[MakeBench]:
+        made: list[FakeBench] = []
+
+        def make(rules: WindowRules) -> Bench:
+            made.append(FakeBench(rules))
+            return made[-1]
+
+        yield make
+        for bench in made:
+            bench.close()
+
+
+class TestRealWindow(WindowSuite):
+    @pytest.fixture
+    def make(self, real: MakeBench) -> MakeBench:
+        return real
+
+
+def seen(answers: object) -> object:
+    """An answer without the time, which differs between the two."""
+    if isinstance(answers, Resolution):
+        return answers.waiting, answers.clicked_rank, answers.acknowledged
+    if isinstance(answers, list | tuple):
+        return [seen(answer) for answer in answers]
+    return answers
+
+
+_NUMBERS = st.integers(0, 2)
+_STEPS = st.one_of(
+    st.tuples(st.just("open"), _NUMBERS, st.sampled_from("ab"), st.sampled_from(["r", "s"])),
+    st.tuples(st.just("withdraw"), _NUMBERS, st.sampled_from("ab"), st.just("r")),
+    st.tuples(st.just("click"), _NUMBERS, st.sampled_from([8, 42, 192]), st.none()),
+    st.tuples(st.just("acknowledge"), _NUMBERS, st.none(), st.none()),
+    st.tuples(st.sampled_from(["take", "pass"]), st.none(), st.none(), st.none()),
+)
+
+
+def do(bench: Bench, step: tuple[Any, ...]) -> object:
+    """One transition, on either."""
+    what, number, detail, request = step
+    window = bench.window
+    if what == "open":
+        return bench.run(window.open([Opening(waiting(number, request), detail)]))
+    if what == "withdraw":
+        return bench.run(window.withdraw([Opening(waiting(number, request), detail)]))
+    if what == "click":
+        return bench.run(window.click([Click(f"d-{number}", detail)]))
+    if what == "acknowledge":
+        return bench.run(window.acknowledge([f"d-{number}"]))
+    if what == "pass":
+        return bench.pass_ms(A_WHILE_MS)
+    taken = bench.run(window.take(100))
+    return sorted(taken, key=lambda resolution: resolution.waiting.decision.decision_id)
+
+
+@settings(max_examples=60)
+@given(st.lists(_STEPS, max_size=25))
+def test_the_scripts_do_what_the_model_does(
+    server: EmbeddedStore, steps: list[tuple[Any, ...]]
+) -> None:
+    fake, real = FakeBench(RULES), RealBench(server.url, RULES)
+    try:
+        for step in steps:
+            assert seen(do(real, step)) == seen(do(fake, step)), step
+            assert load(real) == load(fake)
+        for number in range(3):
+            found, expected = find(real, number), find(fake, number)
+            assert (found is None) == (expected is None)
+            if found and expected:
+                assert seen(found.resolution) == seen(expected.resolution)
+    finally:
+        real.close()
+        fake.close()
+
+
+def test_the_keys_are_as_documented(real: Callable[[WindowRules], RealBench]) -> None:
+    bench = real(RULES)
+    open_one(bench, waiting(1))
+    open_one(bench, waiting(2))
+    click(bench, 2, 8)
+    pattern = f"reco:{{{bench.model}:w*}}:*"
+    names = {key.decode().rpartition(":")[2] for key in bench.client.keys(pattern)}
+    assert names == {"decisions", "states", "due", "outbox"}
+
+
+def test_a_store_that_was_started_anew_is_told_the_scripts(
+    real: Callable[[WindowRules], RealBench],
+) -> None:
+    bench = real(RULES)
+    open_one(bench, waiting(1))
+    bench.client.script_flush()
+    assert open_one(bench, waiting(2)) == waiting(2)
+
+
+def test_a_full_store_refuses_what_is_new_and_lets_the_rest_resolve(
+    real: Callable[[WindowRules], RealBench],
+) -> None:
+    bench = real(RULES)
+    for number in range(8):
+        open_one(bench, waiting(number))
+    click(bench, 7, 42)
+    bench.client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable, match="memory"):
+            open_one(bench, waiting(9))
+        assert find(bench, 9) is None
+        assert click(bench, 0, 42).resolution is not None
+        bench.pass_ms(3 * A_WHILE_MS)
+        taken = [each.waiting.decision.decision_id for each in take(bench)]
+        assert len(taken) == 8
+        bench.run(bench.window.acknowledge(taken))
+        assert load(bench)[:2] == (0, 0)
+    finally:
+        bench.client.config_set("maxmemory", "0")
+
+
+def test_a_store_that_is_away_is_unavailable_and_named() -> None:
+    server = EmbeddedStore()
+    bench = RealBench(server.url, RULES)
+    open_one(bench, waiting(1))
+    server.kill()
+    with pytest.raises(StoreUnavailable, match=str(server.port)):
+        open_one(bench, waiting(2))
+    server.start()
+    assert open_one(bench, waiting(2)) == waiting(2)
+    bench.close()
+    server.close()
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(BadAddress, match="no Redis address"):
+        RedisWindow("nonsense", "m", RULES)
