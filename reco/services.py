@@ -46,6 +46,7 @@ class ObservedServer:
         delivery: how visits are delivered.
         expected: what the slates are worth, where shoppers are simulated.
         stale_limit_s: from which age of the view on it is not ready.
+        joins: whether it reads visits at all.
     """
 
     kind: Literal["server"] = "server"
@@ -63,6 +64,7 @@ class ObservedServer:
         delivery: str,
         expected: ExpectedClicks | None = None,
         stale_limit_s: float = STALE_LIMIT_S,
+        joins: bool = True,
     ) -> None:
         self.metrics = metrics
         self._server = server
@@ -72,6 +74,7 @@ class ObservedServer:
         self._policy = policy
         self._delivery = delivery
         self._stale_limit_s = stale_limit_s
+        self._joins = joins
         metrics.policy_info.read(lambda: {(model, policy): 1.0})
         metrics.delivery_info.read(lambda: {(delivery,): 1.0})
         if expected:
@@ -87,7 +90,8 @@ class ObservedServer:
 
     def not_ready(self) -> list[str]:
         """See `Service.not_ready`."""
-        return not_ready(self._view, stale_limit_s=self._stale_limit_s, joined=self._server.joined)
+        joined = self._server.joined or not self._joins
+        return not_ready(self._view, stale_limit_s=self._stale_limit_s, joined=joined)
 
     def done(self) -> int:
         """See `Service.done`: visits."""

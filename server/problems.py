@@ -64,6 +64,7 @@ INVALID = Kind("invalid", 422, "The request is not as described", "`detail` says
 NOT_ON_SLATE = Kind(
     "not-on-slate", 422, "The product was not on the slate", "Only what was shown can be clicked."
 )
+HEADERS = Kind("headers-too-large", 431, "The headers are too large", "16 KiB at most.")
 FAILED = Kind("failed", 500, "A fault of ours", "Its cause is in the server's log.")
 NOT_READY = Kind("not-ready", 503, "Not ready yet", "The model is being read; try again soon.")
 OVERLOADED = Kind(

@@ -72,6 +72,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: datetime
     stale: bool = False
     """The store was out of reach, so the view may have been old."""
+    via: str = "stream"
+    """How it was asked for: `stream`, or `http` (there `visit_id` is the decision_id, and `user_id`
+    is 0 where none was given)."""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -1,8 +1,8 @@
-"""The reward window: a decision waits for its click, and is resolved exactly once. Pure, and a port.
+"""The reward window: a decision waits for its click, and is resolved once. Pure, and a port.
 
-    open ──▶ waiting ──click──▶ clicked ─┐
-               │  └──window's end─▶ expired ─┴──▶ outbox ──acknowledged by Kafka──▶ kept ──▶ forgotten
-               └──withdraw──▶ withdrawn (never shown: no resolution)
+    open ─▶ waiting ─┬─ click ────────▶ clicked ─┬─▶ outbox ─ Kafka has it ─▶ kept ─▶ forgotten
+                     ├─ window's end ─▶ expired ─┘
+                     └─ withdrawn: nobody saw it, so nothing came of it
 
 Each arrow is one atomic step, whoever asks for it: in Redis a script (`shared.redis_window`), here
 a method of `WindowModel`. A resolution enters the outbox in the same step that decides it, so it
@@ -210,9 +210,9 @@ class WindowModel:
         """See `RewardWindow.withdraw`."""
         decision_id = opening.waiting.decision.decision_id
         entry = self._entries.get(decision_id)
-        if entry and entry.waiting:
-            if entry.kind != WAITING or entry.attempt != opening.attempt:
-                return
+        ours = entry and entry.kind == WAITING and entry.attempt == opening.attempt
+        if entry and entry.waiting and not ours:
+            return
         self._due.pop(decision_id, None)
         self._entries[decision_id] = _Entry(None, WITHDRAWN, opening.attempt)
         self._kept[decision_id] = now_ms + self._rules.keep_ms

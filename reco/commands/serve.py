@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from reco import options
+from reco import http_options, options
 from reco.data import load_or_prepare
+from reco.http_options import HttpOptions
+from reco.http_serving import open_http, start_http
 from reco.observed import Observer, observed
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.services import ObservedServer
@@ -30,7 +32,7 @@ from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, undelivered
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
-from server.readiness import STALE_LIMIT_S
+from server.readiness import STALE_LIMIT_S, not_ready
 from server.scorer import POLICIES, Policy
 from server.stream import StreamServer
 from server.timed_view import TimedView
@@ -72,6 +74,13 @@ POLL_S = 0.05
     "again after a crash. [default: exactly-once where the broker can]",
 )
 @click.option(
+    "--stream/--no-stream",
+    default=True,
+    show_default=True,
+    help="Decide the visits of the topic; without it there is only the HTTP API.",
+)
+@http_options.http
+@click.option(
     "--lines-per-s",
     default=20,
     show_default=True,
@@ -101,6 +110,8 @@ def command(
     depth: int | None,
     feedback: str,
     delivery: str | None,
+    stream: bool,
+    http: HttpOptions | None,
     lines_per_s: int,
     as_json: bool,
     stale_limit_s: float,
@@ -114,13 +125,15 @@ def command(
 
     Example: reco serve --policy linucb --alpha 0.3
     """
+    if not stream and http is None:
+        raise click.UsageError("--no-stream leaves nothing to do without --http HOST:PORT")
     one_blas_thread()
     stop = stop_on_signals()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
-    depth = min(depth or k, k)
+    looked_at = min(depth or k, k)
     metrics, expected, name = ServerMetrics(), ExpectedClicks(k), process_name()
     freshness = FreshnessProbe(source.partitions, time.monotonic, metrics.freshness.observe)
     view = ModelView(
@@ -134,15 +147,16 @@ def command(
     )
     group = f"{SERVER_GROUP}-{model}"
     consumer = cluster.consumer(VISITS, group, name=name)
-    writer = open_delivery(cluster, delivery, group)
+    writer = open_delivery(cluster, delivery if stream else AT_LEAST_ONCE, group)
+    ranking = Policy(policy, alpha, LAMBDA, epsilon)
     server = StreamServer(
         consumer,
         writer,
         TimedView(view, time.monotonic, metrics.rank_latency.observe),
-        Policy(policy, alpha, LAMBDA, epsilon),
+        ranking,
         dataset.encoder,
-        reaction(dataset, seed, depth, expected),
-        feedback_rule(feedback, depth),
+        reaction(dataset, seed, looked_at, expected),
+        feedback_rule(feedback, looked_at),
         k=k,
         utc_now=utc_now,
         clock=time.monotonic,
@@ -162,14 +176,31 @@ def command(
         delivery=writer.guarantee,
         expected=expected,
         stale_limit_s=stale_limit_s,
+        joins=stream,
+    )
+    api = http and open_http(
+        http,
+        redis,
+        model,
+        cluster,
+        dataset,
+        view,
+        ranking,
+        depth,
+        freshness,
+        metrics,
+        lambda: not_ready(view, stale_limit_s=stale_limit_s),
     )
     report = Reporter(server, view, freshness, lines_per_s, as_json)
     follower = Follower(view, stop)
     follower.start()
     try:
         with observed(service, name, metrics_at, open_board(redis, model)) as observer:
+            if api:
+                start_http(api, as_json)
             if follower.await_view(patience_s):
-                consumer.subscribe(server)
+                if stream:
+                    consumer.subscribe(server)
                 _run(server, stop, report, observer)
                 server.leave()
     except NoView as error:
@@ -178,6 +209,8 @@ def command(
         say(undelivered(error, writer))
     finally:
         stop.set()
+        if api:
+            api.server.stop()
         follower.join()
         consumer.close()
         writer.close()

@@ -11,7 +11,7 @@ from infra.embedded import EmbeddedStore
 from shared.ports import StoreUnavailable
 from shared.redis_store import BadAddress
 from shared.redis_window import SHARDS, RedisWindow
-from shared.reward_window import Click, Opening, Resolution, WindowRules
+from shared.reward_window import Click, Opening, Resolution, RewardWindow, WindowRules
 from shared.testing_window import FakeWindow
 from tests.contract.window_suite import (
     A_WHILE_MS,
@@ -36,7 +36,8 @@ class FakeBench:
     """In memory."""
 
     def __init__(self, rules: WindowRules) -> None:
-        self.window = FakeWindow(rules)
+        self._fake = FakeWindow(rules)
+        self.window: RewardWindow = self._fake
         self._loop = Loop()
         self.close = self._loop.close
 
@@ -44,7 +45,7 @@ class FakeBench:
         return self._loop.run(coroutine)
 
     def pass_ms(self, milliseconds: int) -> None:
-        self.window.now_ms += milliseconds
+        self._fake.now_ms += milliseconds
 
 
 class RealBench:
@@ -52,7 +53,7 @@ class RealBench:
 
     def __init__(self, url: str, rules: WindowRules) -> None:
         self.model = f"w{next(models)}"
-        self.window = RedisWindow(url, self.model, rules, timeout_s=1.0)
+        self.window: RewardWindow = RedisWindow(url, self.model, rules, timeout_s=1.0)
         self.client: Any = redis.Redis.from_url(url)
         self._loop = Loop()
 
@@ -149,7 +150,8 @@ def do(bench: Bench, step: tuple[Any, ...]) -> object:
     if what == "acknowledge":
         return bench.run(window.acknowledge([f"d-{number}"]))
     if what == "pass":
-        return bench.pass_ms(A_WHILE_MS)
+        bench.pass_ms(A_WHILE_MS)
+        return None
     taken = bench.run(window.take(100))
     return sorted(taken, key=lambda resolution: resolution.waiting.decision.decision_id)
 

@@ -1,0 +1,186 @@
+"""The options of `reco serve --http`, bundled into one value."""
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import click
+
+from server.guard import Limits
+from shared.reward_window import WindowRules
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SHORTEST_KEY: Final = 16
+
+
+class HttpOptions(NamedTuple):
+    """How `reco serve` is to offer its API."""
+
+    address: str
+    rules: WindowRules
+    rank_budget_s: float
+    drain_s: float
+    limits: Limits
+    keys: list[bytes]
+    origins: list[str]
+
+
+class Duration(click.ParamType[float]):
+    """`30s`, `500ms`, `2m`: seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; a bare number is seconds, too."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", str(value))
+        if not found or not 0.001 <= (seconds := float(found[1]) * _UNITS[found[2] or "s"]) < 1e6:
+            self.fail(f"{value!r} is no duration, such as 30s, 500ms or 2m", param, ctx)
+        return seconds
+
+
+class _Keys(click.ParamType[list[bytes]]):
+    """A file with one API key a line."""
+
+    name = "file"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[bytes]:
+        """The keys; lines that start with # are left out."""
+        try:
+            lines = [line.strip() for line in Path(value).read_bytes().splitlines()]
+        except OSError as error:
+            self.fail(f"can't read {value}: {error.strerror}", param, ctx)
+        keys = [line for line in lines if line and not line.startswith(b"#")]
+        if not keys:
+            self.fail(f"{value} has no key: write one a line, or leave the option out", param, ctx)
+        if min(map(len, keys)) < _SHORTEST_KEY:
+            self.fail(
+                f"{value} has a key shorter than {_SHORTEST_KEY} characters: make one with "
+                "`openssl rand -hex 24`",
+                param,
+                ctx,
+            )
+        return keys
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--http",
+        envvar="RECO_HTTP",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="Offer the HTTP API here as well; port 0 for a free one.",
+    ),
+    click.option(
+        "--reward-window",
+        envvar="RECO_REWARD_WINDOW",
+        show_envvar=True,
+        default="30s",
+        show_default=True,
+        type=Duration(),
+        help="How long a decision over HTTP waits for its click. The same for every server.",
+    ),
+    click.option(
+        "--most-waiting",
+        envvar="RECO_MOST_WAITING",
+        show_envvar=True,
+        default=WindowRules().most_waiting,
+        show_default=True,
+        type=click.IntRange(min=4),
+        help="Decisions that may wait for a click at once, over all servers; about 2 KB of Redis "
+        "each.",
+    ),
+    click.option(
+        "--rank-budget-ms",
+        envvar="RECO_RANK_BUDGET_MS",
+        show_envvar=True,
+        default=250.0,
+        show_default=True,
+        type=click.FloatRange(min=1),
+        help="How long ranking may take, Redis included, before the answer is 503.",
+    ),
+    click.option(
+        "--http-in-flight",
+        envvar="RECO_HTTP_IN_FLIGHT",
+        show_envvar=True,
+        default=Limits().in_flight,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Requests answered at once; beyond it 503 with Retry-After.",
+    ),
+    click.option(
+        "--drain",
+        "drain_s",
+        envvar="RECO_DRAIN",
+        show_envvar=True,
+        default="1s",
+        show_default=True,
+        type=Duration(),
+        help="After SIGTERM, how long to go on answering while clients move to other servers.",
+    ),
+    click.option(
+        "--api-keys",
+        envvar="RECO_API_KEYS",
+        show_envvar=True,
+        metavar="FILE",
+        type=_Keys(),
+        help="Need one of these keys (one a line) as `Authorization: Bearer`. [default: open]",
+    ),
+    click.option(
+        "--cors-origin",
+        "cors_origins",
+        envvar="RECO_CORS_ORIGIN",
+        show_envvar=True,
+        multiple=True,
+        metavar="ORIGIN",
+        help="Let web pages of this origin call the API; may be given several times.",
+    ),
+)
+
+
+def http(function: _F) -> _F:
+    """Add the options, and hand them over as one: `http`, None where `--http` was not given."""
+
+    @functools.wraps(function)
+    def bundled(
+        *args: Any,
+        http: str | None,
+        reward_window: float,
+        most_waiting: int,
+        rank_budget_ms: float,
+        http_in_flight: int,
+        drain_s: float,
+        api_keys: list[bytes] | None,
+        cors_origins: tuple[str, ...],
+        **kwargs: Any,
+    ) -> Any:
+        rules = WindowRules(
+            window_ms=round(reward_window * 1e3),
+            most_waiting=most_waiting,
+            most_kept=most_waiting,
+        )
+        options = http and HttpOptions(
+            http,
+            rules,
+            rank_budget_ms / 1e3,
+            drain_s,
+            Limits(in_flight=http_in_flight),
+            api_keys or [],
+            [*cors_origins],
+        )
+        return function(*args, http=options or None, **kwargs)
+
+    decorated: Any = bundled
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    result: _F = decorated
+    return result

@@ -1,0 +1,126 @@
+"""`reco serve --http`: the API wired to window, broker and view, and served."""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+import click
+import msgspec
+from starlette.routing import BaseRoute
+
+from reco.http_options import HttpOptions
+from reco.wiring import say, utc_now
+from server.answers import Answers
+from server.api import Parts, Settings, create_app
+from server.freshness import FreshnessProbe
+from server.guard import Gate
+from server.http import BadAddress, Deadlines, HttpServer
+from server.model_view import ModelView
+from server.rank_service import RankService
+from server.ranking import Ranker
+from server.resolver import Resolver
+from server.scorer import Policy
+from shared.catalogue import DataSet
+from shared.features import CONTEXT_FEATURES
+from shared.kafka import KafkaCluster
+from shared.metrics import HttpMetrics, ServerMetrics
+from shared.redis_window import RedisWindow
+
+
+class HttpService(NamedTuple):
+    """The API, and what it counts."""
+
+    server: HttpServer
+    ranker: Ranker
+    resolver: Resolver
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.server.url
+
+
+def open_http(
+    options: HttpOptions,
+    redis: str,
+    model: str,
+    cluster: KafkaCluster,
+    dataset: DataSet,
+    view: ModelView,
+    policy: Policy,
+    depth: int | None,
+    freshness: FreshnessProbe,
+    *,
+    metrics: ServerMetrics | None = None,
+    not_ready: Callable[[], Sequence[str]] | None = None,
+    extra_routes: Callable[[Gate], Sequence[BaseRoute]] = lambda gate: [],
+) -> HttpService:
+    """Make it; it listens at once, and answers after `server.start`.
+
+    Raises:
+        click.UsageError: nothing can listen at the address.
+    """
+    metrics = metrics or ServerMetrics()
+    window = RedisWindow(redis, model, options.rules)
+    ranker = Ranker(
+        view,
+        policy,
+        dataset.encoder,
+        depth,
+        utc_now=utc_now,
+        clock=time.monotonic,
+        observe_s=metrics.rank_latency.observe,
+    )
+    patience_s = options.rules.window_ms / 1e3
+    ranks = RankService(ranker, window, options.rank_budget_s, patience_s, time.monotonic)
+    resolver = Resolver(window, cluster.producer(), freshness, time.monotonic)
+    gate = Gate()
+    parts = Parts(
+        ranks,
+        resolver,
+        window,
+        view,
+        Answers(dataset.products, CONTEXT_FEATURES),
+        lambda: view.ready,
+        not_ready or (lambda: [] if view.ready else ["the model is being read"]),
+        gate,
+        HttpMetrics(metrics.registry),
+        time.monotonic,
+    )
+    settings = Settings(_version(), options.limits, options.keys, options.origins)
+    _measure(metrics, ranker, resolver)
+    app = create_app(parts, settings, extra_routes(gate))
+    try:
+        server = HttpServer(options.address, app, gate, Deadlines(drain_s=options.drain_s))
+    except BadAddress as error:
+        raise click.UsageError(f"--http: {error}") from error
+    return HttpService(server, ranker, resolver)
+
+
+def start_http(service: HttpService, as_json: bool) -> None:
+    """Answer from now on, and say where."""
+    service.server.start()
+    if as_json:
+        click.echo(msgspec.json.encode({"http": service.url}))
+    say(f"HTTP API at {service.url} (description: {service.url}/docs)")
+
+
+def _measure(metrics: ServerMetrics, ranker: Ranker, resolver: Resolver) -> None:
+    counts, resolved = ranker.counts, resolver.counts
+    metrics.decisions.read(lambda: {("http",): counts.decisions})
+    metrics.unknown_categories.read(lambda: counts.unknown_categories)
+    metrics.clipped.read(lambda: counts.clipped)
+    metrics.outcomes.read(lambda: resolved.outcomes)
+    metrics.clicks.read(lambda: resolved.clicked)
+    metrics.resolutions.read(lambda: {("click",): resolved.clicked, ("end",): resolved.expired})
+    metrics.clicks_refused.read(lambda: {(why,): n for why, n in resolved.refused.items()})
+    metrics.decisions_waiting.read(lambda: resolver.load.waiting)
+    metrics.outbox.read(lambda: resolver.load.outbox)
+
+
+def _version() -> str:
+    try:
+        return version("livereco")
+    except PackageNotFoundError:  # run from the source tree
+        return "0"

@@ -1,0 +1,281 @@
+"""The HTTP API as a Starlette app: decode, ask, answer. Made by a factory; nothing is global."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from server.answers import Answers
+from server.api_types import ClickRequest, HealthResponse, RankRequest
+from server.guard import Gate, Guard, Limits
+from server.openapi import PAGE_POLICY, openapi, page
+from server.operations import OPERATIONS
+from server.problems import (
+    ALREADY_CLICKED,
+    FAILED,
+    INVALID,
+    LATE,
+    MALFORMED,
+    MEDIA,
+    METHOD,
+    NO_SUCH_PAGE,
+    NO_WINDOW,
+    NOT_ON_SLATE,
+    NOT_READY,
+    UNCONFIRMED,
+    UNKNOWN_DECISION,
+    UNKNOWN_PRODUCT,
+    Kind,
+    Trouble,
+)
+from server.rank_service import RETRY_AFTER_S, RankService
+from server.resolver import Resolver
+from server.stream import Viewing
+from shared.metrics import CONTENT_TYPE, HttpMetrics, exposition
+from shared.ports import BrokerUnavailable, StoreUnavailable
+from shared.reward_window import Answer, Click, RewardWindow
+
+CLICK_BUDGET_S: Final = 3.0
+"""How long a click may wait for the store and Kafka."""
+
+_JSON: Final = "application/json"
+_DECISION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_Body = TypeVar("_Body", RankRequest, ClickRequest)
+_log = logging.getLogger(__name__)
+
+_REFUSALS: Final[dict[Answer, tuple[Kind, str]]] = {
+    Answer.OTHER: (ALREADY_CLICKED, "this decision was resolved by a click on another product"),
+    Answer.LATE: (LATE, "the reward window ended before the click came"),
+    Answer.UNKNOWN: (UNKNOWN_DECISION, "there is no decision of this id, or no longer"),
+    Answer.NOT_ON_SLATE: (NOT_ON_SLATE, "this decision did not show the product"),
+}
+
+
+class Parts(NamedTuple):
+    """What the API is made of."""
+
+    ranks: RankService
+    resolver: Resolver
+    window: RewardWindow
+    view: Viewing
+    answers: Answers
+    loaded: Callable[[], bool]
+    """Whether there is a whole model to rank with."""
+    not_ready: Callable[[], Sequence[str]]
+    """Why it should not get requests now; nothing if it should."""
+    gate: Gate
+    metrics: HttpMetrics
+    clock: Callable[[], float]
+
+
+class Settings(NamedTuple):
+    """How the API is offered."""
+
+    version: str = "0"
+    limits: Limits = Limits()
+    keys: Sequence[bytes] = ()
+    origins: Sequence[str] = ()
+    """Web pages of these origins may call it (CORS); none by default."""
+
+
+def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The API, to be run by one server.
+
+    Args:
+        parts: what it is made of; its background work begins and ends with the app.
+        settings: limits, keys and origins.
+        extra_routes: what else is served beside it; behind the same guard.
+    """
+    api = Api(parts, settings)
+    handlers: dict[str, Callable[..., Any]] = {
+        operation.name: getattr(api, operation.name) for operation in OPERATIONS
+    }
+    routes = [
+        *(Route(o.path, handlers[o.name], methods=[o.method]) for o in OPERATIONS),
+        Route("/metrics", api.metrics),
+        Route("/openapi.json", api.openapi),
+        Route("/docs", api.docs),
+    ]
+    app: ASGIApp = Starlette(
+        routes=[*routes, *extra_routes],
+        lifespan=api.lifespan,
+        exception_handlers={
+            Trouble: api.trouble,
+            HTTPException: api.not_found,
+            ClientDisconnect: api.gone,
+            Exception: api.failed,
+        },
+    )
+    if settings.origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+        )
+    return Guard(app, parts.gate, settings.limits, settings.keys, parts.metrics, parts.clock)
+
+
+class Api:
+    """The handlers, by the names of `server.operations`."""
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._parts = parts
+        document = openapi(settings.version, bool(settings.keys))
+        self._document = msgspec.json.encode(document)
+        self._page = page(document)
+        self._decode_rank = msgspec.json.Decoder(RankRequest).decode
+        self._decode_click = msgspec.json.Decoder(ClickRequest).decode
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Sweep and publish for as long as the app is served."""
+        sweeping = asyncio.create_task(self._parts.resolver.run())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await self._parts.ranks.settle()
+            await self._parts.resolver.close()
+            await self._parts.window.close()
+
+    async def rank(self, request: Request) -> Response:
+        """POST /v1/rank"""
+        wanted = await _decoded(request, self._decode_rank)
+        self._check_loaded()
+        waiting = await self._parts.ranks.rank(wanted)
+        return _json(self._parts.answers.ranked(waiting.decision))
+
+    async def click(self, request: Request) -> Response:
+        """POST /v1/decisions/{decision_id}/click"""
+        decision_id = _decision_id(request)
+        wanted = await _decoded(request, self._decode_click)
+        try:
+            async with asyncio.timeout(CLICK_BUDGET_S):
+                clicked = await self._parts.resolver.click(Click(decision_id, wanted.product_id))
+        except (TimeoutError, BrokerUnavailable, StoreUnavailable) as error:
+            detail = "store or broker did not confirm the click in time"
+            raise Trouble(UNCONFIRMED, detail, RETRY_AFTER_S) from error
+        if clicked.answer in _REFUSALS:
+            raise Trouble(*_REFUSALS[clicked.answer])
+        return _json(self._parts.answers.clicked(clicked))
+
+    async def decision(self, request: Request) -> Response:
+        """GET /v1/decisions/{decision_id}"""
+        decision_id = _decision_id(request)
+        try:
+            found = await self._parts.window.find(decision_id)
+        except StoreUnavailable as error:
+            detail = "the store can't be asked just now"
+            raise Trouble(NO_WINDOW, detail, RETRY_AFTER_S) from error
+        if found is None:
+            raise Trouble(*_REFUSALS[Answer.UNKNOWN])
+        return _json(self._parts.answers.found(found))
+
+    async def arm(self, request: Request) -> Response:
+        """GET /v1/arms/{product_id}"""
+        text = request.path_params["product_id"]
+        product_id = int(text) if text.isascii() and text.isdigit() and len(text) < 17 else -1
+        self._check_loaded()
+        with self._parts.view.locked() as view:
+            at = np.flatnonzero(view.model.arms == product_id)
+            if not len(at):
+                raise Trouble(UNKNOWN_PRODUCT, "the catalogue has no product of this id")
+            return _json(self._parts.answers.arm(view, int(at[0])))
+
+    async def products(self, _: Request) -> Response:
+        """GET /v1/products"""
+        return _json(self._parts.answers.products)
+
+    async def livez(self, _: Request) -> Response:
+        """GET /livez"""
+        return _json(HealthResponse(status="alive"))
+
+    async def readyz(self, _: Request) -> Response:
+        """GET /readyz"""
+        reasons = self._reasons()
+        status = "not ready" if reasons else "ready"
+        return _json(HealthResponse(status=status, reasons=reasons), 503 if reasons else 200)
+
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics"""
+        return Response(exposition(self._parts.metrics.registry), media_type=CONTENT_TYPE)
+
+    async def openapi(self, _: Request) -> Response:
+        """GET /openapi.json"""
+        return Response(self._document, media_type=_JSON)
+
+    async def docs(self, _: Request) -> Response:
+        """GET /docs"""
+        return HTMLResponse(self._page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    async def trouble(self, _: Request, error: Exception) -> Response:
+        """What a handler refuses."""
+        if not isinstance(error, Trouble):
+            raise error
+        return error.response()
+
+    async def not_found(self, _: Request, error: Exception) -> Response:
+        """What the router refuses."""
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == METHOD.status:
+            return Trouble(METHOD, "this path knows other methods").response(error.headers)
+        return Trouble(NO_SUCH_PAGE, "no such path").response()
+
+    async def gone(self, _: Request, __: Exception) -> Response:
+        """Nobody is there to read this."""
+        return Response(status_code=400)
+
+    async def failed(self, _: Request, error: Exception) -> Response:
+        """Whatever else; the server logs it."""
+        _log.error("a request failed: %r", error)
+        return Trouble(FAILED, "the server's log says more").response()
+
+    def _check_loaded(self) -> None:
+        if not self._parts.loaded():
+            raise Trouble(NOT_READY, "the model is being read", RETRY_AFTER_S)
+
+    def _reasons(self) -> list[str]:
+        reasons = list(self._parts.not_ready())
+        if self._parts.resolver.error:
+            reasons.append(self._parts.resolver.error)
+        if self._parts.gate.draining:
+            reasons.append("the server is shutting down")
+        return reasons
+
+
+async def _decoded(request: Request, decode: Callable[[bytes], _Body]) -> _Body:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise Trouble(MEDIA, "the body has to be announced as application/json")
+    try:
+        return decode(await request.body())
+    except msgspec.ValidationError as error:
+        raise Trouble(INVALID, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Trouble(MALFORMED, "the body is not a JSON document in UTF-8") from error
+
+
+def _decision_id(request: Request) -> str:
+    decision_id: str = request.path_params["decision_id"]
+    if not _DECISION_ID.fullmatch(decision_id):
+        raise Trouble(*_REFUSALS[Answer.UNKNOWN])
+    return decision_id
+
+
+def _json(value: msgspec.Struct, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type=_JSON)

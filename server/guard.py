@@ -1,0 +1,174 @@
+"""What stands before every request: limits, keys, headers, measurement. One layer of ASGI."""
+
+import hmac
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.problems import OVERLOADED, TOO_LARGE, UNAUTHORISED, Trouble
+from shared.metrics import HttpMetrics
+
+MOST_BODY_BYTES: Final = 64 * 1024
+UNGUARDED: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""Answered however much is going on: they say how it is."""
+
+_GUARDED: Final = "/v1/"
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
+_NO_CONTENT_POLICY: Final = (
+    b"content-security-policy",
+    b"default-src 'none'; frame-ancestors 'none'",
+)
+_CLOSE: Final = (b"connection", b"close")
+
+
+class Limits(NamedTuple):
+    """What a server lets in."""
+
+    in_flight: int = 256
+    """Requests being answered at once; beyond it 503 with Retry-After, not a queue."""
+    body_bytes: int = MOST_BODY_BYTES
+
+
+class Gate:
+    """Whether to let requests in; shared by the guard and whoever stops the server."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.draining = False
+        """Every answer asks its client to connect anew, elsewhere."""
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: what is guarded.
+        gate: counts, and says when the server is leaving.
+        limits: see `Limits`.
+        keys: valid API keys; empty for none needed.
+        metrics: counts and latencies by route.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        limits: Limits,
+        keys: Sequence[bytes],
+        metrics: HttpMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._limits = limits
+        self._keys = keys
+        self._metrics = metrics
+        self._clock = clock
+        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        metrics.in_flight.set_function(lambda: gate.in_flight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s, status = self._clock(), 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._mark(message)
+            await send(message)
+
+        self._gate.in_flight += 1
+        try:
+            trouble = self._trouble(scope)
+            if trouble is None:
+                await self._app(scope, self._counted(scope, receive), answer)
+            else:
+                headers = {"WWW-Authenticate": "Bearer"} if trouble.kind is UNAUTHORISED else {}
+                # The body was not read: what follows it could not be told from a new request.
+                headers["Connection"] = "close"
+                await trouble.response(headers)(scope, receive, answer)
+        finally:
+            self._gate.in_flight -= 1
+            self._observe(scope, status, self._clock() - started_s)
+
+    def _trouble(self, scope: Scope) -> Trouble | None:
+        path = scope["path"]
+        if self._gate.in_flight > self._limits.in_flight and path not in UNGUARDED:
+            return self._rejected("overload", Trouble(OVERLOADED, "too many requests at once", 1))
+        length = _header(scope, b"content-length")
+        if length and (not length.isdigit() or int(length) > self._limits.body_bytes):
+            detail = f"at most {self._limits.body_bytes} bytes"
+            return self._rejected("too large", Trouble(TOO_LARGE, detail))
+        if self._keys and path.startswith(_GUARDED) and not self._known(scope):
+            detail = "this needs `Authorization: Bearer <key>`"
+            return self._rejected("not authorised", Trouble(UNAUTHORISED, detail))
+        return None
+
+    def _counted(self, scope: Scope, receive: Receive) -> Receive:
+        """Refuse a body without a length that turns out too large."""
+        if _header(scope, b"transfer-encoding") is None:
+            return receive
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limits.body_bytes:
+                detail = f"at most {self._limits.body_bytes} bytes"
+                raise self._rejected("too large", Trouble(TOO_LARGE, detail))
+            return message
+
+        return counted
+
+    def _known(self, scope: Scope) -> bool:
+        scheme, _, key = (_header(scope, b"authorization") or b"").partition(b" ")
+        # Every key is compared, each in constant time: the duration tells nothing.
+        matches = [hmac.compare_digest(key.strip(), each) for each in self._keys]
+        return scheme.lower() == b"bearer" and any(matches)
+
+    def _rejected(self, reason: str, trouble: Trouble) -> Trouble:
+        self._metrics.rejected.labels(reason).inc()
+        return trouble
+
+    def _mark(self, message: Message) -> None:
+        headers = message["headers"] = [*message.get("headers", ()), *_HEADERS]
+        if not any(name == _NO_CONTENT_POLICY[0] for name, _ in headers):
+            headers.append(_NO_CONTENT_POLICY)
+        if self._gate.draining:
+            headers.append(_CLOSE)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "")
+        key = (route, scope["method"], status)
+        children = self._children.get(key)
+        if children is None:
+            method = scope["method"] if route else ""  # anything may stand there
+            children = (
+                self._metrics.requests.labels(route, method, str(status)),
+                self._metrics.latency.labels(route, method),
+            )
+            if route:
+                self._children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    value: bytes
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return value
+    return None

@@ -1,0 +1,114 @@
+"""The HTTP server: uvicorn on a thread of its own, with deadlines and limits that it lacks."""
+
+import logging
+import socket
+import threading
+import time
+from typing import Final, NamedTuple
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from server.guard import Gate
+from server.guarded_protocol import REQUEST_S, protocol_with
+
+KEEP_ALIVE_S: Final = 75
+DRAIN_S: Final = 1.0
+STOP_S: Final = 10.0
+
+
+class BadAddress(Exception):
+    """Nothing can listen there; the message says why."""
+
+
+class Deadlines(NamedTuple):
+    """How long a client may take."""
+
+    request_s: float = REQUEST_S
+    drain_s: float = DRAIN_S
+    stop_s: float = STOP_S
+
+
+class HttpServer:
+    """Serves an app until it is stopped.
+
+    Args:
+        address: `HOST:PORT`; port 0 for a free one.
+        app: what is served.
+        gate: shared with the app's guard.
+        deadlines: how long things may take.
+
+    Raises:
+        BadAddress: it is none, or is taken.
+    """
+
+    def __init__(self, address: str, app: ASGIApp, gate: Gate, deadlines: Deadlines) -> None:
+        self._gate = gate
+        self._deadlines = deadlines
+        self._socket = _listening(address)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """Where it listens."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients' faults, mostly
+        config = uvicorn.Config(
+            app,
+            http=protocol_with(deadlines.request_s),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(deadlines.stop_s),
+            backlog=1_024,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=[[self._socket]], name="http", daemon=True
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Serve from now on, until `stop`."""
+        self._thread.start()
+        deadline_s = time.monotonic() + self._deadlines.stop_s
+        while not self._server.started and self.alive and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Drain, then end: what was asked is answered, and no new connection is taken.
+
+        While draining the server still answers, says on `/readyz` that it leaves, and asks every
+        client to connect anew: elsewhere, once the gateway has noticed.
+        """
+        self._gate.draining = True
+        if self.alive:
+            time.sleep(self._deadlines.drain_s)
+        self._server.should_exit = True
+        self._thread.join(self._deadlines.stop_s + 2.0)
+        self._socket.close()
+
+
+def _listening(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise BadAddress(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8000")
+    try:
+        family, kind, _, _, at = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(at)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise BadAddress(f"can't listen at {address}: {why}; choose another address") from error
+    return listening

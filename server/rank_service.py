@@ -1,0 +1,116 @@
+"""A request becomes a slate whose click will be counted, within a budget, or is turned away."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from server.api_types import RankRequest
+from server.batching import Batcher, Failed
+from server.problems import NO_WINDOW, OVERLOADED, REUSED, Trouble
+from server.ranking import Job, Ranking
+from shared.ports import StoreUnavailable
+from shared.reward_window import Opening, Refused, RewardWindow, Waiting
+
+RETRY_AFTER_S: Final = 1
+_BATCH: Final = 64
+_WITHDRAW_EVERY_S: Final = 0.25
+_MOST_WITHDRAWALS: Final = 1_000
+"""Batches whose withdrawal is still tried; with the store away for long, the rest just expire."""
+
+
+class _Asked(NamedTuple):
+    job: Job
+    at_s: float
+
+
+class RankService:
+    """Ranks what is asked at the same moment together, and lets the decisions wait together.
+
+    Args:
+        ranking: makes decisions of requests.
+        window: where they wait for their clicks.
+        budget_s: from request to answer; whoever can't be served within it is told so.
+        patience_s: how long to go on withdrawing what nobody was answered with.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        ranking: Ranking,
+        window: RewardWindow,
+        budget_s: float,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ranking = ranking
+        self._window = window
+        self._budget_s = budget_s
+        self._patience_s = patience_s
+        self._clock = clock
+        # Two: one batch is scored while the other is on its way to the store.
+        self._batches = Batcher(self._work, most=_BATCH, in_flight=2)
+        self._withdrawals: set[asyncio.Task[None]] = set()
+
+    async def rank(self, request: RankRequest) -> Waiting:
+        """Decide, and return once the decision waits for its click.
+
+        Raises:
+            Trouble: the request can't be ranked, or not in time.
+        """
+        self._ranking.check(request)
+        job = Job(request.decision_id or uuid.uuid4().hex, request)
+        return await self._batches.submit(_Asked(job, self._clock()))
+
+    async def settle(self) -> None:
+        """Give up what is still to be withdrawn: the windows' ends will see to it."""
+        for task in self._withdrawals:
+            task.cancel()
+        await asyncio.gather(*self._withdrawals, return_exceptions=True)
+
+    async def _work(self, asked: list[_Asked]) -> Sequence[Waiting | Failed]:
+        now_s = self._clock()
+        left_s = [self._budget_s - (now_s - each.at_s) for each in asked]
+        timely = [each.job for each, left in zip(asked, left_s, strict=True) if left > 0.0]
+        answers = iter(await self._decide(timely, max(left_s)) if timely else [])
+        return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
+
+    async def _decide(self, jobs: Sequence[Job], budget_s: float) -> list[Waiting | Failed]:
+        attempt = uuid.uuid4().hex
+        openings = [Opening(waiting, attempt) for waiting in self._ranking.decide(jobs)]
+        try:
+            async with asyncio.timeout(budget_s):
+                answers = await self._window.open(openings)
+        except (TimeoutError, StoreUnavailable):
+            self._withdraw_soon(openings)
+            return [Failed(_too_late())] * len(jobs)
+        return [Failed(_refusal(a)) if isinstance(a, Refused) else a for a in answers]
+
+    def _withdraw_soon(self, openings: Sequence[Opening]) -> None:
+        if len(self._withdrawals) >= _MOST_WITHDRAWALS:
+            return
+        task = asyncio.ensure_future(self._withdraw(openings))
+        self._withdrawals.add(task)
+        task.add_done_callback(self._withdrawals.discard)
+
+    async def _withdraw(self, openings: Sequence[Opening]) -> None:
+        """Nobody saw these slates: that nobody clicked must not be learned from."""
+        give_up_s = self._clock() + self._patience_s
+        while self._clock() < give_up_s:
+            try:
+                await self._window.withdraw(openings)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(_WITHDRAW_EVERY_S)
+
+
+def _too_late() -> Trouble:
+    return Trouble(NO_WINDOW, "the store did not take the decision in time", RETRY_AFTER_S)
+
+
+def _refusal(refused: Refused) -> Trouble:
+    if refused is Refused.REUSED:
+        return Trouble(REUSED, "this decision_id was given with another request before")
+    if refused is Refused.FULL:
+        return Trouble(OVERLOADED, "too many decisions wait for their clicks", RETRY_AFTER_S)
+    return _too_late()

@@ -1,0 +1,189 @@
+"""Requests to decisions, many at a time: encode, score on one view, rank. No I/O."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from server.api_types import RankRequest
+from server.model_view import View
+from server.problems import INVALID, Trouble
+from server.scorer import Model, Policy, rank, seeds_of
+from server.stream import Viewing
+from shared.arm_statistics import Floats, Integers
+from shared.events import Decision, SlateItem
+from shared.features import Encoder
+from shared.linucb import Solution
+from shared.reward_window import Waiting
+
+
+class Job(NamedTuple):
+    """A request that is to be ranked under this name."""
+
+    decision_id: str
+    request: RankRequest
+
+
+class RankCounts(msgspec.Struct):
+    """What the ranking has met."""
+
+    decisions: int = 0
+    unknown_categories: int = 0
+    clipped: int = 0
+
+
+class Ranking(Protocol):
+    """What makes decisions of requests."""
+
+    counts: RankCounts
+
+    def check(self, request: RankRequest) -> None:
+        """Refuse what can't be ranked.
+
+        Raises:
+            Trouble: says why.
+        """
+
+    def decide(self, jobs: Sequence[Job]) -> list[Waiting]:
+        """One decision for each, at least one."""
+
+
+class Ranker:
+    """`Ranking` by a policy on the view of the model.
+
+    Args:
+        view: gives a consistent model.
+        policy: how to score.
+        encoder: contexts to x.
+        depth: ranks that a shopper looks at who does not click; None for all.
+        utc_now: for `decided_at`.
+        observe_s: told how long each batch took to rank.
+        clock: for that.
+    """
+
+    def __init__(
+        self,
+        view: Viewing,
+        policy: Policy,
+        encoder: Encoder,
+        depth: int | None,
+        *,
+        utc_now: Callable[[], datetime],
+        clock: Callable[[], float],
+        observe_s: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.counts = RankCounts()
+        self._view = view
+        self._policy = policy
+        self._encoder = encoder
+        self._depth = depth
+        self._utc_now = utc_now
+        self._clock = clock
+        self._observe_s = observe_s
+
+    def check(self, request: RankRequest) -> None:
+        """See `Ranking.check`."""
+        if request.candidates is None and not request.exclude:
+            return
+        if request.candidates is not None and request.exclude is not None:
+            raise Trouble(INVALID, "give candidates or exclude, not both")
+        with self._view.locked() as view:
+            known = set(view.model.arms.tolist())
+        named = set(request.candidates or request.exclude or ())
+        if request.candidates is not None and not named <= known:
+            raise Trouble(INVALID, f"candidates: no product {min(named - known)}")
+        if request.exclude is not None and known <= named:
+            raise Trouble(INVALID, "exclude leaves no product to rank")
+
+    def decide(self, jobs: Sequence[Job]) -> list[Waiting]:
+        """See `Ranking.decide`."""
+        started_s = self._clock()
+        encoded = self._encoder.encode([job.request.context for job in jobs])
+        self.counts.decisions += len(jobs)
+        self.counts.unknown_categories += encoded.unknown_categories
+        self.counts.clipped += encoded.clipped
+        with self._view.locked() as view:
+            slates = self._slates(view, encoded.X, jobs)
+        decided_at, parameters = self._utc_now(), self._policy.parameters
+        decided = [
+            self._waiting(job, x, view, slate, decided_at, parameters)
+            for job, x, slate in zip(jobs, encoded.X.tolist(), slates, strict=True)
+        ]
+        self._observe_s(self._clock() - started_s)
+        return decided
+
+    def _waiting(
+        self,
+        job: Job,
+        x: list[float],
+        view: View,
+        slate: list[SlateItem],
+        decided_at: datetime,
+        parameters: dict[str, float],
+    ) -> Waiting:
+        decision = Decision(
+            decision_id=job.decision_id,
+            visit_id=job.decision_id,
+            user_id=job.request.user_id or 0,
+            policy=self._policy.name,
+            parameters=parameters,
+            x=x,
+            encoder_id=self._encoder.id,
+            view=view.positions,
+            slate=slate,
+            decided_at=decided_at,
+            stale=view.stale,
+            via="http",
+        )
+        return Waiting(
+            decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))
+        )
+
+    def _slates(self, view: View, X: Floats, jobs: Sequence[Job]) -> list[list[SlateItem]]:
+        """Rank together what ranks the same products to the same length."""
+        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for i, (_, request) in enumerate(jobs):
+            candidates, exclude = request.candidates, request.exclude
+            subset = i if candidates is not None or exclude else None
+            groups[request.k, subset].append(i)
+        slates: list[list[SlateItem]] = [[]] * len(jobs)
+        for places in groups.values():
+            request = jobs[places[0]].request
+            model = _ranked(view.model, request)
+            seeds = seeds_of([jobs[i].decision_id for i in places])
+            ranked = rank(self._policy, model, X[places], seeds, request.k)
+            for i, slate in zip(places, ranked, strict=True):
+                slates[i] = slate
+        return slates
+
+
+def fingerprint(request: RankRequest) -> str:
+    """Tells one request from another under the same decision_id."""
+    return blake2b(_encode(request), digest_size=12).hexdigest()
+
+
+def _ranked(model: Model, request: RankRequest) -> Model:
+    """The part of the model that a request asks about."""
+    if request.candidates is not None:
+        return _part(model, np.flatnonzero(np.isin(model.arms, request.candidates)))
+    if request.exclude:
+        return _part(model, np.flatnonzero(~np.isin(model.arms, request.exclude)))
+    return model
+
+
+def _part(model: Model, rows: Integers) -> Model:
+    n, solution = model.n[rows], model.solution
+    return Model(
+        model.arms[rows],
+        n,
+        model.clicks[rows],
+        Solution(solution.theta[rows], solution.covariance[rows]),
+        np.flatnonzero(n == 0),
+    )
+
+
+_encode = msgspec.json.Encoder().encode

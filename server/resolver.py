@@ -1,0 +1,187 @@
+"""From click, or the window's end, to outcomes in Kafka: exactly once in effect.
+
+The window decides in one step what came of a decision and puts that into its outbox; whoever holds
+the lease publishes it. A replica that dies in between leaves the lease to run out, and another
+publishes the same bytes under the same outcome_ids, which the trainer knows again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from server.batching import Batcher, Failed
+from server.freshness import FreshnessProbe
+from shared.events import DECISIONS, OUTCOMES, encode, key_of
+from shared.ports import BrokerUnavailable, CorruptState, EventProducer, StoreUnavailable
+from shared.reward_window import (
+    Answer,
+    Click,
+    Clicked,
+    Load,
+    Resolution,
+    RewardWindow,
+    outcomes_of,
+)
+
+SWEEP_S: Final = 0.1
+TAKE: Final = 200
+FLUSH_TIMEOUT_S: Final = 5.0
+RETRY_S: Final = 0.5
+_BATCH: Final = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class ResolverCounts:
+    """What came of the decisions that this replica published."""
+
+    clicked: int = 0
+    expired: int = 0
+    outcomes: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    """Clicks that resolved nothing, by why."""
+
+
+class _Publication(NamedTuple):
+    resolution: Resolution
+    resolved_s: float
+
+
+class Resolver:
+    """Publishes what is resolved, by clicks that come here or by windows that end anywhere.
+
+    Args:
+        window: where decisions wait.
+        producer: of this resolver alone; used from one thread.
+        freshness: follows the outcomes until they can be served.
+        clock: monotonic seconds.
+        step: told where it is, so that a test can let it die there.
+    """
+
+    def __init__(
+        self,
+        window: RewardWindow,
+        producer: EventProducer,
+        freshness: FreshnessProbe,
+        clock: Callable[[], float],
+        step: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.counts = ResolverCounts()
+        self.load = Load(0, 0, 0)
+        """How much the window held when it was last looked at."""
+        self.error = ""
+        """Why publishing does not go on; empty if it does."""
+        self._window = window
+        self._producer = producer
+        self._freshness = freshness
+        self._clock = clock
+        self._step = step
+        # librdkafka's flush blocks: on a thread of its own, for everything at once.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._clicks = Batcher(self._click, most=_BATCH, in_flight=2)
+        self._publications = Batcher(self._publish, most=_BATCH, in_flight=1)
+        self._acknowledging: set[asyncio.Task[None]] = set()
+
+    async def click(self, click: Click) -> Clicked:
+        """Resolve, and return once Kafka has the outcomes.
+
+        Raises:
+            StoreUnavailable: nothing is known; the same click may be sent again.
+            BrokerUnavailable: it is decided, but Kafka has not confirmed it; likewise.
+        """
+        at_s = self._clock()
+        clicked = await self._clicks.submit(click)
+        if clicked.answer not in (Answer.COUNTED, Answer.AGAIN):
+            reason = clicked.answer.value
+            self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
+            return clicked
+        resolution = clicked.resolution
+        if resolution and not resolution.acknowledged:
+            self._step("resolved")
+            await self._publications.submit(_Publication(resolution, at_s))
+        return clicked
+
+    async def sweep(self) -> int:
+        """End the windows that are due, and publish what nobody holds; returns how many."""
+        taken = await self._window.take(TAKE)
+        if taken:
+            self._step("taken")
+            now_s = self._clock()
+            await asyncio.gather(
+                *(self._publications.submit(_Publication(each, now_s)) for each in taken)
+            )
+        return len(taken)
+
+    async def run(self) -> None:
+        """Sweep until cancelled; whatever fails is tried again."""
+        while True:
+            try:
+                while await self.sweep() == TAKE:
+                    pass
+                self.load = await self._window.load()
+                self.error = ""
+            except (StoreUnavailable, BrokerUnavailable, CorruptState) as error:
+                self._complain(str(error))
+                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(SWEEP_S)
+
+    async def settle(self) -> None:
+        """Wait until what was published is out of the outbox."""
+        while self._acknowledging:
+            await asyncio.gather(*self._acknowledging)
+
+    async def close(self) -> None:
+        """Let go of the broker; what is left is in the outbox."""
+        await self.settle()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._producer.close)
+        self._thread.shutdown(wait=True)
+
+    async def _click(self, clicks: list[Click]) -> list[Clicked | Failed]:
+        return [*(await self._window.click(clicks))]
+
+    async def _publish(self, batch: list[_Publication]) -> list[Failed | None]:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._send, batch)
+        self._step("published")
+        for resolution, _ in batch:
+            if resolution.clicked_rank is None:
+                self.counts.expired += 1
+            else:
+                self.counts.clicked += 1
+        ids = [each.resolution.waiting.decision.decision_id for each in batch]
+        # Nobody waits for this: if it fails, the lease runs out and it is published again.
+        task = asyncio.ensure_future(self._acknowledge(ids))
+        self._acknowledging.add(task)
+        task.add_done_callback(self._acknowledging.discard)
+        return [None] * len(batch)
+
+    def _send(self, batch: Sequence[_Publication]) -> None:
+        for resolution, resolved_s in batch:
+            decision = resolution.waiting.decision
+            self._producer.send(DECISIONS, decision.visit_id.encode(), encode(decision))
+
+            def delivered(partition: int, offset: int, at_s: float = resolved_s) -> None:
+                self._freshness.delivered(partition, offset, at_s)
+
+            for outcome in outcomes_of(resolution):
+                self._producer.send(
+                    OUTCOMES, key_of(outcome.product_id), encode(outcome), on_delivered=delivered
+                )
+                self.counts.outcomes += 1
+        self._step("sent")
+        self._producer.flush(FLUSH_TIMEOUT_S)
+
+    async def _acknowledge(self, decision_ids: list[str]) -> None:
+        try:
+            await self._window.acknowledge(decision_ids)
+        except StoreUnavailable as error:
+            self._complain(f"{error}; {len(decision_ids)} resolutions will be published again")
+
+    def _complain(self, error: str) -> None:
+        if error != self.error:
+            _log.warning("%s", error)
+        self.error = error
