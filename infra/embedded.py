@@ -80,7 +80,7 @@ class EmbeddedStore:
         self._folder = Path(tempfile.mkdtemp(prefix="reco-store-"))
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
@@ -188,7 +188,8 @@ def _die_with_parent() -> Callable[[], object] | None:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -12,7 +12,7 @@ R = TypeVar("R")
 class Failed(NamedTuple):
     """In the place of a result: what the one who asked gets instead."""
 
-    error: Exception
+    error: BaseException
 
 
 class Batcher(Generic[T, R]):
@@ -65,7 +65,7 @@ class Batcher(Generic[T, R]):
     async def _do(self, batch: list[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
-        except Exception as error:
+        except BaseException as error:  # whatever ends it: nobody may wait for ever
             results = [Failed(error)] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
             if future.done():

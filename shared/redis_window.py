@@ -22,8 +22,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError
 
-from shared.ports import CorruptState, StoreUnavailable
-from shared.redis_store import BadAddress
+from shared.ports import CorruptState
+from shared.redis_connection import RedisAddress
 from shared.reward_window import (
     CLICKED,
     EXPIRED,
@@ -211,18 +211,14 @@ class RedisWindow:
         self._keys = [
             [f"reco:{{{model}:w{shard}}}:{name}" for name in _NAMES] for shard in range(SHARDS)
         ]
+        self._address = RedisAddress(url, timeout_s)
         # Sending a command again is safe: every transition knows what was done already.
-        try:
-            self._client: Any = redis.asyncio.Redis.from_url(
-                url,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
-            )
-        except ValueError as error:
-            raise BadAddress(f"{url!r} is no Redis address: {error}") from error
-        options = self._client.connection_pool.connection_kwargs
-        self._address = str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+        self._client: Any = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
+        )
         self._next_shard = 0
 
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
@@ -349,9 +345,7 @@ class RedisWindow:
         try:
             return await command()
         except (redis.RedisError, OSError, asyncio.IncompleteReadError) as error:
-            raise StoreUnavailable(
-                f"the store at {self._address} does not serve the reward window: {error}"
-            ) from error
+            raise self._address.unavailable(error) from error
 
 
 def shard_of(decision_id: str) -> int:

@@ -12,6 +12,7 @@ from shared.testing.broker import (
 )
 from shared.testing.faults import Crash, CrashPoints, FakeClock
 from shared.testing.store import FakeStore
+from shared.testing.window import FakeWindow
 
 __all__ = [
     "Crash",
@@ -23,4 +24,5 @@ __all__ = [
     "FakeProducer",
     "FakeStore",
     "FakeTransactionalProducer",
+    "FakeWindow",
 ]

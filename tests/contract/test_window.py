@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from infra.embedded import EmbeddedStore
 from shared.ports import StoreUnavailable
-from shared.redis_store import BadAddress
+from shared.redis_connection import BadAddress
 from shared.redis_window import SHARDS, RedisWindow
 from shared.reward_window import Click, Opening, Resolution, RewardWindow, WindowRules
-from shared.testing_window import FakeWindow
+from shared.testing import FakeWindow
 from tests.contract.window_suite import (
     A_WHILE_MS,
     RULES,

@@ -106,7 +106,7 @@ class System:
             "all visits decided",
         )
         group.close()
-        self.until(self._learned, "all outcomes learned")
+        self.until(self.learned, "all outcomes learned")
 
     def assert_sound(self, visits: int) -> Report:
         """Every visit sent and decided, every bit of the state that of a replay."""
@@ -158,7 +158,8 @@ class System:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 yield decode(record.value or b"")
 
-    def _learned(self) -> bool:
+    def learned(self) -> bool:
+        """Whether the trainer has applied all there is."""
         consumer = self.cluster.consumer(OUTCOMES)
         ends = [consumer.watermarks(partition).end for partition in range(12)]
         consumer.close()

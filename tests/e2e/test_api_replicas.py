@@ -1,0 +1,125 @@
+"""Three replicas, clicks on any of them, SIGKILL in between: as many resolutions as decisions."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.embedded import free_port
+from tests.e2e.system import System, running
+
+DECISIONS = 240
+WINDOW_S = 3
+CONTEXT = {
+    "age": 23,
+    "gender": "F",
+    "latitude": -37.8,
+    "longitude": 145.0,
+    "traffic_source": "Search",
+    "occurred_at": "2026-01-26T07:29:00",
+}
+
+
+@pytest.fixture
+def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+    with running(data_folder, tmp_path) as system:
+        yield system
+
+
+class Shop:
+    """A client that knows all replicas, and asks another when one does not answer."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self._urls = urls
+        self._client = httpx.Client(timeout=10.0)
+        self.statuses: Counter[int] = Counter()
+
+    def post(self, dice: random.Random, path: str, body: object) -> httpx.Response:
+        """Any replica; the same again elsewhere after a fault or 503."""
+        for _ in range(200):
+            try:
+                answer = self._client.post(dice.choice(self._urls) + path, json=body)
+            except httpx.TransportError:
+                continue
+            if answer.status_code != 503:
+                self.statuses[answer.status_code] += 1
+                return answer
+        raise AssertionError(f"nobody answers {path}")
+
+    def visit(self, number: int) -> int | None:
+        """One shopper: rank (and sometimes retry it), click (sometimes twice), or leave."""
+        dice = random.Random(number)
+        request = {"context": CONTEXT, "decision_id": f"visit-{number}", "user_id": number}
+        first = self.post(dice, "/v1/rank", request)
+        assert first.status_code == 200
+        if dice.random() < 0.3:
+            assert self.post(dice, "/v1/rank", request).json() == first.json()
+        if dice.random() < 0.4:
+            return None
+        slate = [item["product_id"] for item in first.json()["slate"]]
+        product = dice.choice(slate)
+        path = f"/v1/decisions/visit-{number}/click"
+        for _ in range(dice.choice([1, 1, 2, 3])):
+            answer = self.post(dice, path, {"product_id": product})
+            if answer.status_code == 410:  # replicas were away for longer than the window
+                return None
+            assert (answer.status_code, answer.json()["product_id"]) == (200, product)
+        other = next(p for p in slate if p != product)
+        assert self.post(dice, path, {"product_id": other}).status_code == 409
+        return slate.index(product) + 1
+
+
+def test_as_many_resolutions_as_decisions_though_replicas_are_killed(system: System) -> None:
+    system.start("trainer", "train")
+    names = ["server-0", "server-1", "server-2"]
+    ports = {name: free_port() for name in names}
+    for name in names:
+        system.start(
+            name,
+            "serve",
+            "--no-stream",
+            http=f"127.0.0.1:{ports[name]}",
+            reward_window=f"{WINDOW_S}s",
+            rank_budget_ms=2_000,
+        )
+    urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
+    for url in urls:
+        system.until(partial(ready, url), f"{url} ready")
+    shop = Shop(urls)
+    clicked: dict[int, int | None] = {}
+    with ThreadPoolExecutor(4) as shoppers:
+        visits = {number: shoppers.submit(shop.visit, number) for number in range(DECISIONS)}
+        for turn, number in enumerate(range(20, DECISIONS, 40)):
+            visits[number].result(timeout=60)
+            victim = names[turn % 3]
+            system.children[victim].kill()
+            system.again(victim)
+        clicked = {number: visit.result(timeout=60) for number, visit in visits.items()}
+
+    system.until(lambda: len({d.decision_id for d in system.decisions()}) == DECISIONS, "resolved")
+    system.until(system.learned, "learned")
+    outcomes: dict[str, dict[int, float]] = defaultdict(dict)
+    for outcome in system.outcomes():
+        seen = outcomes[outcome.decision_id].setdefault(outcome.rank, outcome.reward)
+        assert seen == outcome.reward, "published again, it must be the same"
+    assert outcomes.keys() == {f"visit-{number}" for number in range(DECISIONS)}
+    for number, rank in clicked.items():
+        expected = dict.fromkeys(range(1, rank or 6), 0.0) | ({rank: 1.0} if rank else {})
+        assert outcomes[f"visit-{number}"] == expected
+    report = system.compared()
+    assert (report.violations, report.differing_bits, report.lag) == ([], 0, 0)
+    assert report.applied == sum(len(ranks) for ranks in outcomes.values())
+    assert shop.statuses[409] > 50
+
+
+def ready(url: str) -> bool:
+    """Whether a replica wants requests."""
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
