@@ -1,9 +1,11 @@
 """Three replicas, clicks on any of them, SIGKILL in between: as many resolutions as decisions."""
 
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import httpx
 import pytest
 
 from infra.embedded import free_port
-from tests.e2e.system import System, running
+from tests.e2e.system import DEADLINE_S, System, running
 
 DECISIONS = 240
 WINDOW_S = 3
@@ -37,18 +39,23 @@ class Shop:
     def __init__(self, urls: list[str]) -> None:
         self._urls = urls
         self._client = httpx.Client(timeout=10.0)
+        self.close = self._client.close
         self.statuses: Counter[int] = Counter()
 
     def post(self, dice: random.Random, path: str, body: object) -> httpx.Response:
         """Any replica; the same again elsewhere after a fault or 503."""
-        for _ in range(200):
+        deadline_s = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline_s:
             try:
-                answer = self._client.post(dice.choice(self._urls) + path, json=body)
+                answer: httpx.Response | None = self._client.post(
+                    dice.choice(self._urls) + path, json=body
+                )
             except httpx.TransportError:
-                continue
-            if answer.status_code != 503:
+                answer = None
+            if answer is not None and answer.status_code != 503:
                 self.statuses[answer.status_code] += 1
                 return answer
+            time.sleep(0.02)
         raise AssertionError(f"nobody answers {path}")
 
     def visit(self, number: int) -> int | None:
@@ -90,15 +97,15 @@ def test_as_many_resolutions_as_decisions_though_replicas_are_killed(system: Sys
     urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
     for url in urls:
         system.until(partial(ready, url), f"{url} ready")
-    shop = Shop(urls)
     clicked: dict[int, int | None] = {}
-    with ThreadPoolExecutor(4) as shoppers:
+    with closing(Shop(urls)) as shop, ThreadPoolExecutor(4) as shoppers:
         visits = {number: shoppers.submit(shop.visit, number) for number in range(DECISIONS)}
-        for turn, number in enumerate(range(20, DECISIONS, 40)):
+        for turn, number in enumerate(range(20, DECISIONS, 60)):
             visits[number].result(timeout=60)
             victim = names[turn % 3]
             system.children[victim].kill()
             system.again(victim)
+            system.until(partial(ready, urls[turn % 3]), f"{victim} ready again")
         clicked = {number: visit.result(timeout=60) for number, visit in visits.items()}
 
     system.until(lambda: len({d.decision_id for d in system.decisions()}) == DECISIONS, "resolved")

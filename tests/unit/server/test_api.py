@@ -1,0 +1,398 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.api import Settings
+from server.guard import Limits
+from server.openapi import EXAMPLES
+from server.problems import KINDS
+from shared.catalogue import DataSet
+from shared.events import DECISIONS, decode_decision
+from shared.testing import Crash, CrashPoints, FakeWindow
+from tests.unit.server.api_bench import CONTEXT, RULES, Bench
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make(data: DataSet) -> Iterator[MakeBench]:
+    made: list[Bench] = []
+
+    def make(*arguments: Any, **options: Any) -> Bench:
+        made.append(Bench(data, *arguments, **options))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make: MakeBench) -> Bench:
+    return make()
+
+
+def problem(answer: Any) -> tuple[int, str]:
+    """Status and kind of a problem, checked for its form."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body.keys() == {"type", "title", "status", "detail"}
+    assert body["status"] == answer.status_code
+    name = body["type"].removeprefix("/docs#")
+    assert name in {kind.name for kind in KINDS}
+    return answer.status_code, name
+
+
+def test_a_slate_is_ranked_and_explained(bench: Bench, data: DataSet) -> None:
+    answer = bench.rank(user_id=327)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body.keys() == {"decision_id", "slate", "view", "stale"}
+    assert (body["view"], body["stale"]) == ([3, 5], False)
+    best = data.products[-1]
+    assert [item["product_id"] for item in body["slate"]] == [*data.arms[:-6:-1]]
+    assert body["slate"][0].keys() == {"product_id", "name", "score", "mean", "bonus"}
+    assert body["slate"][0]["name"] == best.name
+    assert body["slate"][0]["score"] == pytest.approx(
+        body["slate"][0]["mean"] + body["slate"][0]["bonus"]
+    )
+
+
+def test_the_example_of_the_documentation_works(bench: Bench) -> None:
+    example = next(iter(EXAMPLES.values()))
+    assert bench.ask("POST", "/v1/rank", json=example).status_code == 200
+
+
+def test_candidates_exclude_and_k_choose_what_is_ranked(bench: Bench, data: DataSet) -> None:
+    def ranked(**request: Any) -> list[int]:
+        return [item["product_id"] for item in bench.rank(**request).json()["slate"]]
+
+    assert ranked(k=2) == data.arms[:-3:-1]
+    assert ranked(candidates=[8, 42, 192], k=2) == [192, 42]
+    assert ranked(candidates=[8], k=50) == [8]
+    assert ranked(exclude=data.arms[-3:], k=1) == [data.arms[-4]]
+    assert ranked(exclude=[], k=1) == [data.arms[-1]]
+
+
+def test_requests_at_the_same_moment_are_each_answered_with_their_own(
+    bench: Bench, data: DataSet
+) -> None:
+    requests = [
+        ("POST", "/v1/rank", {"json": {"context": CONTEXT, "decision_id": f"d{i}", "k": i % 4 + 1}})
+        for i in range(40)
+    ]
+    for i, answer in enumerate(bench.ask_all(requests)):
+        body = answer.json()
+        assert body["decision_id"] == f"d{i}"
+        assert len(body["slate"]) == i % 4 + 1
+
+
+def test_a_click_is_learned_by_the_cascade_and_answered_once_kafka_has_it(bench: Bench) -> None:
+    slate = bench.rank(decision_id="d1", user_id=7).json()["slate"]
+    clicked = slate[2]["product_id"]
+    answer = bench.click("d1", clicked)
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"decision_id", "product_id", "rank", "resolved_at"}
+    assert (answer.json()["product_id"], answer.json()["rank"]) == (clicked, 3)
+    assert bench.rewards() == {"d1:1": 0.0, "d1:2": 0.0, "d1:3": 1.0}
+    [record] = [r for p in range(2) for r in bench.broker.records(DECISIONS, p)]
+    decision = decode_decision(record.value or b"")
+    assert (decision.decision_id, decision.via, decision.user_id) == ("d1", "http", 7)
+    assert [item.product_id for item in decision.slate] == [item["product_id"] for item in slate]
+
+
+def test_the_same_click_again_is_answered_the_same_and_counted_once(bench: Bench) -> None:
+    product = bench.rank(decision_id="d1").json()["slate"][0]["product_id"]
+    first, again = bench.click("d1", product), bench.click("d1", product)
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    assert len(bench.outcomes()) == 1
+
+
+def test_each_wrong_click_has_its_own_status_and_type(bench: Bench, data: DataSet) -> None:
+    slate = [item["product_id"] for item in bench.rank(decision_id="d1").json()["slate"]]
+    bench.rank(decision_id="d2")
+    assert problem(bench.click("d0", slate[0])) == (404, "unknown-decision")
+    assert problem(bench.click("d1", data.arms[0])) == (422, "not-on-slate")
+    assert bench.click("d1", slate[0]).status_code == 200
+    assert problem(bench.click("d1", slate[1])) == (409, "already-clicked")
+    bench.window.now_ms += 30_000
+    assert problem(bench.click("d2", slate[0])) == (410, "too-late")
+    assert bench.resolver.counts.refused == {
+        "unknown": 1,
+        "not-on-slate": 1,
+        "other": 1,
+        "late": 1,
+    }
+
+
+def test_a_window_that_ends_teaches_that_nothing_was_clicked(bench: Bench) -> None:
+    bench.rank(decision_id="d1", k=3)
+    assert bench.sweep() == 0
+    bench.window.now_ms += 30_000
+    assert bench.sweep() == 1
+    assert bench.rewards() == {"d1:1": 0.0, "d1:2": 0.0, "d1:3": 0.0}
+    assert bench.sweep() == 0
+
+
+def test_a_decision_tells_where_it_stands(bench: Bench) -> None:
+    slate = bench.rank(decision_id="d1").json()["slate"]
+    bench.rank(decision_id="d2")
+
+    def told(decision_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = bench.ask("GET", f"/v1/decisions/{decision_id}").json()
+        return body
+
+    waiting = told("d1")
+    assert (waiting["state"], waiting["slate"]) == ("waiting", slate)
+    assert waiting["expires_at"] is not None
+    bench.click("d1", slate[1]["product_id"])
+    clicked = told("d1")
+    assert (clicked["state"], clicked["product_id"]) == ("clicked", slate[1]["product_id"])
+    assert (clicked["published"], clicked["expires_at"]) == (True, None)
+    bench.window.now_ms += 30_000
+    bench.sweep()
+    assert (told("d2")["state"], told("d2")["product_id"]) == ("expired", None)
+    assert problem(bench.ask("GET", "/v1/decisions/d3")) == (404, "unknown-decision")
+
+
+def test_a_retried_request_gets_the_same_slate_and_another_request_a_conflict(
+    bench: Bench,
+) -> None:
+    first = bench.rank(decision_id="d1")
+    bench.view.model.solution.theta[0, 0] = 9.0  # learned meanwhile
+    assert bench.rank(decision_id="d1").json() == first.json()
+    assert problem(bench.rank(decision_id="d1", k=3)) == (409, "decision-id-reused")
+    bench.window.now_ms += 30_000
+    bench.sweep()
+    assert len(bench.outcomes()) == 5
+
+
+def test_a_slate_whose_click_could_not_be_counted_is_not_given(bench: Bench) -> None:
+    bench.window.available = False
+    answer = bench.rank(decision_id="d1")
+    assert problem(answer) == (503, "window-unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert problem(bench.ask("GET", "/v1/decisions/d1")) == (503, "window-unavailable")
+    assert problem(bench.click("d1", 8)) == (503, "unconfirmed")
+
+
+def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
+    bench.window.lose_replies = 1
+    assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
+    bench.window.now_ms += 30_000
+    assert bench.sweep() == 0
+    assert bench.rank(decision_id="d1").status_code == 200
+
+
+def test_what_waited_longer_than_the_budget_is_turned_away(make: MakeBench) -> None:
+    bench = make(budget_s=0.0)
+    assert problem(bench.rank()) == (503, "window-unavailable")
+
+
+def test_too_many_waiting_decisions_are_an_overload(make: MakeBench) -> None:
+    bench = make(window=FakeWindow(RULES._replace(most_waiting=10)))
+    answers = bench.ask_all([("POST", "/v1/rank", {"json": {"context": CONTEXT}})] * 11)
+    [rejected] = [answer for answer in answers if answer.status_code != 200]
+    assert problem(rejected) == (503, "overloaded")
+    assert rejected.headers["retry-after"] == "1"
+
+
+def test_a_click_that_kafka_does_not_confirm_is_not_called_done(bench: Bench) -> None:
+    product = bench.rank(decision_id="d1").json()["slate"][0]["product_id"]
+    bench.broker.acknowledges = False
+    answer = bench.click("d1", product)
+    assert problem(answer) == (503, "unconfirmed")
+    assert answer.headers["retry-after"] == "1"
+    bench.broker.acknowledges = True
+    assert bench.click("d1", product).status_code == 200
+    assert bench.rewards() == {"d1:1": 1.0}
+
+
+@pytest.mark.parametrize("point", range(3))
+def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_another(
+    make: MakeBench, point: int
+) -> None:
+    dying = make(step=CrashPoints(point))
+    other = make(window=dying.window, broker=dying.broker)
+    product = dying.rank(decision_id="d1").json()["slate"][1]["product_id"]
+    with pytest.raises(Crash):
+        dying.click("d1", product)
+    dying.window.now_ms += 15_000
+    assert other.sweep() == 1
+    assert other.rewards() == {"d1:1": 0.0, "d1:2": 1.0}
+    ids = [outcome.outcome_id for outcome in other.outcomes()]
+    assert len(ids) == (4 if point == 2 else 2)  # published twice, under the same ids
+    assert other.click("d1", product).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"content": b"{"}, (400, "malformed")),
+        ({"content": b"\xff\xfe"}, (400, "malformed")),
+        ({"content": b"[" * 60_000}, (422, "invalid")),
+        ({"content": b""}, (400, "malformed")),
+        ({"json": []}, (422, "invalid")),
+        ({"json": {}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "k": 0}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "k": 51}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "K": 5}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "candidates": []}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "candidates": [10**6]}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "candidates": [1] * 1_001}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "candidates": [8], "exclude": [9]}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "exclude": [*range(1, 201)]}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "decision_id": "a/b"}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "decision_id": "a" * 65}}, (422, "invalid")),
+        ({"json": {"context": {**CONTEXT, "age": -1}}}, (422, "invalid")),
+        ({"json": {"context": {**CONTEXT, "age": 10**400}}}, (422, "invalid")),
+        ({"json": {"context": {**CONTEXT, "latitude": "north"}}}, (422, "invalid")),
+        (
+            {"json": {"context": {**CONTEXT, "occurred_at": "2026-01-26T07:29:00Z"}}},
+            (422, "invalid"),
+        ),
+        (
+            {"content": b'{"context": {"age": 1e999}}'},
+            (422, "invalid"),
+        ),
+        ({"data": {"a": "b"}}, (415, "media-type")),
+        ({"content": b"x" * 65_537}, (413, "too-large")),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(
+    bench: Bench, how: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    if "content" in how:
+        how = {**how, "headers": {"content-type": "application/json"}}
+    assert problem(bench.ask("POST", "/v1/rank", **how)) == expected
+
+
+def test_a_body_without_a_length_is_counted(bench: Bench) -> None:
+    async def endless() -> Any:
+        for _ in range(20):
+            yield b" " * 8_192
+
+    headers = {"content-type": "application/json", "transfer-encoding": "chunked"}
+    answer = bench.ask("POST", "/v1/rank", content=endless(), headers=headers)
+    assert problem(answer) == (413, "too-large")
+
+
+def test_what_is_not_there_or_not_allowed_is_a_problem_too(bench: Bench) -> None:
+    assert problem(bench.ask("GET", "/nowhere")) == (404, "not-found")
+    answer = bench.ask("GET", "/v1/rank")
+    assert problem(answer) == (405, "method")
+    assert answer.headers["allow"] == "POST"
+    assert problem(bench.ask("GET", "/v1/decisions/%00")) == (404, "unknown-decision")
+    for name in ("0", "x", "9" * 400, "-1"):
+        assert problem(bench.ask("GET", f"/v1/arms/{name}")) == (404, "unknown-product")
+
+
+def test_products_and_arms_can_be_looked_up(bench: Bench, data: DataSet) -> None:
+    products = bench.ask("GET", "/v1/products").json()["products"]
+    assert [product["product_id"] for product in products] == data.arms
+    assert products[0].keys() == {"product_id", "name", "category", "price"}
+    arm = bench.ask("GET", "/v1/arms/192").json()
+    assert (arm["product_id"], arm["name"]) == (192, "Long Black")
+    assert (arm["examinations"], arm["clicks"]) == (1, 0)
+    assert len(arm["coefficients"]) == data.config.d
+    age = arm["coefficients"][0]
+    assert (age["feature"], age["deviation"]) == ("age", 1.0)
+    assert 0.9 < age["theta"] < 1.0
+
+
+def test_readiness_says_why_not(bench: Bench) -> None:
+    assert bench.ask("GET", "/livez").json()["status"] == "alive"
+    assert bench.ask("GET", "/readyz").status_code == 200
+    bench.not_ready = ["the model is 99 s old"]
+    answer = bench.ask("GET", "/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "reasons": ["the model is 99 s old"]}
+    assert bench.rank().status_code == 200  # what still comes is served, from the last view
+    bench.view.ready = False
+    assert problem(bench.rank()) == (503, "not-ready")
+
+
+def test_a_server_that_leaves_says_so_and_still_answers(bench: Bench) -> None:
+    bench.gate.draining = True
+    answer = bench.rank()
+    assert answer.status_code == 200
+    assert answer.headers["connection"] == "close"
+    assert bench.ask("GET", "/readyz").status_code == 503
+
+
+def test_too_much_at_once_is_turned_away_instead_of_queued(make: MakeBench) -> None:
+    bench = make(Settings(limits=Limits(in_flight=8)))
+    requests = [("POST", "/v1/rank", {"json": {"context": CONTEXT}})] * 20
+    answers = bench.ask_all(requests)
+    rejected = [answer for answer in answers if answer.status_code == 503]
+    assert len(rejected) == 12
+    assert problem(rejected[0]) == (503, "overloaded")
+    assert rejected[0].headers["retry-after"] == "1"
+    assert bench.registry.get_sample_value(
+        "reco_http_rejected_total", {"reason": "overload"}
+    ) == len(rejected)
+
+
+def test_with_keys_only_who_has_one_is_served(make: MakeBench) -> None:
+    bench = make(Settings(keys=[b"first-key-of-the-shop", b"second-key-of-the-shop"]))
+    body = {"context": CONTEXT}
+
+    def asked(headers: dict[str, bytes]) -> Any:
+        return bench.ask("POST", "/v1/rank", json=body, headers=headers)
+
+    for header in ("", "Bearer", "Bearer wrong", "Basic first-key-of-the-shop", "Bearer ünknown"):
+        answer = asked({"authorization": header.encode()} if header else {})
+        assert problem(answer) == (401, "unauthorised")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    for key in ("first-key-of-the-shop", "second-key-of-the-shop"):
+        assert asked({"authorization": f"Bearer {key}".encode()}).status_code == 200
+    for path in ("/livez", "/readyz", "/docs", "/openapi.json"):
+        assert bench.ask("GET", path).status_code == 200
+
+
+def test_answers_carry_security_headers(bench: Bench) -> None:
+    for answer in (bench.rank(), bench.ask("GET", "/nowhere"), bench.ask("GET", "/docs")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert answer.headers["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_another_origin_may_call_only_where_that_is_said(make: MakeBench) -> None:
+    headers = {"origin": "https://shop.example"}
+    assert "access-control-allow-origin" not in make().ask("GET", "/livez", headers=headers).headers
+    bench = make(Settings(origins=["https://shop.example"]))
+    answer = bench.ask("GET", "/livez", headers=headers)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    other = bench.ask("GET", "/livez", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_fault_of_ours_shows_nothing_of_its_inside(bench: Bench) -> None:
+    bench.view.model = bench.view.model._replace(arms=np.zeros(1))
+    answer = bench.rank()
+    assert problem(answer) == (500, "failed")
+    assert "index" not in answer.text
+    assert answer.json()["detail"] == "the server's log says more"
+
+
+def test_requests_are_measured_by_route_never_by_path(bench: Bench) -> None:
+    bench.ask("GET", "/v1/arms/8")
+    bench.ask("GET", "/v1/arms/9")
+    bench.ask("GET", "/made/up/by/a/scanner")
+    text = bench.ask("GET", "/metrics").text
+    assert (
+        'reco_http_requests_total{method="GET",route="/v1/arms/{product_id}",status="200"} 2.0'
+        in (text)
+    )
+    assert "scanner" not in text
+
+
+def test_every_problem_is_described_on_the_page(bench: Bench) -> None:
+    page = bench.ask("GET", "/docs").text
+    for kind in KINDS:
+        assert f'id="{kind.name}"' in page
+    assert "http://" not in page
+    assert "https://" not in page
