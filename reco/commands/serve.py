@@ -188,8 +188,8 @@ def command(
         ranking,
         depth,
         freshness,
-        metrics,
-        lambda: not_ready(view, stale_limit_s=stale_limit_s),
+        metrics=metrics,
+        not_ready=lambda: not_ready(view, stale_limit_s=stale_limit_s),
     )
     report = Reporter(server, view, freshness, lines_per_s, as_json)
     follower = Follower(view, stop)

@@ -371,7 +371,7 @@ def test_another_origin_may_call_only_where_that_is_said(make: MakeBench) -> Non
 
 
 def test_a_fault_of_ours_shows_nothing_of_its_inside(bench: Bench) -> None:
-    bench.view.model = bench.view.model._replace(arms=np.zeros(1))
+    bench.view.model = bench.view.model._replace(arms=np.zeros(1, np.int64))
     answer = bench.rank()
     assert problem(answer) == (500, "failed")
     assert "index" not in answer.text
