@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -79,6 +80,13 @@ class Encoder:
         self._time = first + len(self._source)
         self.d: Final = self._time + 5
         """Length of x."""
+        self.features: Final[tuple[str, ...]] = (
+            *NUMBERS,
+            *(f"gender_{name}" for name in categories["gender"]),
+            *(f"traffic_source_{name}" for name in categories["traffic_source"]),
+            *CONTEXT_FEATURES[-5:],
+        )
+        """What each column of x is, by name."""
         self.id: Final = hashlib.sha256(self._canonical()).hexdigest()[:16]
         """Hash of the content: tells encoders apart, wherever x travels."""
 
@@ -86,6 +94,11 @@ class Encoder:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Least and greatest fitted value of each number."""
         return self._content.ranges
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """Known genders and traffic sources, in the order of their columns."""
+        return self._content.categories
 
     def to_json(self) -> bytes:
         """The encoder as a file."""
@@ -141,6 +154,27 @@ class Encoder:
             ones += self._time_columns(context)
             X[row, ones] = 1.0
         return Encoded(X, unknown, int((inside != numbers).sum()))
+
+    def decode(self, x: Sequence[float]) -> Context:
+        """A context that is encoded as x: what the model knows of a visit, readable again.
+
+        x says the part of the day and whether it was a weekend, so the hour is the middle of that
+        part and the day a Monday or a Saturday. A category unknown to the encoder is empty.
+        """
+        age, latitude, longitude = (
+            least + width * value
+            for least, width, value in zip(self._least, self._width, x, strict=False)
+        )
+        quarter = next((q for q in range(3) if x[self._time + q] > 0.5), -1) + 1
+        day = 10 if x[self._time + 3] > 0.5 else 5
+        return Context(
+            age=round(age),
+            gender=next((name for name, i in self._gender.items() if x[i] > 0.5), ""),
+            latitude=float(latitude),
+            longitude=float(longitude),
+            traffic_source=next((name for name, i in self._source.items() if x[i] > 0.5), ""),
+            occurred_at=datetime(2026, 1, day, 6 * quarter + 3),  # noqa: DTZ001 (shop-local)
+        )
 
     def _time_columns(self, context: Context) -> list[int]:
         at = context.occurred_at

@@ -1,0 +1,99 @@
+"""How the estimates of the arms have moved: a bounded history of solutions. Pure."""
+
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from server.scorer import Model
+from shared.arm_statistics import Floats
+from shared.linucb import Solution, deviations, means
+
+POINTS: Final = 80
+"""Points an arm keeps; each takes about 600 bytes at d = 15."""
+TRACKED: Final = 200
+"""Arms that are followed from the start: the first of the catalogue."""
+
+_Singles = NDArray[np.float32]
+
+
+class Point(msgspec.Struct, frozen=True):
+    """What the model thought of one arm in one context, at one time."""
+
+    at_s: float
+    n: int
+    clicks: int
+    mean: float
+    sd: float
+    """√(xᵀ A⁻¹ x), without α."""
+
+
+class _Snapshot(NamedTuple):
+    at_s: float
+    n: int
+    clicks: int
+    theta: _Singles
+    covariance: _Singles
+
+
+class LearningHistory:
+    """Keeps each followed arm's solution as it was, thinned as time goes on.
+
+    Whole solutions are kept, so the history can be asked for any context afterwards. When an arm's
+    history is full, every second point goes: it always reaches back to the start.
+    """
+
+    def __init__(self, model: Model, at_s: float) -> None:
+        self._tracked = min(len(model.arms), TRACKED)
+        self._row = {arm: row for row, arm in enumerate(model.arms[: self._tracked].tolist())}
+        self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
+        self._snapshots: list[list[_Snapshot]] = [[] for _ in range(self._tracked)]
+        self.sample(model, at_s)
+
+    def __contains__(self, arm: int) -> bool:
+        return arm in self._row
+
+    def sample(self, model: Model, at_s: float) -> None:
+        """Take down what has changed since the last time: quick, for under the lock."""
+        theta = model.solution.theta[: self._tracked]
+        for row in np.flatnonzero((theta != self._theta).any(axis=1)).tolist():
+            self._theta[row] = theta[row]
+            history = self._snapshots[row]
+            if len(history) >= POINTS:
+                del history[1:-1:2]
+            history.append(_snapshot(model, row, at_s))
+
+    def curve(self, arm: int, x: Floats) -> list[Point]:
+        """The arm's history in a context (1 × d).
+
+        Raises:
+            KeyError: the arm is not followed.
+        """
+        history = self._snapshots[self._row[arm]]
+        solution = Solution(
+            np.array([each.theta for each in history], np.float64),
+            np.array([each.covariance for each in history], np.float64),
+        )
+        mean, sd = means(x, solution)[0].tolist(), deviations(x, solution)[0].tolist()
+        return [
+            Point(round(each.at_s, 3), each.n, each.clicks, m, s)
+            for each, m, s in zip(history, mean, sd, strict=True)
+        ]
+
+
+def present(model: Model, row: int, x: Floats, at_s: float) -> Point:
+    """What the model thinks of the arm of this row now."""
+    one = Solution(model.solution.theta[row : row + 1], model.solution.covariance[row : row + 1])
+    mean, sd = float(means(x, one)[0, 0]), float(deviations(x, one)[0, 0])
+    return Point(round(at_s, 3), int(model.n[row]), int(model.clicks[row]), mean, sd)
+
+
+def _snapshot(model: Model, row: int, at_s: float) -> _Snapshot:
+    return _Snapshot(
+        at_s,
+        int(model.n[row]),
+        int(model.clicks[row]),
+        model.solution.theta[row].astype(np.float32),
+        model.solution.covariance[row].astype(np.float32),
+    )

@@ -1,0 +1,199 @@
+"""The live page over HTTP: the page itself, its stream of events, and the questions it asks."""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from typing import Annotated, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Message, Send
+
+from server.live_feed import LiveFeed
+from shared.events import Context
+from shared.features import NotFinite
+from shared.settings import SLATE_LENGTH
+
+EVERY_S: Final = 0.25
+MOST_CLIENTS: Final = 64
+QUEUED: Final = 8
+"""Messages that wait for a client: one that is further behind is let go."""
+SEND_S: Final = 10.0
+MOST_BYTES: Final = 65_536
+MOST_K: Final = 50
+
+_COMMON: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Question(msgspec.Struct, frozen=True):
+    """`POST /v1/explain`"""
+
+    context: Context
+    k: Annotated[int, msgspec.Meta(ge=1, le=MOST_K)] = SLATE_LENGTH
+
+
+def live_routes(feed: LiveFeed, stopping: Callable[[], bool] = lambda: False) -> list[Route]:
+    """`/`, `/v1/live`, `/v1/explain` and `/v1/learning/{product_id}`.
+
+    Args:
+        feed: what there is to show.
+        stopping: true once the process is to end, so that open streams do not hold it up.
+    """
+    live = _Live(feed, Hub(feed, stopping))
+    return [
+        Route("/", live.page),
+        Route("/v1/live", live.stream),
+        Route("/v1/explain", live.explain, methods=["POST"]),
+        Route("/v1/learning/{product_id:int}", live.learning),
+    ]
+
+
+class _Live:
+    def __init__(self, feed: LiveFeed, hub: "Hub") -> None:
+        self._feed = feed
+        self._hub = hub
+        self._page = resources.files("server").joinpath("dashboard/index.html").read_bytes()
+        self._page_headers = {**_COMMON, "Content-Security-Policy": policy_of(self._page.decode())}
+
+    async def page(self, _: Request) -> Response:
+        return Response(self._page, media_type="text/html", headers=self._page_headers)
+
+    async def stream(self, _: Request) -> Response:
+        if self._hub.full:
+            detail = "Close one, or try again later."
+            return problem(503, "Too many pages are open", detail, {"Retry-After": "5"})
+        return _Stream(self._hub.subscribe(), media_type="text/event-stream", headers=_COMMON)
+
+    async def explain(self, request: Request) -> Response:
+        body = await _body(request)
+        if body is None:
+            return problem(413, "Too much", f"Send {MOST_BYTES} bytes at most.")
+        try:
+            question = msgspec.json.decode(body, type=Question)
+            return _json(self._feed.explain(question.context, question.k))
+        except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
+            return problem(422, "Not a question", str(error))
+
+    async def learning(self, request: Request) -> Response:
+        try:
+            context = msgspec.convert(dict(request.query_params), Context, strict=False)
+            return _json(self._feed.learning(request.path_params["product_id"], context))
+        except KeyError:
+            return problem(404, "No such product", "There is no product with this id.")
+        except (msgspec.ValidationError, NotFinite) as error:
+            return problem(422, "Not a context", str(error))
+
+
+def policy_of(page: str) -> str:
+    """The content security policy: this script and this style, this server, and nothing else."""
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+
+def problem(
+    status: int, title: str, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    """An error as RFC 9457 has it."""
+    text = msgspec.json.encode({"title": title, "status": status, "detail": detail})
+    return Response(text, status, {**_COMMON, **(headers or {})}, "application/problem+json")
+
+
+class Hub:
+    """One message for all clients, four times a second at the most.
+
+    Only the loop's own thread may touch it.
+    """
+
+    def __init__(self, feed: LiveFeed, stopping: Callable[[], bool]) -> None:
+        self._feed = feed
+        self._stopping = stopping
+        self._clients: set[asyncio.Queue[bytes | None]] = set()
+        self._beat: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether no further client is taken."""
+        return len(self._clients) >= MOST_CLIENTS
+
+    async def subscribe(self) -> AsyncIterator[bytes]:
+        """The stream of one client; it ends when the client is too slow, or the process stops."""
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED)
+        self._clients.add(queue)
+        if self._beat is None or self._beat.done():
+            self._beat = asyncio.create_task(self._broadcast())
+        try:
+            yield _event(self._feed.first())
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            self._clients.discard(queue)
+
+    async def _broadcast(self) -> None:
+        after = sampled = 0
+        while self._clients and not self._stopping():
+            message, after, sampled = self._feed.next(after, sampled)
+            if message is not None:
+                self._give(_event(message))
+            await asyncio.sleep(EVERY_S)
+        for queue in self._clients:
+            _end(queue)
+
+    def _give(self, event: bytes) -> None:
+        for queue in list(self._clients):
+            if queue.full():
+                self._clients.discard(queue)
+                _end(queue)
+            else:
+                queue.put_nowait(event)
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events to a client that reads them; one that does not is hung up on."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+
+        try:
+            await super().stream_response(in_time)
+        except TimeoutError:
+            return
+
+
+def _end(queue: "asyncio.Queue[bytes | None]") -> None:
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)
+
+
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), headers=_COMMON, media_type="application/json")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body, or None if it is too long."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            return None
+    return bytes(body)

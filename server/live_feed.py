@@ -1,0 +1,246 @@
+"""What the live page is told: one object that the tail of the topics feeds and the page reads."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from server import explain, learning
+from server.learning import LearningHistory, Point
+from server.live_state import Freshness, Hidden, LiveState, OutcomeSeen, Rates, VisitSeen
+from server.scorer import Policy
+from server.stream import Viewing
+from server.tendencies import Table, Tendencies
+from shared.catalogue import DataSet, Product, User
+from shared.events import Context, Decision
+
+LISTED: Final = 12
+"""New visits that one message lists at most: more can't be read in a quarter of a second."""
+
+
+class PartitionSeen(msgspec.Struct, frozen=True):
+    """How far one partition of `outcomes` has been learned, and who learns it."""
+
+    partition: int
+    owner: str
+    """The trainer that wrote last; empty if none has."""
+    next_offset: int
+    end_offset: int
+    lag: int
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A process of the system."""
+
+    kind: str
+    name: str
+    says: str
+    """How it is, in a few words."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the panel can be set to."""
+
+    genders: list[str]
+    traffic_sources: list[str]
+    ranges: dict[str, tuple[float, float]]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What does not change while the page is open."""
+
+    products: list[Product]
+    options: Options
+    policy: str
+    parameters: dict[str, float]
+    series: list[Rates]
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of the stream; the parts of the first one are all there."""
+
+    at_s: float
+    rates: Rates
+    visits_per_s: float
+    freshness: Freshness
+    stale: bool
+    """The store does not answer, so the estimates may be old."""
+    visits: list[VisitSeen] = []
+    """Those that were not listed before, oldest first."""
+    tendencies: Tendencies | None = None
+    partitions: list[PartitionSeen] | None = None
+    replicas: list[Replica] | None = None
+    setting: Setting | None = None
+
+
+class LiveFeed:
+    """Fed by one thread, read by another.
+
+    Args:
+        view: the model of this process.
+        policy: what it ranks by.
+        data: products, users and encoder.
+        partitions: of the outcomes topic.
+        hidden: what random and best slates would get, where a simulator knows it.
+        utc_s: seconds since 1970, as outcomes are stamped.
+    """
+
+    def __init__(
+        self,
+        view: Viewing,
+        policy: Policy,
+        data: DataSet,
+        partitions: int,
+        hidden: Hidden | None,
+        utc_s: Callable[[], float],
+    ) -> None:
+        self._view = view
+        self._policy = policy
+        self._encoder = data.encoder
+        self._products = {product.product_id: product for product in data.products}
+        self._row = {arm: row for row, arm in enumerate(data.arms)}
+        self._utc_s = utc_s
+        self._lock = threading.Lock()
+        self._history_lock = threading.Lock()  # taken before the view's, never after it
+        self._state = LiveState(data.encoder, partitions, hidden)
+        self._advances: deque[tuple[int, int, float]] = deque()
+        shoppers = [_context(user) for user in data.users]
+        self._table = Table(data.products, data.encoder, shoppers)
+        with view.locked() as seen:
+            self._learning = LearningHistory(seen.model, utc_s())
+        self._tendencies: Tendencies | None = None
+        self._stale = False
+        self._partitions: list[PartitionSeen] = []
+        self._replicas: list[Replica] = []
+        self._samples = 0
+        self.sample()
+
+    def advanced(self, partition: int, next_offset: int) -> None:
+        """The view has moved on. From the view's own thread: only noted here."""
+        self._advances.append((partition, next_offset, self._utc_s()))
+
+    def take(self, decisions: Sequence[Decision], outcomes: Sequence[OutcomeSeen]) -> None:
+        """Take in what the topics brought; called with nothing as well, for what waits."""
+        with self._lock:
+            self._note_advances()
+            self._state.take(decisions, outcomes, self._utc_s())
+
+    def skipped(self) -> None:
+        """Part of the topics was left out."""
+        with self._lock:
+            self._state.forget_waiting()
+
+    def sample(self) -> None:
+        """Once a second: how the model's estimates stand."""
+        with self._history_lock, self._view.locked() as seen:
+            estimates, n = self._table.estimates(seen.model), seen.model.n.copy()
+            self._learning.sample(seen.model, self._utc_s())
+            stale = seen.stale
+        with self._lock:
+            self._tendencies = self._table.tendencies(estimates, n)
+            self._state.mark()
+            self._stale = stale
+            self._samples += 1
+
+    def status(self, partitions: list[PartitionSeen], replicas: list[Replica]) -> None:
+        """Once a second: who does what."""
+        with self._lock:
+            self._partitions, self._replicas = partitions, replicas
+
+    def first(self) -> bytes:
+        """What a page that has just been opened needs."""
+        with self._lock:
+            setting = Setting(
+                list(self._products.values()),
+                self._options(),
+                self._policy.name,
+                self._policy.parameters,
+                list(self._state.series),
+            )
+            return self._message(list(self._state.visits), True, setting)
+
+    def next(self, after: int, sampled: int) -> tuple[bytes | None, int, int]:
+        """What is new since visit number `after` and sample `sampled`, and where that leads.
+
+        None where nothing is.
+        """
+        with self._lock:
+            rates = self._state.rates()
+            if rates.visits == after and self._samples == sampled:
+                return None, after, sampled
+            new = (visit for visit in reversed(self._state.visits) if visit.number > after)
+            visits = list(islice(new, LISTED))[::-1]
+            text = self._message(visits, self._samples != sampled, None)
+            return text, rates.visits, self._samples
+
+    def explain(self, context: Context, k: int) -> explain.Explanation:
+        """What would be shown now in this context, and why.
+
+        Raises:
+            NotFinite: a number of the context is none.
+        """
+        x = explain.encoded(self._encoder, context)
+        with self._view.locked() as seen:
+            slate = explain.slate_of(self._policy, seen.model, self._row, x, k)
+        return explain.Explanation(
+            explain.explained(slate, x, self._encoder, self._products),
+            self._policy.name,
+            self._policy.parameters,
+            seen.positions,
+            seen.stale,
+        )
+
+    def learning(self, product_id: int, context: Context) -> list[Point]:
+        """How the estimate of a product in this context has moved, oldest first, now last.
+
+        Raises:
+            KeyError: there is no such product.
+            NotFinite: a number of the context is none.
+        """
+        x = explain.encoded(self._encoder, context)
+        row = self._row[product_id]
+        with self._view.locked() as seen:
+            present = learning.present(seen.model, row, x, self._utc_s())
+        with self._history_lock:
+            past = self._learning.curve(product_id, x) if product_id in self._learning else []
+        return [*past, present]
+
+    def _message(self, visits: list[VisitSeen], sampled: bool, setting: Setting | None) -> bytes:
+        self._note_advances()
+        now_s = self._utc_s()
+        message = Message(
+            at_s=round(now_s, 3),
+            rates=self._state.rates(),
+            visits_per_s=self._state.visits_per_s(now_s),
+            freshness=self._state.freshness.freshness(),
+            stale=self._stale,
+            visits=visits,
+            tendencies=self._tendencies if sampled else None,
+            partitions=self._partitions if sampled else None,
+            replicas=self._replicas if sampled else None,
+            setting=setting,
+        )
+        return msgspec.json.encode(message)
+
+    def _note_advances(self) -> None:
+        while self._advances:
+            self._state.freshness.advanced(*self._advances.popleft())
+
+    def _options(self) -> Options:
+        categories = self._encoder.categories
+        return Options(categories["gender"], categories["traffic_source"], self._encoder.ranges)
+
+
+def _context(user: User) -> Context:
+    return Context(
+        age=user.age,
+        gender=user.gender,
+        latitude=user.latitude,
+        longitude=user.longitude,
+        traffic_source=user.traffic_source,
+        occurred_at=datetime(2026, 1, 5),  # noqa: DTZ001 (shop-local; the table sets it)
+    )
