@@ -1,0 +1,146 @@
+"""What feeds the live page: a thread that reads along on the topics, whoever writes them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import msgspec
+
+from server.live_feed import LiveFeed, PartitionSeen, Replica
+from server.live_state import Hidden, OutcomeSeen
+from shared.arm_statistics import Floats
+from shared.catalogue import DataSet
+from shared.events import DECISIONS, OUTCOMES, Context, decode_decision, decode_outcome
+from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
+from shared.kafka import KafkaCluster, KafkaConsumer
+from shared.ports import BrokerUnavailable, LogTruncated, Record, StateStore, StoreUnavailable
+
+POLL_RECORDS: Final = 500
+POLL_S: Final = 0.05
+SAMPLE_EVERY_S: Final = 1.0
+MOST_RECORDS_PER_S: Final = 5_000
+"""Beyond that the page shows a sample, so that it does not take the processor from the serving."""
+RETRY_S: Final = 1.0
+
+_T = TypeVar("_T")
+
+
+def hidden_rates(data: DataSet, seed: int, k: int) -> Hidden:
+    """What random and best slates get, by the hidden model."""
+    truth = GroundTruth(data.products, data.encoder, seed)
+
+    def rates(contexts: Sequence[Context]) -> tuple[Floats, Floats]:
+        P = truth.click_probabilities(contexts)
+        return random_click_probability(P, k), best_click_probability(P, k)
+
+    return rates
+
+
+class Tail(threading.Thread):
+    """Reads the decisions and outcomes that come from now on, in no group, and tells the feed.
+
+    Args:
+        feed: what the page reads.
+        cluster: where the topics are.
+        store: where the positions are.
+        others: the processes that are there.
+        stop: when to end.
+    """
+
+    def __init__(
+        self,
+        feed: LiveFeed,
+        cluster: KafkaCluster,
+        store: StateStore,
+        others: Callable[[], list[Replica]],
+        stop: threading.Event,
+    ) -> None:
+        super().__init__(name="live", daemon=True)
+        self._feed = feed
+        self._cluster = cluster
+        self._store = store
+        self._others = others
+        self._stopping = stop
+        self._consumers: dict[str, KafkaConsumer] = {}
+        self._ends: dict[int, int] = {}
+        self._budget = MOST_RECORDS_PER_S
+        self._due_s = 0.0
+
+    def run(self) -> None:
+        """Read along until stopped; what does not answer is asked again."""
+        while not self._stopping.is_set():
+            try:
+                self._open()
+                while not self._stopping.is_set():
+                    self._read()
+                    if time.monotonic() >= self._due_s:
+                        self._each_second()
+            except (BrokerUnavailable, LogTruncated):
+                self._feed.sample()
+                self._stopping.wait(RETRY_S)
+            finally:
+                self._close()
+
+    def _open(self) -> None:
+        self._consumers = {topic: self._cluster.consumer(topic) for topic in (OUTCOMES, DECISIONS)}
+        self._to_the_end()
+
+    def _to_the_end(self) -> None:
+        topics = self._cluster.topics()
+        # Outcomes first: a decision that is read then has all of its outcomes still to come.
+        for topic, consumer in self._consumers.items():
+            ends = {p: consumer.watermarks(p).end for p in range(topics.get(topic, 0))}
+            consumer.assign(ends)
+            if topic == OUTCOMES:
+                self._ends = ends
+
+    def _read(self) -> None:
+        if self._budget <= 0:
+            self._stopping.wait(max(self._due_s - time.monotonic(), 0.0))
+            self._to_the_end()
+            self._feed.skipped()
+        outcomes = self._consumers[OUTCOMES].poll(POLL_RECORDS, POLL_S)
+        decisions = self._consumers[DECISIONS].poll(POLL_RECORDS, 0.0)
+        self._budget -= len(outcomes) + len(decisions)
+        for record in outcomes:
+            self._ends[record.partition] = record.offset + 1
+        self._feed.take(
+            [decision for _, decision in _decoded(decisions, decode_decision)],
+            [
+                OutcomeSeen(record.partition, record.offset, outcome)
+                for record, outcome in _decoded(outcomes, decode_outcome)
+            ],
+        )
+
+    def _each_second(self) -> None:
+        self._due_s = time.monotonic() + SAMPLE_EVERY_S
+        self._budget = MOST_RECORDS_PER_S
+        self._feed.sample()
+        with suppress(StoreUnavailable):
+            self._feed.status(self._partitions(), self._others())
+
+    def _partitions(self) -> list[PartitionSeen]:
+        partitions = sorted(self._ends)
+        positions = self._store.positions(partitions)
+        seen = []
+        for partition, position in zip(partitions, positions, strict=True):
+            owner = position.writer.rpartition(":")[0] if position else ""
+            next_offset = position.next_offset if position else 0
+            end = max(self._ends[partition], next_offset)
+            seen.append(PartitionSeen(partition, owner, next_offset, end, end - next_offset))
+        return seen
+
+    def _close(self) -> None:
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers = {}
+
+
+def _decoded(
+    records: Iterable[Record], decode: Callable[[bytes], _T]
+) -> Iterator[tuple[Record, _T]]:
+    for record in records:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # the trainer reports these
+            yield record, decode(record.value or b"")
