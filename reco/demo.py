@@ -1,5 +1,6 @@
 """The demo: every service as a process of its own, on the embedded broker and store."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ SETTLE_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 20.0
 CHAOS_SECONDS: Final = 24.0
 """A run with kills takes at least this long, so that each kill finds everything up again."""
+HOLD_PER_S: Final = 20.0
 VICTIMS: Final = ("trainer", "server-1", "trainer", "server-2", "producer", "trainer", "server-1")
 
 
@@ -46,6 +48,10 @@ class Plan(NamedTuple):
     warm: bool
     chaos: bool
     logs: Path
+    http_port: int
+    """Where server 1 shows the live page."""
+    hold: bool
+    """Let shoppers come after the verdict too, until Ctrl-C."""
 
 
 class Progress(NamedTuple):
@@ -85,8 +91,8 @@ class Demo:
         truth = GroundTruth(plan.data.products, plan.data.encoder, plan.seed)
         self._hidden: Expected = expected(truth, [v.context for v in visits], SLATE_LENGTH)
 
-    def run(self) -> Verdict:
-        """Start everything, let it learn, stop it, and judge.
+    def run(self, judged: Callable[[Verdict], None]) -> Verdict:
+        """Start everything, let it learn, judge it, tell the verdict, and stop.
 
         Raises:
             ChildFailed: a process does not come up, or the system does not settle.
@@ -101,7 +107,11 @@ class Demo:
                 self._replay_history(description, cluster, store)
             self._serve_visits(description)
             self._settle(cluster, store)
-            return self._judged(cluster, store, broker, store_name)
+            verdict = self._judged(cluster, store, broker, store_name)
+            judged(verdict)
+            if self._plan.hold:
+                self._hold(description)
+            return verdict
 
     def stop(self) -> None:
         """Stop what still runs, last started first."""
@@ -134,6 +144,8 @@ class Demo:
     def _start(self, at: dict[str, Any]) -> None:
         servers = 2 if self._plan.chaos else 1
         self._tell(f"starting 1 trainer and {servers} server{'s' if servers > 1 else ''}")
+        address = f"127.0.0.1:{self._plan.http_port}"
+        self._tell(f"page: http://{address}")
         common: dict[str, Any] = {"redis": at["redis"], "model": MODEL, **self._addressed(at)}
         self._child("trainer", "train", **common)
         for number in range(1, servers + 1):
@@ -143,7 +155,7 @@ class Demo:
                 lines_per_s=1_000_000,
                 seed=self._plan.seed,
                 alpha=self._plan.alpha,
-                **common,
+                **(common if number > 1 else {"http": address, **common}),
             )
 
     def _addressed(self, at: dict[str, Any]) -> dict[str, Any]:
@@ -245,10 +257,20 @@ class Demo:
             "the servers do not decide all visits",
         )
         self._learned(cluster, store)
+        if self._plan.hold:
+            return
         for name in [name for name in self._children if name != "embedded"]:
             self._children[name].stop()
             while not self._children[name].lines.empty():
                 self._take(self._children[name].lines.get())
+
+    def _hold(self, at: dict[str, Any]) -> None:
+        rate = min(self._plan.rate, HOLD_PER_S)
+        self._tell(f"the page stays, and {rate:g} shoppers a second go on coming: Ctrl-C ends it")
+        self._child("shoppers", "produce", rate=rate, seed=self._plan.seed, **self._addressed(at))
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                self._tick()
 
     def _learned(self, cluster: KafkaCluster, store: RedisStore) -> int:
         """Wait until the trainer has applied all there is; returns the number of records."""

@@ -1,9 +1,10 @@
-"""The live page in a process that serves: its feed, its tail, and the server that answers."""
+"""The live page of a serving process: its feed, the thread that reads along, the server."""
 
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -12,9 +13,72 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from reco.live import Tail
 from reco.wiring import say
+from server.live import live_routes
+from server.live_feed import LiveFeed, Replica
+from server.live_state import Hidden
+from server.scorer import Policy
+from server.stream import Viewing
+from shared.catalogue import DataSet
+from shared.kafka import KafkaCluster
+from shared.ports import StateStore
 
 STOP_S: Final = 2
+
+
+class Page:
+    """The page over one view; it answers once `open`.
+
+    Args:
+        cluster: whose topics are shown.
+        store: where the positions are.
+        data: products, users and encoder.
+        policy: what this process ranks by.
+        partitions: of the outcomes topic.
+        hidden: what random and best slates would get, where it is known.
+        others: the processes that are there.
+    """
+
+    def __init__(
+        self,
+        cluster: KafkaCluster,
+        store: StateStore,
+        data: DataSet,
+        policy: Policy,
+        partitions: int,
+        hidden: Hidden | None,
+        others: Callable[[], list[Replica]],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._data = data
+        self._policy = policy
+        self._partitions = partitions
+        self._hidden = hidden
+        self._others = others
+        self._feed: LiveFeed | None = None
+
+    def advanced(self, partition: int, next_offset: int) -> None:
+        """The view has moved on; to be called from its own thread."""
+        if self._feed:
+            self._feed.advanced(partition, next_offset)
+
+    @contextmanager
+    def open(self, view: Viewing, stop: threading.Event) -> Iterator[list[Route]]:
+        """The page's routes, fed for the length of a block."""
+        feed = LiveFeed(
+            view, self._policy, self._data, self._partitions, self._hidden, utc_s=time.time
+        )
+        self._feed = feed
+        done = threading.Event()
+        tail = Tail(feed, self._cluster, self._store, self._others, done)
+        tail.start()
+        try:
+            yield live_routes(feed, lambda: stop.is_set() or done.is_set())
+        finally:
+            done.set()
+            tail.join()
 
 
 def listening_socket(address: str) -> socket.socket:
@@ -25,22 +89,26 @@ def listening_socket(address: str) -> socket.socket:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
-        raise click.BadParameter(f"--http {address}: give HOST:PORT, as in 127.0.0.1:8080")
+        raise click.BadParameter(f"{address!r} is no HOST:PORT, as in 127.0.0.1:8080")
     try:
         return socket.create_server((host.strip("[]"), int(port)))
     except OSError as error:
         raise click.BadParameter(f"can't listen at {address}: {error.strerror}") from error
 
 
-def url_of(listening: socket.socket) -> str:
-    """The address for a browser."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{host}:{port}"
+def free_port(port: int) -> int:
+    """The port, or for 0 a free one, of 127.0.0.1.
+
+    Raises:
+        click.BadParameter: it is taken.
+    """
+    with listening_socket(f"127.0.0.1:{port}") as listening:
+        return int(listening.getsockname()[1])
 
 
 @contextmanager
-def answering(listening: socket.socket, routes: list[Route]) -> Iterator[None]:
-    """Answer HTTP in a thread of its own for the length of a block."""
+def answering(listening: socket.socket, routes: list[Route]) -> Iterator[str]:
+    """Answer HTTP in a thread of its own for the length of a block; gives the page's address."""
     config = uvicorn.Config(
         Starlette(routes=routes),
         log_level="warning",
@@ -50,13 +118,25 @@ def answering(listening: socket.socket, routes: list[Route]) -> Iterator[None]:
         server_header=False,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve([listening])), name="http", daemon=True
-    )
+    serve = server.serve([listening])
+    thread = threading.Thread(target=lambda: asyncio.run(serve), name="http", daemon=True)
     thread.start()
-    say(f"page: {url_of(listening)}")
+    host, port = listening.getsockname()[:2]
     try:
-        yield
+        yield f"http://{host}:{port}"
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def shown(
+    page: Page, listening: socket.socket | None, view: Viewing, stop: threading.Event
+) -> Iterator[None]:
+    """Show the page for the length of a block, where someone asked for it."""
+    if listening is None:
+        yield
+        return
+    with page.open(view, stop) as routes, answering(listening, routes) as address:
+        say(f"page: {address}")
+        yield

@@ -20,9 +20,9 @@ RECENT: Final = 1_000
 """Visits that the click rate is taken over."""
 SHOWN: Final = 30
 """Visits that are kept to be listed."""
-GRACE_S: Final = 1.0
-"""A decision whose outcomes came so long ago without a click among them has none: they lie in
-several partitions, so the click may come after the others."""
+GRACE_S: Final = 0.5
+"""A decision is judged so long after its first outcome: they lie in several partitions, so the
+click may come after the others. Clicks wait as well, or they would be listed first."""
 WAITING: Final = 5_000
 """Decisions, and outcomes without theirs, that are kept until they find each other."""
 POINTS: Final = 240
@@ -217,8 +217,7 @@ class LiveState:
         found = [
             (waiting.decision, waiting)
             for waiting in self._waiting.values()
-            if waiting.decision is not None
-            and (waiting.clicked is not None or now_s - waiting.first_outcome_s >= GRACE_S)
+            if waiting.decision is not None and now_s - waiting.first_outcome_s >= GRACE_S
         ]
         for decision, _ in found:
             del self._waiting[decision.decision_id]

@@ -10,6 +10,7 @@ from reco import options
 from reco.data import load_or_prepare
 from reco.demo import Demo, Plan, Progress
 from reco.fleet import ChildFailed
+from reco.page import free_port
 from reco.verdict import Verdict
 from reco.wiring import say
 from shared.settings import ALPHA
@@ -32,6 +33,14 @@ MOST_VISITS = 20_000
 @click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
 @click.option("--cold", is_flag=True, help="Start without the history.")
 @click.option("--chaos", is_flag=True, help="Kill processes with SIGKILL while it runs.")
+@click.option(
+    "--http-port",
+    default=0,
+    show_default="a free one",
+    type=click.IntRange(0, 65_535),
+    help="Where the live page is, on 127.0.0.1.",
+)
+@click.option("--hold", is_flag=True, help="Keep the page after the verdict, until Ctrl-C.")
 @options.json_output("the verdict")
 def command(
     data: Path,
@@ -41,6 +50,8 @@ def command(
     alpha: float,
     cold: bool,
     chaos: bool,
+    http_port: int,
+    hold: bool,
     json_file: str | None,
 ) -> None:
     """Run producer, server and trainer as processes on an embedded broker and store.
@@ -49,22 +60,30 @@ def command(
     then visits come, are ranked, clicked or not, and learned from at once. At the end the log is
     replayed and compared with the store bit for bit. Exit code 0 if the verdict is pass.
 
+    Meanwhile a page shows it live; its address is printed at the start.
+
     Example: reco demo --chaos --visits 2000
     """
     tell = say if json_file == "-" else click.echo
     dataset = load_or_prepare(data)
+    port = free_port(http_port)
+
+    def judged(verdict: Verdict) -> None:
+        tell("")
+        for line in demo.last_lines:
+            tell(line)
+        show(verdict, tell)
+        options.write_json(verdict, json_file)
+
     with tempfile.TemporaryDirectory(prefix="reco-demo-") as logs:
-        plan = Plan(dataset, data, visits, rate, seed, alpha, not cold, chaos, Path(logs))
+        plan = Plan(
+            dataset, data, visits, rate, seed, alpha, not cold, chaos, Path(logs), port, hold
+        )
         demo = Demo(plan, lambda text: tell(f"· {text}"), lambda now: tell(progress_line(now)))
         try:
-            verdict = demo.run()
+            verdict = demo.run(judged)
         except ChildFailed as error:
             raise click.ClickException(str(error)) from error
-    tell("")
-    for line in demo.last_lines:
-        tell(line)
-    show(verdict, tell)
-    options.write_json(verdict, json_file)
     if verdict.verdict != "pass":
         click.get_current_context().exit(1)
 
