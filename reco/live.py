@@ -16,6 +16,7 @@ from shared.events import DECISIONS, OUTCOMES, Context, decode_decision, decode_
 from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
 from shared.kafka import KafkaCluster, KafkaConsumer
 from shared.ports import BrokerUnavailable, LogTruncated, Record, StateStore, StoreUnavailable
+from shared.presence import Board, Presence
 
 POLL_RECORDS: Final = 500
 POLL_S: Final = 0.05
@@ -45,7 +46,7 @@ class Tail(threading.Thread):
         feed: what the page reads.
         cluster: where the topics are.
         store: where the positions are.
-        others: the processes that are there.
+        board: where processes say that they are there.
         stop: when to end.
     """
 
@@ -54,14 +55,14 @@ class Tail(threading.Thread):
         feed: LiveFeed,
         cluster: KafkaCluster,
         store: StateStore,
-        others: Callable[[], list[Replica]],
+        board: Board,
         stop: threading.Event,
     ) -> None:
         super().__init__(name="live", daemon=True)
         self._feed = feed
         self._cluster = cluster
         self._store = store
-        self._others = others
+        self._board = board
         self._stopping = stop
         self._consumers: dict[str, KafkaConsumer] = {}
         self._ends: dict[int, int] = {}
@@ -119,14 +120,18 @@ class Tail(threading.Thread):
         self._budget = MOST_RECORDS_PER_S
         self._feed.sample()
         with suppress(StoreUnavailable):
-            self._feed.status(self._partitions(), self._others())
+            present = self._board.present()
+            self._feed.status(self._partitions(present), [replica_of(each) for each in present])
 
-    def _partitions(self) -> list[PartitionSeen]:
+    def _partitions(self, present: Sequence[Presence]) -> list[PartitionSeen]:
+        trainers = [each for each in present if each.kind == "trainer"]
+        owners = {partition: each.name for each in trainers for partition in each.partitions}
         partitions = sorted(self._ends)
         positions = self._store.positions(partitions)
         seen = []
         for partition, position in zip(partitions, positions, strict=True):
-            owner = position.writer.rpartition(":")[0] if position else ""
+            last_writer = position.writer.rpartition(":")[0] if position else ""
+            owner = owners.get(partition, last_writer)
             next_offset = position.next_offset if position else 0
             end = max(self._ends[partition], next_offset)
             seen.append(PartitionSeen(partition, owner, next_offset, end, end - next_offset))
@@ -136,6 +141,18 @@ class Tail(threading.Thread):
         for consumer in self._consumers.values():
             consumer.close()
         self._consumers = {}
+
+
+def replica_of(presence: Presence) -> Replica:
+    """What a process says of itself, in a few words."""
+    says = [f"{presence.rate_per_s:.0f}/s"]
+    says += [text for text in (presence.policy, presence.delivery) if text]
+    if presence.view_age_s is not None:
+        says.append(f"view {presence.view_age_s:.1f} s old{', stale' if presence.stale else ''}")
+    if presence.lag:
+        says.append(f"lag {presence.lag:,}")
+    says += presence.not_ready
+    return Replica(presence.kind, presence.name, ", ".join(says))
 
 
 def _decoded(

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,13 +16,14 @@ from starlette.routing import Route
 from reco.live import Tail
 from reco.wiring import say
 from server.live import live_routes
-from server.live_feed import LiveFeed, Replica
+from server.live_feed import LiveFeed
 from server.live_state import Hidden
 from server.scorer import Policy
 from server.stream import Viewing
 from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.ports import StateStore
+from shared.presence import Board
 
 STOP_S: Final = 2
 
@@ -37,7 +38,7 @@ class Page:
         policy: what this process ranks by.
         partitions: of the outcomes topic.
         hidden: what random and best slates would get, where it is known.
-        others: the processes that are there.
+        board: where processes say that they are there.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Page:
         policy: Policy,
         partitions: int,
         hidden: Hidden | None,
-        others: Callable[[], list[Replica]],
+        board: Board,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -56,7 +57,7 @@ class Page:
         self._policy = policy
         self._partitions = partitions
         self._hidden = hidden
-        self._others = others
+        self._board = board
         self._feed: LiveFeed | None = None
 
     def advanced(self, partition: int, next_offset: int) -> None:
@@ -72,7 +73,7 @@ class Page:
         )
         self._feed = feed
         done = threading.Event()
-        tail = Tail(feed, self._cluster, self._store, self._others, done)
+        tail = Tail(feed, self._cluster, self._store, self._board, done)
         tail.start()
         try:
             yield live_routes(feed, lambda: stop.is_set() or done.is_set())
