@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.scorer import Model
+from server.thinned import Thinned
 from shared.arm_statistics import Floats
 from shared.linucb import Solution, deviations, means
 
@@ -40,15 +41,14 @@ class _Snapshot(NamedTuple):
 class LearningHistory:
     """Keeps each followed arm's solution as it was, thinned as time goes on.
 
-    Whole solutions are kept, so the history can be asked for any context afterwards. When an arm's
-    history is full, every second point goes: it always reaches back to the start.
+    Whole solutions are kept, so the history can be asked for any context afterwards.
     """
 
     def __init__(self, model: Model, at_s: float) -> None:
         self._tracked = min(len(model.arms), TRACKED)
         self._row = {arm: row for row, arm in enumerate(model.arms[: self._tracked].tolist())}
         self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
-        self._snapshots: list[list[_Snapshot]] = [[] for _ in range(self._tracked)]
+        self._snapshots = [Thinned[_Snapshot](POINTS) for _ in range(self._tracked)]
         self.sample(model, at_s)
 
     def __contains__(self, arm: int) -> bool:
@@ -59,10 +59,7 @@ class LearningHistory:
         theta = model.solution.theta[: self._tracked]
         for row in np.flatnonzero((theta != self._theta).any(axis=1)).tolist():
             self._theta[row] = theta[row]
-            history = self._snapshots[row]
-            if len(history) >= POINTS:
-                del history[1:-1:2]
-            history.append(_snapshot(model, row, at_s))
+            self._snapshots[row].append(_snapshot(model, row, at_s))
 
     def curve(self, arm: int, x: Floats) -> list[Point]:
         """The arm's history in a context (1 × d).
@@ -70,7 +67,7 @@ class LearningHistory:
         Raises:
             KeyError: the arm is not followed.
         """
-        history = self._snapshots[self._row[arm]]
+        history = self._snapshots[self._row[arm]].values()
         solution = Solution(
             np.array([each.theta for each in history], np.float64),
             np.array([each.covariance for each in history], np.float64),

@@ -159,7 +159,7 @@ class LiveFeed:
                 self._options(),
                 self._policy.name,
                 self._policy.parameters,
-                list(self._state.series),
+                self._state.series.values(),
             )
             return self._message(list(self._state.visits), True, setting)
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from server.thinned import Thinned
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
 from shared.features import Encoder
@@ -147,13 +148,13 @@ class LiveState:
         self.visits: deque[VisitSeen] = deque(maxlen=SHOWN)
         """The latest, oldest first."""
         self.freshness = FreshnessTail(partitions)
-        self.series: list[Rates] = []
+        self.series = Thinned[Rates](POINTS)
         """The rates as they were, thinned; the last is the present one."""
         self._encoder = encoder
         self._hidden = hidden
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
-        self._total = 0
+        self._total = self._marked = 0
         self._recent: deque[tuple[bool, float, float]] = deque(maxlen=RECENT)
         self._arrivals: deque[tuple[float, int]] = deque()
 
@@ -193,11 +194,9 @@ class LiveState:
     def mark(self) -> None:
         """Put the present rates into the series, if they are new."""
         now = self.rates()
-        if not now.over or (self.series and self.series[-1].visits == now.visits):
-            return
-        if len(self.series) >= POINTS:
-            del self.series[1:-1:2]
-        self.series.append(now)
+        if now.over and now.visits != self._marked:
+            self._marked = now.visits
+            self.series.append(now)
 
     def forget_waiting(self) -> None:
         """Part of the log was left out: what waits would be judged by half of its outcomes."""

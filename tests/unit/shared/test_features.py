@@ -223,3 +223,25 @@ def test_a_file_that_is_no_encoder_is_refused(text: bytes) -> None:
 def test_a_range_that_is_not_finite_is_refused(least: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
         Encoder({**RANGES, "latitude": (least, -10.0)}, dict(CATEGORIES))
+
+
+@pytest.mark.parametrize("hour", [3, 9, 15, 21])
+@pytest.mark.parametrize("day", [0, 5])
+def test_a_context_can_be_read_back_from_x(hour: int, day: int) -> None:
+    asked = context(age=23, gender="M", occurred_at=MONDAY + timedelta(days=day, hours=hour))
+    [x] = encoder().encode([asked]).X.tolist()
+    read = encoder().decode(x)
+    assert (read.age, read.gender, read.traffic_source) == (23, "M", "Search")
+    assert (read.latitude, read.longitude) == pytest.approx((-27.0, 133.5))
+    assert read.occurred_at == asked.occurred_at
+    assert encoder().encode([read]).X[0] == pytest.approx(x)
+
+
+def test_an_unknown_category_is_read_back_as_empty() -> None:
+    [x] = encoder().encode([context(gender="X", traffic_source="Pigeon")]).X.tolist()
+    read = encoder().decode(x)
+    assert (read.gender, read.traffic_source) == ("", "")
+
+
+def test_every_column_of_x_has_a_name() -> None:
+    assert encoder().features == CONTEXT_FEATURES
