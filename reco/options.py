@@ -118,6 +118,17 @@ def seed(default: int = 1237) -> _Decorator:
     )
 
 
+def epsilon(function: _F) -> _F:
+    """`--epsilon E`: how often chance takes the place of the policy's own order."""
+    return click.option(
+        "--epsilon",
+        type=click.FloatRange(0, 1),
+        help="How often chance decides: for lingreedy about a whole slate, for linucb and "
+        "popularity about each rank, so that every slate has a known probability. lints and "
+        "random draw anyhow and ignore it.  [default: 0.1 for lingreedy, else 0]",
+    )(function)
+
+
 def patience(function: _F) -> _F:
     """`--patience-s S`: how long to wait for a broker or store that does not answer."""
     return click.option(

@@ -9,11 +9,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from server import thompson
+from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import Solution, deviations, means
 
 POLICIES: Final = ("linucb", "lints", "lingreedy", "popularity", "random")
+
+DRAWING: Final = ("lints", "random")
+"""Policies whose order is drawn anyhow: ε has no place in them."""
+
+EPSILON_GREEDY: Final = 0.1
 
 Words = NDArray[np.uint64]
 
@@ -24,18 +31,34 @@ class Policy(msgspec.Struct, frozen=True):
     `linucb`: mean + α·sd (Li et al. 2010). `lints`: mean + α·sd·N(0, 1), one draw an arm, which is
     distributed as x·θ̃ with θ̃ ~ N(θ, α²A⁻¹) (Agrawal and Goyal 2013). `lingreedy`: mean, or with
     probability ε a slate at random. `popularity`: clicks/n. `random`: anything.
+
+    With ε, the policies that draw nothing (`linucb`, `popularity`) show, at each rank, any of the
+    products that are left instead of the best of them, with probability ε: then every slate has a
+    probability that is known exactly, and none has none (`infra/adr/0014`).
     """
 
     name: str = "linucb"
     alpha: float = 0.2
     lambda_: float = 1.0
-    epsilon: float = 0.1
+    epsilon: float | None = None
+    """None: 0.1 for `lingreedy`, 0 for the others."""
+    propensities: bool = False
+    """Whether `lints` computes its propensities: they cost more than all else it does."""
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise ValueError(f"no policy {self.name!r}: choose one of {', '.join(POLICIES)}")
-        if not self.lambda_ > 0.0 or not self.alpha >= 0.0 or not 0.0 <= self.epsilon <= 1.0:
+        if not self.lambda_ > 0.0 or not self.alpha >= 0.0 or not 0.0 <= self.mixing <= 1.0:
             raise ValueError("lambda must be above 0, alpha at least 0, epsilon in [0, 1]")
+
+    @property
+    def mixing(self) -> float:
+        """ε: how often chance takes the place of the policy's own order."""
+        if self.name in DRAWING:
+            return 0.0
+        if self.epsilon is None:
+            return EPSILON_GREEDY if self.name == "lingreedy" else 0.0
+        return self.epsilon
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -43,9 +66,10 @@ class Policy(msgspec.Struct, frozen=True):
         used = {
             "linucb": {"alpha": self.alpha, "lambda": self.lambda_},
             "lints": {"alpha": self.alpha, "lambda": self.lambda_},
-            "lingreedy": {"epsilon": self.epsilon, "lambda": self.lambda_},
+            "lingreedy": {"epsilon": self.mixing, "lambda": self.lambda_},
         }
-        return used.get(self.name, {})
+        mixed = {"epsilon": self.mixing} if self.mixing else {}
+        return used.get(self.name, {}) | mixed
 
 
 class Model(NamedTuple):
@@ -86,7 +110,7 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
         seeds: N, of `seeds_of`.
     """
     if policy.name in ("linucb", "lints"):
-        mean, bonus = means(X, model.solution), _deviations(policy, model, X)
+        mean, bonus = means(X, model.solution), score_deviations(policy, model, X)
         bonus *= policy.alpha
         if policy.name == "lints":
             bonus *= _normal(seeds, len(model.arms))
@@ -116,14 +140,14 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
         k: slate length, at least 1.
     """
     scores = score(policy, model, X, seeds)
-    top = top_k(scores.score, seeds, model.arms, k)
+    top = _slates(policy, model, scores, seeds, k)
     at = top + _row_starts(*scores.score.shape)
     columns = (
         model.arms.take(top).tolist(),
         scores.score.take(at).tolist(),
         scores.mean.take(at).tolist(),
         scores.bonus.take(at).tolist(),
-        _propensities(policy, model, scores, top, seeds),
+        _propensities(policy, model, X, scores, top, seeds),
     )
     return [
         [
@@ -162,11 +186,12 @@ def _row_starts(rows: int, columns: int) -> Integers:
 
 def explores_at_random(policy: Policy, seeds: Words) -> NDArray[np.bool_]:
     """Which decisions of `lingreedy` are drawn at random (N); a draw apart from the scores'."""
-    drawn: NDArray[np.bool_] = _uniform(seeds, np.array([-1]))[:, 0] < policy.epsilon
+    drawn: NDArray[np.bool_] = _uniform(seeds, np.array([-1]))[:, 0] < policy.mixing
     return drawn
 
 
-def _deviations(policy: Policy, model: Model, X: Floats) -> Floats:
+def score_deviations(policy: Policy, model: Model, X: Floats) -> Floats:
+    """√(xᵀ A_a⁻¹ x) of every context and arm, N × K."""
     result = deviations(X, model.solution)
     # Of an untrained arm it is ‖x‖/√λ. Set exactly, so that equal arms tie exactly: a matrix
     # product may round differently from one column to the next.
@@ -176,27 +201,52 @@ def _deviations(policy: Policy, model: Model, X: Floats) -> Floats:
     return result
 
 
+def _slates(policy: Policy, model: Model, scores: Scores, seeds: Words, k: int) -> Integers:
+    """Indices of the arms shown, N × k."""
+    best = top_k(scores.score, seeds, model.arms, k)
+    if policy.name == "lingreedy" or not policy.mixing:
+        return best
+    ranks = -1 - np.arange(best.shape[1])  # no product has such an id: draws of their own
+    explores = _uniform(seeds, ranks) < policy.mixing
+    if not explores.any():
+        return best
+    return mixed_slates(best, top_k(_uniform(seeds, model.arms), seeds, model.arms, k), explores)
+
+
+def next_rank(
+    policy: Policy, model: Model, scores: Scores, seeds: Words, slates: Integers
+) -> Mixture:
+    """What each rank of these slates was drawn from, given the ranks above it.
+
+    The slates may be those of another policy. Of `lints` there is no such mixture
+    (`server.thompson`).
+    """
+    count, k = slates.shape
+    if policy.name == "random":
+        return Mixture(slates, np.zeros((count, k)))
+    own = scores.mean if policy.name == "lingreedy" else scores.score
+    best = top_k(own, seeds, model.arms, k)
+    if policy.name == "lingreedy":
+        return by_slate(best, slates, policy.mixing, len(model.arms))
+    return by_rank(best, slates, policy.mixing)
+
+
 def _propensities(
-    policy: Policy, model: Model, scores: Scores, top: Integers, seeds: Words
+    policy: Policy, model: Model, X: Floats, scores: Scores, top: Integers, seeds: Words
 ) -> list[list[float | None]]:
     """Probability of each rank's product given the ranks above it, N × k; None where unknown."""
     count, k = top.shape
     if policy.name == "lints":
-        return [[None] * k for _ in range(count)]
-    if policy.name in ("linucb", "popularity"):
+        if not policy.propensities:
+            return [[None] * k for _ in range(count)]
+        deviations = policy.alpha * score_deviations(policy, model, X)
+        rows = zip(scores.mean, deviations, top, strict=True)
+        return [[*thompson.propensities(*row).tolist()] for row in rows]
+    if policy.name != "random" and not policy.mixing:
         return [[1.0] * k for _ in range(count)]
-    uniform = 1.0 / (len(model.arms) - np.arange(k))
-    if policy.name == "random":
-        return [[*uniform.tolist()] for _ in range(count)]
-    # lingreedy mixes two slates: P(first r) = (1-ε)·[first r are the greedy ones] + ε·Π 1/(K-i).
-    greedy = top_k(scores.mean, seeds, model.arms, k)
-    so_far_greedy = np.logical_and.accumulate(top == greedy, axis=1)
-    prefix = (1.0 - policy.epsilon) * so_far_greedy + policy.epsilon * np.multiply.accumulate(
-        uniform
-    )
-    before = np.concatenate([np.ones((count, 1)), prefix[:, :-1]], axis=1)
-    conditional: list[list[float | None]] = (prefix / before).tolist()
-    return conditional
+    mixture = next_rank(policy, model, scores, seeds, top)
+    found: list[list[float | None]] = propensities(mixture, top, len(model.arms)).tolist()
+    return found
 
 
 def _hash(seeds: Words, arms: Integers) -> Words:

@@ -53,7 +53,13 @@ POLL_S = 0.05
 @options.seed()
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
 @click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
-@click.option("--epsilon", default=0.1, show_default=True, type=click.FloatRange(0, 1))
+@options.epsilon
+@click.option(
+    "--propensities",
+    is_flag=True,
+    help="Let lints compute how likely its slates were: needed to evaluate other policies by "
+    "its log, and slower than all else it does. The other policies always know.",
+)
 @click.option("--k", default=SLATE_LENGTH, show_default=True, type=click.IntRange(1, 50))
 @click.option(
     "--depth",
@@ -105,7 +111,8 @@ def command(
     seed: int,
     policy: str,
     alpha: float,
-    epsilon: float,
+    epsilon: float | None,
+    propensities: bool,
     k: int,
     depth: int | None,
     feedback: str,
@@ -148,7 +155,7 @@ def command(
     group = f"{SERVER_GROUP}-{model}"
     consumer = cluster.consumer(VISITS, group, name=name)
     writer = open_delivery(cluster, delivery if stream else AT_LEAST_ONCE, group)
-    ranking = Policy(policy, alpha, LAMBDA, epsilon)
+    ranking = Policy(policy, alpha, LAMBDA, epsilon, propensities)
     server = StreamServer(
         consumer,
         writer,

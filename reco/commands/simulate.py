@@ -34,7 +34,7 @@ from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
     multiple=True,
     help="Exploration α; give it several times for a sweep.",
 )
-@click.option("--epsilon", default=0.1, show_default=True, type=click.FloatRange(0, 1))
+@options.epsilon
 @click.option("--visits", default=4_000, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--seeds",
@@ -52,7 +52,7 @@ def command(
     data: Path,
     policy: str,
     alphas: tuple[float, ...],
-    epsilon: float,
+    epsilon: float | None,
     visits: int,
     seeds: int,
     seed: int,

@@ -245,16 +245,21 @@ def test_lingreedys_propensities_are_the_probabilities_of_the_slates(
     count = 6_000
     X = np.repeat(contexts(1), count, axis=0)
     slates = rank(Policy("lingreedy", epsilon=epsilon), trained(arms), X, seeds(count), k)
+    assert_probable(slates, arms, k, everything=epsilon > 0.0)
+
+
+def assert_probable(slates: list[list[SlateItem]], arms: int, k: int, everything: bool) -> None:
+    """The slates of one context occur as often as their propensities say."""
     probability: dict[tuple[int, ...], float] = {}
     for slate in slates:
         key = tuple(item.product_id for item in slate)
         found = math.prod(item.propensity or 0.0 for item in slate)
         assert probability.setdefault(key, found) == found
     possible = set(itertools.permutations(range(1, arms + 1), min(k, arms)))
-    assert set(probability) == possible if epsilon else len(probability) == 1
+    assert set(probability) == possible if everything else len(probability) == 1
     assert sum(probability.values()) == pytest.approx(1.0, abs=1e-12)
     shown = Counter(products(slates))
-    expected = [count * p for p in probability.values()]
+    expected = [len(slates) * p for p in probability.values()]
     if len(probability) > 1:
         observed = [shown[slate] for slate in probability]
         assert stats.chisquare(observed, expected).pvalue > LEAST_P
@@ -265,9 +270,52 @@ def test_randoms_propensities_are_those_of_drawing_without_replacement() -> None
     assert [item.propensity for item in slate] == [1 / 10, 1 / 9, 1 / 8]
 
 
-def test_lints_claims_no_propensity() -> None:
+def test_lints_claims_no_propensity_unless_it_is_asked_for() -> None:
     [slate] = rank(Policy("lints"), trained(10), contexts(1), seeds(1), 3)
     assert [item.propensity for item in slate] == [None] * 3
+    [asked] = rank(Policy("lints", propensities=True), trained(10), contexts(1), seeds(1), 3)
+    assert [item.product_id for item in asked] == [item.product_id for item in slate]
+    assert all(0.0 < (item.propensity or 0.0) < 1.0 for item in asked)
+
+
+def test_a_cold_lints_is_as_likely_to_show_one_product_as_any_other() -> None:
+    [slate] = rank(Policy("lints", propensities=True), cold(200), contexts(1), seeds(1), 5)
+    found = [item.propensity for item in slate]
+    assert found == pytest.approx([1 / (200 - i) for i in range(5)], rel=1e-4)
+
+
+def test_without_uncertainty_lints_is_certain() -> None:
+    policy = Policy("lints", alpha=0.0, propensities=True)
+    [slate] = rank(policy, trained(10), contexts(1), seeds(1), 3)
+    assert [item.propensity for item in slate] == [1.0] * 3
+
+
+@pytest.mark.parametrize("name", ["linucb", "popularity"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("arms", "k"), [(3, 2), (4, 3), (3, 3), (2, 5)])
+def test_mixed_propensities_are_the_probabilities_of_the_slates(
+    arms: int, k: int, epsilon: float, name: str
+) -> None:
+    count = 6_000
+    X = np.repeat(contexts(1), count, axis=0)
+    slates = rank(Policy(name, epsilon=epsilon), trained(arms), X, seeds(count), k)
+    assert_probable(slates, arms, k, everything=epsilon > 0.0)
+
+
+def test_an_epsilon_of_0_changes_no_slate_and_claims_certainty() -> None:
+    model, X, words = trained(20), contexts(50), seeds(50)
+    plain = rank(Policy("linucb"), model, X, words, 5)
+    assert rank(Policy("linucb", epsilon=0.0), model, X, words, 5) == plain
+    assert {item.propensity for slate in plain for item in slate} == {1.0}
+
+
+def test_chance_takes_each_rank_of_linucb_in_a_share_epsilon_of_the_visits() -> None:
+    count, arms = 5_000, 50
+    X = np.repeat(contexts(1), count, axis=0)
+    slates = rank(Policy("linucb", epsilon=0.2), trained(arms), X, seeds(count), 5)
+    best = products(rank(Policy("linucb"), trained(arms), X[:1], seeds(1), 5))[0][0]
+    kept = sum(slate[0].product_id == best for slate in slates)
+    assert stats.binomtest(kept, count, 0.8 + 0.2 / arms).pvalue > LEAST_P
 
 
 def test_a_decision_is_logged_with_the_parameters_that_its_policy_uses() -> None:
@@ -275,6 +323,8 @@ def test_a_decision_is_logged_with_the_parameters_that_its_policy_uses() -> None
     assert parameters["linucb"] == parameters["lints"] == {"alpha": 0.3, "lambda": 1.0}
     assert parameters["lingreedy"] == {"epsilon": 0.1, "lambda": 1.0}
     assert parameters["popularity"] == parameters["random"] == {}
+    assert Policy("linucb", 0.3, epsilon=0.05).parameters["epsilon"] == 0.05
+    assert "epsilon" not in Policy("lints", epsilon=0.05).parameters
 
 
 @pytest.mark.parametrize(
