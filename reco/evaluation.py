@@ -10,7 +10,6 @@ random, that is one test event in 40, so each result comes with the count and in
 import math
 import warnings
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +24,7 @@ from reco.evaluation_data import (
     check_products_known,
     context_columns,
 )
+from shared.off_policy import wilson_interval
 
 with warnings.catch_warnings():
     # Invalid escapes in docstrings and the like: nothing that the reader of our output can mend.
@@ -124,18 +124,6 @@ def evaluate(
         seed=seed,
         policies=results,
     )
-
-
-def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float] | None:
-    """Score interval of a binomial share (Wilson 1927); None without trials."""
-    if trials == 0:
-        return None
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / trials
-    centre = share + z**2 / (2 * trials)
-    half_width = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    scale = 1 + z**2 / trials
-    return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
 
 
 def caution(evaluation: Evaluation) -> str:

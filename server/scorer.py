@@ -140,7 +140,7 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
         k: slate length, at least 1.
     """
     scores = score(policy, model, X, seeds)
-    top = _slates(policy, model, scores, seeds, k)
+    top = choose(policy, model, scores, seeds, k)
     at = top + _row_starts(*scores.score.shape)
     columns = (
         model.arms.take(top).tolist(),
@@ -201,7 +201,7 @@ def score_deviations(policy: Policy, model: Model, X: Floats) -> Floats:
     return result
 
 
-def _slates(policy: Policy, model: Model, scores: Scores, seeds: Words, k: int) -> Integers:
+def choose(policy: Policy, model: Model, scores: Scores, seeds: Words, k: int) -> Integers:
     """Indices of the arms shown, N × k."""
     best = top_k(scores.score, seeds, model.arms, k)
     if policy.name == "lingreedy" or not policy.mixing:

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from reco.evaluation import caution, evaluate, wilson_interval
+from reco.evaluation import caution, evaluate
 from reco.evaluation_data import UnusableData
+from shared.off_policy import wilson_interval
 
 COLUMNS = ("temperature", "wind", "is_sunny", "distance")
 

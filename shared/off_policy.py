@@ -1,0 +1,209 @@
+"""What another policy would have earned, from the log of this one: estimators under the cascade.
+
+A decision shows k products and the shopper looks from the top down until the first click, so the
+reward of rank r depends on the first r products only, and is weighted by how much likelier the
+other policy would have shown exactly those:
+
+    w_r = Π_{j ≤ r} π(a_j | x, a_1 … a_{j-1}) / p_j
+
+`ips` (McInerney et al. 2020, "Counterfactual Evaluation of Slate Recommendations with Sequential
+Reward Interactions") averages Σ_r w_r r_r; `snips` divides rank by rank by the weights' mean; `dr`
+(Jiang and Li 2016, "Doubly Robust Off-policy Value Evaluation for Reinforcement Learning"; for
+this cascade Kiyohara et al. 2022) predicts rewards and weights only what the prediction missed.
+All three estimate the click rate of a slate; their intervals are those of the central limit
+theorem, so they are to be believed where the effective sample size is not small.
+"""
+
+import math
+from statistics import NormalDist
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.arm_statistics import ArmStatistics, Floats, Integers
+from shared.linucb import means, solve, untrained
+
+CONFIDENCE: Final = 0.95
+FOLDS: Final = 2
+_RIDGE: Final = 1.0
+
+
+class Log(NamedTuple):
+    """N decisions of k ranks."""
+
+    propensity: Floats
+    """Of each product shown, given the ranks above, by the policy that was logged. N × k"""
+    target: Floats
+    """The same by the policy to be evaluated. N × k"""
+    reward: Floats
+    """N × k; 0 at ranks that were not looked at."""
+
+
+class Prediction(NamedTuple):
+    """What is believed of the rewards beforehand."""
+
+    shown: Floats
+    """Of each product shown, N × k."""
+    expected: Floats
+    """Of the next product as the target policy chooses it, given the ranks above, N × k."""
+    ahead: Floats
+    """Chance of a click from rank r on under the target policy, N × (k + 1), the last 0. Any
+    guess will do: a better one makes the interval narrower."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A click rate with its 95 % interval."""
+
+    estimator: str
+    value: float | None
+    interval: tuple[float, float] | None
+    decisions: int
+    """How many decisions say anything about it: those with a weight above 0, or that matched."""
+
+
+class Overlap(msgspec.Struct, frozen=True):
+    """How far the log covers the policy; by the weights of whole slates."""
+
+    mean_weight: float
+    """1 but for chance where it does."""
+    effective_sample_size: float
+    """(Σ w)² / Σ w²"""
+    largest_weight: float
+    covered: bool
+    """False if the mean weight is too far from 1 to be chance: then no estimate here is right."""
+
+
+def weights(log: Log) -> Floats:
+    """w_r of every decision, N × k."""
+    ratio: Floats = np.cumprod(log.target / log.propensity, axis=1)
+    return ratio
+
+
+def overlap(log: Log) -> Overlap:
+    """How far the log covers the target policy."""
+    w = weights(log)[:, -1]
+    mean, squares = float(w.mean()), float((w * w).sum())
+    error = float(w.std()) / math.sqrt(len(w))
+    return Overlap(
+        mean,
+        float(w.sum()) ** 2 / squares if squares > 0.0 else 0.0,
+        float(w.max()),
+        abs(mean - 1.0) <= 4.0 * error + 1e-9 if mean > 0.0 else False,
+    )
+
+
+def ips(log: Log) -> Estimate:
+    """Inverse propensity scores, rank by rank. Unbiased."""
+    w = weights(log)
+    return _estimate("ips", (w * log.reward).sum(axis=1), w)
+
+
+def snips(log: Log) -> Estimate:
+    """The same, with each rank's weights divided by their mean: a little bias, less variance."""
+    w = weights(log)
+    total = w.mean(axis=0)
+    if not total.all():
+        return Estimate("snips", None, None, _touched(w))
+    own = (w * log.reward).mean(axis=0) / total
+    # The delta method: how each decision moves the ratio.
+    influence = (w * (log.reward - own) / total).sum(axis=1)
+    return _estimate("snips", influence + own.sum(), w)
+
+
+def doubly_robust(log: Log, prediction: Prediction) -> Estimate:
+    """What is predicted, plus the weighted error of the prediction, rank by rank. Unbiased."""
+    ratio = log.target / log.propensity
+    value = np.zeros(len(ratio))
+    for rank in reversed(range(ratio.shape[1])):
+        ahead, reward = prediction.ahead[:, rank + 1], log.reward[:, rank]
+        shown, expected = prediction.shown[:, rank], prediction.expected[:, rank]
+        after = np.where(reward > 0.0, 0.0, value)  # a click ends the scan
+        missed = reward + after - (shown + (1.0 - shown) * ahead)
+        value = expected + (1.0 - expected) * ahead + ratio[:, rank] * missed
+    return _estimate("dr", value, weights(log))
+
+
+def on_policy(reward: Floats) -> Estimate:
+    """The click rate of the policy that was logged."""
+    return _estimate("logged", reward.sum(axis=1), np.ones_like(reward))
+
+
+def replay(matched: NDArray[np.bool_], reward: Floats, examined: NDArray[np.bool_]) -> Estimate:
+    """The prototype's rule, product by product: of those looked at, keep what the policy shows too.
+
+    It says how often such a product was clicked, not how often a slate is, and it is unbiased only
+    for a log that chose its products uniformly (Li et al. 2011).
+
+    Args:
+        matched: the logged product is among the k of the target policy, N × k.
+        reward: N × k.
+        examined: N × k.
+    """
+    kept = matched & examined
+    trials, clicks = int(kept.sum()), int((reward[kept] > 0.0).sum())
+    interval = wilson_interval(clicks, trials, CONFIDENCE)
+    return Estimate("replay", clicks / trials if trials else None, interval, trials)
+
+
+def clicks_ahead(q: Floats) -> Floats:
+    """Chance of a click from each rank on, N × (k + 1), from that at each rank, N × k."""
+    none = np.cumprod((1.0 - q)[:, ::-1], axis=1)[:, ::-1]
+    result: Floats = np.concatenate([1.0 - none, np.zeros((len(q), 1))], axis=1)
+    return result
+
+
+def predicted_rewards(
+    slates: Integers, X: Floats, reward: Floats, examined: NDArray[np.bool_], arms: int
+) -> Floats:
+    """Chance of a click on every arm in every context, N × K, by ridge regression an arm.
+
+    Each half of the log is predicted by a fit to the other half (cross-fitting, Chernozhukov et al.
+    2018), so that no prediction knows the reward that it is compared with.
+
+    Args:
+        slates: indices of the arms shown, N × k.
+        X: contexts, N × d.
+        reward, examined: N × k.
+        arms: K.
+    """
+    result = np.empty((len(X), arms))
+    fold = np.arange(len(X)) % FOLDS
+    for number in range(FOLDS):
+        inside = fold == number
+        seen = examined & ~inside[:, None]
+        row, rank = np.nonzero(seen)
+        base = float(reward[seen].mean()) if len(row) else 0.0
+        statistics = ArmStatistics(X.shape[1])
+        statistics.add(slates[row, rank], X[row], reward[row, rank] - base, np.arange(len(row)))
+        fit = untrained(arms, X.shape[1], _RIDGE)
+        if len(statistics):
+            solution = solve(statistics.b, statistics.xx, _RIDGE)
+            fit.theta[statistics.arms] = solution.theta
+        result[inside] = np.clip(base + means(X[inside], fit), 0.0, 1.0)
+    return result
+
+
+def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float] | None:
+    """Score interval of a binomial share (Wilson 1927); None without trials."""
+    if trials == 0:
+        return None
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    centre = share + z**2 / (2 * trials)
+    half_width = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
+
+
+def _estimate(name: str, values: Floats, w: Floats) -> Estimate:
+    count, mean = len(values), float(values.mean())
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    half_width = z * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+    interval = (max(0.0, mean - half_width), min(1.0, mean + half_width))
+    return Estimate(name, mean, interval, _touched(w))
+
+
+def _touched(w: Floats) -> int:
+    return int((w[:, 0] > 0.0).sum())

@@ -1,0 +1,73 @@
+"""How often the 95 % intervals of off-policy estimates cover the truth, by how far the log reaches.
+
+    python -m tests.benchmarks.coverage [--logs 500] [--visits 500] [--products 200]
+
+The truth is known, since the log is simulated. Not a matter of time but of luck: every figure is
+the same in every run.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from producer.prepare import prepare
+from server.scorer import Policy
+from shared.catalogue import load_data
+from tests.simulated_logs import SimulatedLogs
+
+SEED: Final = 1237
+CASES: Final = (
+    ("linucb α 0.2, ε 0.3", Policy("linucb", 0.2, epsilon=0.3), "the same, ε 0", Policy("linucb")),
+    (
+        "linucb α 0.2, ε 0.3",
+        Policy("linucb", 0.2, epsilon=0.3),
+        "linucb α 0.1",
+        Policy("linucb", 0.1),
+    ),
+    (
+        "linucb α 0.2, ε 0.3",
+        Policy("linucb", 0.2, epsilon=0.3),
+        "linucb α 0",
+        Policy("linucb", 0.0),
+    ),
+    ("random", Policy("random"), "linucb α 0.2", Policy("linucb")),
+)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--logs", type=int, default=500)
+    parser.add_argument("--visits", type=int, default=500)
+    parser.add_argument("--products", type=int, default=200)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), SEED)
+        world = SimulatedLogs(load_data(Path(folder)), asked.products)
+    print(f"{asked.logs} logs of {asked.visits} visits, {asked.products} products, 5 ranks")
+    print("| log by | policy | its click rate | effective visits | told | ips | snips | dr |")
+    print("|---|---|---|---|---|---|---|---|")
+    for logged, logging, wanted, target in CASES:
+        truth = world.truth(target)
+        covered: dict[str, list[bool]] = {"ips": [], "snips": [], "dr": []}
+        effective, told = [], []
+        for seed in range(asked.logs):
+            estimates, overlap = world.estimates(logging, target, asked.visits, seed)
+            effective.append(overlap.effective_sample_size)
+            told.append(not overlap.covered)
+            for estimate in estimates:
+                low, high = estimate.interval or (1.0, 0.0)
+                covered[estimate.estimator].append(low <= truth <= high)
+        shares = " | ".join(f"{np.mean(found):.1%}" for found in covered.values())
+        print(
+            f"| {logged} | {wanted} | {truth:.4f} | {np.mean(effective):.0f} "
+            f"| {np.mean(told):.0%} | {shares} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The estimators are right where the truth is known: by hand, by enumeration, by simulation."""
+
+import itertools
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.scorer import Policy
+from shared.catalogue import DataSet
+from shared.off_policy import (
+    Log,
+    Prediction,
+    clicks_ahead,
+    doubly_robust,
+    ips,
+    on_policy,
+    overlap,
+    predicted_rewards,
+    replay,
+    snips,
+    wilson_interval,
+)
+from tests.simulated_logs import SimulatedLogs
+
+stats: Any = import_module("scipy.stats")
+
+LOGS = 500
+
+
+def by_hand() -> Log:
+    """Two decisions of two ranks: no click; a click at rank 2."""
+    return Log(
+        propensity=np.array([[0.5, 0.5], [0.5, 0.25]]),
+        target=np.array([[1.0, 0.0], [0.25, 0.5]]),
+        reward=np.array([[0.0, 0.0], [0.0, 1.0]]),
+    )
+
+
+def test_ips_weights_a_reward_by_the_products_down_to_it() -> None:
+    # weights: 2, then 0; ½, then ½ · 2 = 1
+    assert ips(by_hand()).value == pytest.approx((0.0 + 1.0) / 2)
+
+
+def test_snips_divides_each_rank_by_its_mean_weight() -> None:
+    assert snips(by_hand()).value == pytest.approx((1.0 / 2) / ((0.0 + 1.0) / 2))
+
+
+def test_a_policy_evaluated_on_its_own_log_gets_its_own_click_rate() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.1, 1.0, (50, 3))
+    reward = np.zeros((50, 3))
+    reward[np.arange(20), rng.integers(0, 3, 20)] = 1.0
+    log = Log(p, p, reward)
+    own = on_policy(reward)
+    assert own.value == pytest.approx(0.4)
+    for estimate in (ips(log), snips(log)):
+        assert estimate.value == pytest.approx(own.value)
+        assert estimate.interval == pytest.approx(own.interval)
+    assert overlap(log).mean_weight == pytest.approx(1.0)
+    assert overlap(log).effective_sample_size == pytest.approx(50)
+
+
+@pytest.mark.parametrize("guess", [0.0, 0.3, 0.9])
+def test_the_doubly_robust_estimate_is_unbiased_whatever_is_predicted(guess: float) -> None:
+    """All slates of 2 from 3 products and all reactions, weighted by their exact probability."""
+    click = np.array([0.2, 0.5, 0.7])
+    logged, wanted = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7])
+
+    def next_of(weights: np.ndarray[Any, Any], above: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        rest = weights.copy()
+        rest[list(above)] = 0.0
+        return np.asarray(rest / rest.sum())
+
+    q = np.array([guess, 1.0 - guess, guess / 2])
+    truth, expected = 0.0, 0.0
+    for slate in itertools.permutations(range(3), 2):
+        p = [next_of(logged, slate[:rank])[slate[rank]] for rank in range(2)]
+        t = [next_of(wanted, slate[:rank])[slate[rank]] for rank in range(2)]
+        prediction = Prediction(
+            shown=q[None, list(slate)],
+            expected=np.array([[next_of(wanted, slate[:rank]) @ q for rank in range(2)]]),
+            ahead=np.array([[0.9, guess, 0.0]]),
+        )
+        truth += np.prod(t) * (1.0 - np.prod(1.0 - click[list(slate)]))
+        first, second = click[list(slate)]
+        for reward, chance in (
+            ([1.0, 0.0], first),
+            ([0.0, 1.0], (1.0 - first) * second),
+            ([0.0, 0.0], (1.0 - first) * (1.0 - second)),
+        ):
+            log = Log(np.array([p]), np.array([t]), np.array([reward]))
+            expected += np.prod(p) * chance * (doubly_robust(log, prediction).value or 0.0)
+    assert expected == pytest.approx(truth, abs=1e-12)
+
+
+def test_a_perfect_prediction_leaves_the_doubly_robust_estimate_no_weights_to_vary_by() -> None:
+    sure = Prediction(np.zeros((4, 2)), np.zeros((4, 2)), np.zeros((4, 3)))
+    log = Log(np.full((4, 2), 0.01), np.ones((4, 2)), np.zeros((4, 2)))
+    found = doubly_robust(log, sure)
+    assert (found.value, found.interval) == (0.0, (0.0, 0.0))
+
+
+def test_clicks_ahead_are_one_minus_what_nobody_clicks() -> None:
+    found = clicks_ahead(np.array([[0.5, 0.2]]))
+    assert found.tolist() == [[pytest.approx(0.6), pytest.approx(0.2), 0.0]]
+
+
+def test_a_log_that_never_shows_what_the_policy_would_is_found_out() -> None:
+    log = Log(np.ones((100, 1)), np.zeros((100, 1)), np.ones((100, 1)))
+    found = overlap(log)
+    assert (found.mean_weight, found.effective_sample_size) == (0.0, 0.0)
+    assert not found.covered
+    assert snips(log).value is None
+    half = np.repeat([[1.0], [0.0]], 50, axis=0)
+    assert not overlap(Log(np.ones((100, 1)), half, half)).covered
+
+
+def test_replay_counts_the_products_that_were_looked_at_and_that_both_show() -> None:
+    matched = np.array([[True, False, True], [True, True, True]])
+    examined = np.array([[True, True, True], [True, False, False]])
+    reward = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    found = replay(matched, reward, examined)
+    assert (found.value, found.decisions) == (pytest.approx(2 / 3), 3)
+    assert found.interval == wilson_interval(2, 3, 0.95)
+    assert replay(matched & False, reward, examined).value is None
+
+
+def test_predictions_come_from_the_other_half_of_the_log() -> None:
+    rng = np.random.default_rng(0)
+    X, slates = np.ones((40, 1)), rng.integers(0, 2, (40, 1))
+    reward = (np.arange(40) % 2 == 0).astype(np.float64)[
+        :, None
+    ]  # even rows are clicked, all of them
+    q = predicted_rewards(slates, X, reward, np.ones((40, 1), np.bool_), 3)
+    assert (q[0::2] == 0.0).all()
+    assert (q[1::2] == 1.0).all()
+
+
+def test_over_500_logs_the_intervals_cover_the_truth(data: DataSet) -> None:
+    logs = SimulatedLogs(data, 25)
+    logging, target = Policy("linucb", 0.2, epsilon=0.3), Policy("linucb", 0.2)
+    truth = logs.truth(target)
+    covered = {"ips": 0, "snips": 0, "dr": 0}
+    for seed in range(LOGS):
+        estimates, _ = logs.estimates(logging, target, 200, seed)
+        for estimate in estimates:
+            low, high = estimate.interval or (1.0, 0.0)
+            covered[estimate.estimator] += low <= truth <= high
+    shares = {name: count / LOGS for name, count in covered.items()}
+    assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
