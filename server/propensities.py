@@ -36,12 +36,9 @@ def mixed_slates(best: Integers, anyhow: Integers, explores: Flags) -> Integers:
         explores: where chance decides, N × k.
     """
     slates = best.copy()
-    for row in np.flatnonzero(explores.any(axis=1)):
-        shown: list[int] = []
-        for chance, *_ in zip(explores[row], best[row], strict=True):
-            order = anyhow[row] if chance else best[row]
-            shown.append(next(arm for arm in order.tolist() if arm not in shown))
-        slates[row] = shown
+    for place in range(best.shape[1]):
+        order = np.where(explores[:, place, None], anyhow, best)
+        slates[:, place] = _first_not_in(order, slates[:, :place])
     return slates
 
 
@@ -51,12 +48,16 @@ def best_of_the_rest(best: Integers, slates: Integers) -> Integers:
     A slate of k can hide at most k - 1 of the first k, so they suffice.
     """
     following = best.copy()
-    for row in np.flatnonzero((slates[:, :-1] != best[:, :-1]).any(axis=1)):
-        order, shown = best[row].tolist(), slates[row].tolist()
-        for place in range(1, len(shown)):
-            above = shown[:place]
-            following[row, place] = next(arm for arm in order if arm not in above)
+    for place in range(1, best.shape[1]):
+        following[:, place] = _first_not_in(best, slates[:, :place])
     return following
+
+
+def _first_not_in(order: Integers, above: Integers) -> Integers:
+    """The first of each row's order that the same row of `above` does not hold, N."""
+    held = (order[:, :, None] == above[:, None, :]).any(axis=2)
+    first: Integers = np.take_along_axis(order, held.argmin(axis=1)[:, None], axis=1)[:, 0]
+    return first
 
 
 def by_rank(best: Integers, slates: Integers, epsilon: float) -> Mixture:

@@ -77,8 +77,8 @@ class Overlap(msgspec.Struct, frozen=True):
 
 def weights(log: Log) -> Floats:
     """w_r of every decision, N × k."""
-    ratio: Floats = np.cumprod(log.target / log.propensity, axis=1)
-    return ratio
+    ratio: Floats = log.target / log.propensity
+    return np.multiply.accumulate(ratio, axis=1)
 
 
 def overlap(log: Log) -> Overlap:

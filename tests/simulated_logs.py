@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from producer.simulate import Shoppers
 from reco.simulation import Learner
-from server.propensities import expectation, propensities
+from server.propensities import Flags, expectation, propensities
 from server.scorer import Policy, choose, next_rank, score, seeds_of
 from shared import off_policy
 from shared.arm_statistics import Floats, Integers
@@ -62,7 +61,7 @@ class SimulatedLogs:
         rows = rng.integers(0, POOL, visits)
         slates, propensity = self._shown(logging, rows, f"log {seed}")
         clicks = rng.random((visits, K)) < np.take_along_axis(self._P[rows], slates, axis=1)
-        examined = np.cumsum(clicks, axis=1) - clicks == 0
+        examined: Flags = np.cumsum(clicks, axis=1) - clicks == 0
         log = Log(propensity, np.empty_like(propensity), (clicks & examined).astype(np.float64))
         log, prediction = self._asked(log, target, slates, rows, examined)
         found = [
@@ -85,7 +84,7 @@ class SimulatedLogs:
         target: Policy,
         slates: Integers,
         rows: Integers,
-        examined: NDArray[np.bool_],
+        examined: Flags,
     ) -> tuple[Log, Prediction]:
         X, arms = self._X[rows], len(self._model.arms)
         seeds = seeds_of([f"target {number}" for number in range(len(rows))])

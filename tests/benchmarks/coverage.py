@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from producer.prepare import prepare
+from reco.wiring import one_blas_thread
 from server.scorer import Policy
 from shared.catalogue import load_data
 from tests.simulated_logs import SimulatedLogs
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=500)
     parser.add_argument("--products", type=int, default=200)
     asked = parser.parse_args()
+    one_blas_thread()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), SEED)
         world = SimulatedLogs(load_data(Path(folder)), asked.products)
