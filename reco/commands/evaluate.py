@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.commands import evaluate_log
+from server.scorer import POLICIES, Policy
+from shared.settings import ALPHA, LAMBDA
 
 if TYPE_CHECKING:
     from reco.evaluation import Evaluation, PolicyResult
@@ -45,16 +48,60 @@ MAX_SEED: Final = 2**32 - 1
     help="Draw the table into FILE (.png, .svg or .pdf).",
     metavar="FILE",
 )
+@click.option(
+    "--log",
+    type=click.Choice(["decisions"]),
+    help="Evaluate one policy by the logged decisions and their outcomes instead.",
+)
+@options.kafka
+@click.option(
+    "--decisions",
+    type=click.Path(path_type=Path),
+    help="With --log: decisions from a file of JSON lines instead of Kafka …",
+)
+@click.option(
+    "--outcomes",
+    type=click.Path(path_type=Path),
+    help="… and the outcomes; as on the topics, or as `reco topics watch --json` prints them.",
+)
+@click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
+@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@options.epsilon
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="With --log: rank by this frozen model, one from before the log, instead of by the model "
+    "as it stood at each decision.",
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --log: write the log in Open Bandit Pipeline's form (.npz and CSV).",
+)
 @options.json_output("the result")
+@options.patience
 def command(
     data: Path,
     history: Path | None,
     product_features: Path | None,
     seed: int,
     plot: Path | None,
+    log: str | None,
+    kafka: str,
+    decisions: Path | None,
+    outcomes: Path | None,
+    policy: str,
+    alpha: float,
+    epsilon: float | None,
+    snapshot: Path | None,
+    export: Path | None,
     json_file: str | None,
+    patience_s: float,
 ) -> None:
-    """Compare six policies offline with Mab2Rec: AUC, CTR, precision and recall at 5.
+    """Compare policies offline: on a history, or on the log of decisions.
+
+    Without --log, six policies with Mab2Rec: AUC, CTR, precision and recall at 5.
 
     Each policy is trained on the first 80 % of the history and recommends 5 products for each
     remaining event. Only events where the logged product is among the five tell anything about a
@@ -65,11 +112,30 @@ def command(
     a list of policy, auc, ctr, ctr_matched_events, ctr_clicks, ctr_interval [low, high],
     precision, recall; null where a figure is not defined.
 
+    With --log decisions, the click rate that --policy would have had in the logged visits, by
+    replay, IPS, SNIPS and doubly robust with 95 % intervals, under the cascade. The log has to be
+    of a policy that randomises (`reco serve --epsilon 0.1`). The JSON holds policy, parameters,
+    model, decisions, skipped, logged, ranks, estimates (a list of estimator, value, interval,
+    decisions), overlap and caution.
+
     \b
     Examples:
       reco evaluate --plot evaluation.png
+      reco evaluate --log decisions --policy linucb --alpha 0 --export feedback
       reco evaluate --history log.csv --product-features products.csv --json result.json
     """
+    if log:
+        asked = Policy(policy, alpha, LAMBDA, epsilon)
+        evaluate_log.run(
+            evaluate_log.Asked(
+                data, kafka, patience_s, decisions, outcomes, snapshot, asked, export, json_file
+            )
+        )
+        return
+    if decisions or outcomes or snapshot or export:
+        raise click.UsageError(
+            "--decisions, --outcomes, --snapshot and --export belong to --log decisions: add it"
+        )
     if seed > MAX_SEED:
         raise click.BadParameter(f"give a seed of at most {MAX_SEED}", param_hint="--seed")
     _check_output(plot, "--plot")

@@ -1,0 +1,167 @@
+"""`reco evaluate --log decisions`: another policy's click rate, from decisions and clicks."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from reco import bandit_feedback, options
+from reco.data import load_or_prepare
+from reco.demo import read_topic
+from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
+from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
+from reco.past_models import PastModels
+from reco.wiring import open_cluster, outcomes_log, say
+from server.scorer import Policy
+from shared.arm_statistics import Floats
+from shared.catalogue import DataSet
+from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
+from shared.off_policy import Estimate
+from shared.ports import Record, State
+from shared.settings import LAMBDA, PARTITIONS
+from shared.snapshots import SnapshotError, load
+from trainer.apply import Rules
+
+MEANING = {
+    "logged": "click rate of the logged slates",
+    "replay": "clicks per product looked at that both show; not a slate's rate",
+    "ips": "click rate by inverse propensities",
+    "snips": "the same, self-normalised",
+    "dr": "click rate, doubly robust",
+}
+
+
+class Asked(NamedTuple):
+    """What the command line asks for."""
+
+    data: Path
+    kafka: str
+    patience_s: float
+    decisions: Path | None
+    outcomes: Path | None
+    snapshot: Path | None
+    policy: Policy
+    export: Path | None
+    json_file: str | None
+
+
+def run(asked: Asked) -> None:
+    """Read the log, estimate, and say it."""
+    if (asked.decisions is None) != (asked.outcomes is None):
+        raise click.UsageError("give both --decisions FILE and --outcomes FILE, or neither")
+    dataset = load_or_prepare(asked.data)
+    decisions, records = _log(asked)
+    bases = _bases(asked.snapshot)
+    try:
+        log = rounds(
+            decisions,
+            outcomes_of(record for found in records.values() for record in found),
+            dataset.arms,
+            dataset.encoder.id,
+        )
+    except NothingToEvaluate as error:
+        raise click.UsageError(str(error)) from error
+    rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES])
+    models = PastModels(dataset.arms, rules, records, LAMBDA, bases)
+    result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
+    console = Console(stderr=asked.json_file == "-")
+    _print(result, console)
+    options.write_json(msgspec.to_builtins(result), asked.json_file)
+    if asked.export:
+        feedback = bandit_feedback.bandit_feedback(log, dataset.arms, _features(asked, dataset))
+        try:
+            bandit_feedback.write(asked.export, feedback)
+        except OSError as error:
+            raise click.BadParameter(
+                f"can't write to {asked.export} ({error.strerror or error}): name another folder",
+                param_hint="--export",
+            ) from error
+        say(f"wrote {int(feedback['n_rounds']):,} rounds to {asked.export}")
+
+
+def _log(asked: Asked) -> tuple[list[Decision], dict[int, list[Record]]]:
+    if asked.decisions and asked.outcomes:
+        try:
+            partitions = PARTITIONS[OUTCOMES]
+            return read_decisions(asked.decisions), read_outcomes(asked.outcomes, partitions)
+        except UnreadableEvents as error:
+            raise click.UsageError(str(error)) from error
+    cluster = open_cluster(asked.kafka, asked.patience_s)
+    outcomes_log(cluster)
+    decisions = []
+    for record in read_topic(cluster, DECISIONS):
+        try:
+            decisions.append(decode_decision(record.value or b""))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            say(f"{record.topic}/{record.partition}@{record.offset} is no decision; left out")
+    records: dict[int, list[Record]] = {}
+    for record in read_topic(cluster, OUTCOMES):
+        records.setdefault(record.partition, []).append(record)
+    if not asked.snapshot and any(found[0].offset > 0 for found in records.values()):
+        say(
+            "the log no longer reaches back to its start, so the models of the first decisions "
+            "lack what came before; --snapshot FILE evaluates with a frozen one"
+        )
+    return decisions, records
+
+
+def _bases(path: Path | None) -> dict[int, State]:
+    if path is None:
+        return {}
+    try:
+        return load(path).states
+    except SnapshotError as error:
+        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
+
+
+def _features(asked: Asked, dataset: DataSet) -> Floats | None:
+    path = asked.data / "product_features.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = {int(row[0]): [*map(float, row[1:])] for row in list(csv.reader(file))[1:]}
+    return np.array([rows[arm] for arm in dataset.arms], np.float64)
+
+
+def _print(result: LogEvaluation, console: Console) -> None:
+    parameters = ", ".join(f"{name} {value:g}" for name, value in result.parameters.items())
+    logged = ", ".join(f"{count:,} by {policy}" for policy, count in result.logged.items())
+    table = Table(
+        title=f"{result.policy}{f' ({parameters})' if parameters else ''} from "
+        f"{result.decisions:,} decisions ({logged}), model {result.model}",
+        title_justify="left",
+    )
+    table.add_column("estimator", no_wrap=True)
+    for name in ("click rate", "95 % interval", "from"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for estimate in result.estimates:
+        table.add_row(*_cells(estimate))
+    console.print(table)
+    overlap = result.overlap
+    console.print(
+        f"mean weight {overlap.mean_weight:.3f} (1 where the log covers the policy), effective "
+        f"sample size {overlap.effective_sample_size:,.0f}, largest weight "
+        f"{overlap.largest_weight:,.1f}",
+        highlight=False,
+    )
+    for reason, count in result.skipped.items():
+        console.print(f"left out: {count:,} decisions with {reason}", highlight=False)
+    if result.caution:
+        console.print(f"Caution: {result.caution}.", highlight=False)
+
+
+def _cells(estimate: Estimate) -> list[str]:
+    interval = estimate.interval
+    return [
+        estimate.estimator,
+        "–" if estimate.value is None else f"{estimate.value:.4f}",
+        "–" if interval is None else f"{interval[0]:.4f}–{interval[1]:.4f}",
+        f"{estimate.decisions:,}",
+        MEANING[estimate.estimator],
+    ]

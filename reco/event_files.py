@@ -1,0 +1,105 @@
+"""Events from files of JSON lines: as on the topics, or as `reco topics watch` prints them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from shared.events import (
+    DECISIONS,
+    OUTCOMES,
+    Decision,
+    Outcome,
+    decode_decision,
+    decode_outcome,
+    encode,
+    key_of,
+)
+from shared.partitioner import partition_of
+from shared.ports import Record
+
+_T = TypeVar("_T")
+
+
+class UnreadableEvents(Exception):
+    """A file can't be read, or a line is no event; the message names it."""
+
+
+class _Watched(msgspec.Struct):
+    """A line of `reco topics watch --json`."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: msgspec.Raw
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """All decisions of a file.
+
+    Raises:
+        UnreadableEvents: see there.
+    """
+    return [decision for _, decision in _events(path, DECISIONS, decode_decision)]
+
+
+def read_outcomes(path: Path, partitions: int) -> dict[int, list[Record]]:
+    """The outcomes of a file as records of their log, by partition and in offset order.
+
+    An outcome without an offset takes the next one of its product's partition, so the file has to
+    begin where the log does.
+
+    Raises:
+        UnreadableEvents: see `read_decisions`.
+    """
+    records: dict[int, list[Record]] = defaultdict(list)
+    for where, outcome in _events(path, OUTCOMES, decode_outcome):
+        key = key_of(outcome.product_id)
+        partition = where.partition if where else partition_of(key, partitions)
+        offset = where.offset if where else len(records[partition])
+        records[partition].append(Record(OUTCOMES, partition, offset, key, encode(outcome)))
+    for found in records.values():
+        found.sort(key=lambda record: record.offset)
+    return dict(records)
+
+
+def outcomes_of(records: Iterable[Record]) -> Iterator[Outcome]:
+    """Those records that are outcomes."""
+    for record in records:
+        try:
+            yield decode_outcome(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # the trainer makes a dead letter of it
+
+
+def _events(
+    path: Path, topic: str, decode: Callable[[bytes], _T]
+) -> Iterator[tuple[_Watched | None, _T]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UnreadableEvents(f"can't read {path}: {error.strerror or error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            watched = _watched(line)
+            if watched and watched.topic != topic:
+                raise UnreadableEvents(
+                    f"{path}, line {number}: a record of {watched.topic}, not of {topic}"
+                )
+            yield watched, decode(bytes(watched.value) if watched else line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnreadableEvents(
+                f"{path}, line {number}: not a record of {topic}: {error}; one JSON object a line "
+                f"is needed, as `reco topics watch {topic} --json` prints them"
+            ) from error
+
+
+def _watched(line: bytes) -> _Watched | None:
+    try:
+        return msgspec.json.decode(line, type=_Watched)
+    except msgspec.ValidationError:
+        return None
