@@ -13,6 +13,8 @@ import click
 import msgspec
 
 from reco import logs
+from server.experiment import BadExperiment, Traffic, parse
+from server.scorer import Policy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -127,6 +129,39 @@ def epsilon(function: _F) -> _F:
         "popularity about each rank, so that every slate has a known probability. lints and "
         "random draw anyhow and ignore it.  [default: 0.1 for lingreedy, else 0]",
     )(function)
+
+
+def experiment(function: _F) -> _F:
+    """`--experiment POLICY:SHARE,…` and `--experiment-name NAME`."""
+    named = click.option(
+        "--experiment-name",
+        default="experiment",
+        show_default=True,
+        metavar="NAME",
+        help="Another name divides the users anew.",
+    )
+    split = click.option(
+        "--experiment",
+        metavar="POLICY:SHARE,POLICY:SHARE",
+        help="Several policies side by side instead of --policy, each for its share of the users: "
+        "linucb:50,random:50; with settings of their own: linucb:50,linucb/alpha=0.1:50. "
+        "`reco experiment` compares them.",
+    )
+    return split(named(function))
+
+
+def traffic(policy: Policy, experiment: str | None, name: str) -> Traffic:
+    """Who is served by which policy.
+
+    Raises:
+        click.BadParameter: the experiment is none.
+    """
+    if experiment is None:
+        return Traffic.to(policy)
+    try:
+        return parse(experiment, policy, name)
+    except BadExperiment as error:
+        raise click.BadParameter(str(error), param_hint="--experiment") from error
 
 
 def patience(function: _F) -> _F:

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from server.delivery import Delivery
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
-from server.scorer import Policy, rank, seeds_of
+from server.scorer import Policy, seeds_of
 from shared.cascade import Feedback
 from shared.events import (
     DEAD_LETTERS,
@@ -84,7 +85,7 @@ class StreamServer:
         consumer: EventConsumer,
         delivery: Delivery,
         view: Viewing,
-        policy: Policy,
+        policy: Policy | Traffic,
         encoder: Encoder,
         react: React,
         feedback: Feedback,
@@ -102,7 +103,7 @@ class StreamServer:
         self._consumer = consumer
         self._delivery = delivery
         self._view = view
-        self._policy = policy
+        self._traffic = Traffic.to(policy) if isinstance(policy, Policy) else policy
         self._encoder = encoder
         self._react = react
         self._feedback = feedback
@@ -193,24 +194,32 @@ class StreamServer:
         self._batch.clipped += encoded.clipped
         decision_ids = [f"d-{visit.visit_id}" for visit in visits]
         with self._view.locked() as view:
-            slates = rank(self._policy, view.model, encoded.X, seeds_of(decision_ids), self._k)
-        decided_at, parameters = self._utc_now(), self._policy.parameters
+            ranked = self._traffic.rank(
+                [visit.user_id for visit in visits],
+                view.model,
+                encoded.X,
+                seeds_of(decision_ids),
+                self._k,
+            )
+        decided_at = self._utc_now()
         return [
             Decision(
                 decision_id=decision_id,
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
-                policy=self._policy.name,
-                parameters=parameters,
+                policy=variant.policy.name,
+                parameters=variant.policy.parameters,
                 x=x,
                 encoder_id=self._encoder.id,
                 view=view.positions,
                 slate=slate,
                 decided_at=decided_at,
                 stale=view.stale,
+                experiment=self._traffic.experiment,
+                variant=variant.name,
             )
-            for visit, decision_id, x, slate in zip(
-                visits, decision_ids, encoded.X.tolist(), slates, strict=True
+            for visit, decision_id, x, (variant, slate) in zip(
+                visits, decision_ids, encoded.X.tolist(), ranked, strict=True
             )
         ]
 

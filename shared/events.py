@@ -75,6 +75,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     via: str = "stream"
     """How it was asked for: `stream`, or `http` (there `visit_id` is the decision_id, and `user_id`
     is 0 where none was given)."""
+    experiment: str | None = None
+    """Name of the experiment that divides the users, where one runs."""
+    variant: str | None = None
+    """Which of its policies served this user, by name."""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -60,6 +60,7 @@ POLL_S = 0.05
     help="Let lints compute how likely its slates were: needed to evaluate other policies by "
     "its log, and slower than all else it does. The other policies always know.",
 )
+@options.experiment
 @click.option("--k", default=SLATE_LENGTH, show_default=True, type=click.IntRange(1, 50))
 @click.option(
     "--depth",
@@ -113,6 +114,8 @@ def command(
     alpha: float,
     epsilon: float | None,
     propensities: bool,
+    experiment: str | None,
+    experiment_name: str,
     k: int,
     depth: int | None,
     feedback: str,
@@ -135,6 +138,9 @@ def command(
     if not stream and http is None:
         raise click.UsageError("--no-stream leaves nothing to do without --http HOST:PORT")
     one_blas_thread()
+    traffic = options.traffic(
+        Policy(policy, alpha, LAMBDA, epsilon, propensities), experiment, experiment_name
+    )
     stop = stop_on_signals()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
@@ -160,7 +166,7 @@ def command(
         consumer,
         writer,
         TimedView(view, time.monotonic, metrics.rank_latency.observe),
-        ranking,
+        traffic,
         dataset.encoder,
         reaction(dataset, seed, looked_at, expected),
         feedback_rule(feedback, looked_at),
@@ -170,7 +176,10 @@ def command(
         freshness=freshness,
         trace=open_trace("server", "decide"),
     )
-    say(f"serving {model!r} by {policy} from {store.describe()}, visits from {cluster.describe()}")
+    say(
+        f"serving {model!r} by {experiment or policy} from {store.describe()}, "
+        f"visits from {cluster.describe()}"
+    )
     say(f"delivery: {writer.guarantee}")
     service = ObservedServer(
         metrics,

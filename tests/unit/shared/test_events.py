@@ -63,6 +63,8 @@ RECORDS: Final[dict[str, msgspec.Struct]] = {
         ],
         decided_at=AT,
         stale=True,
+        experiment="coffee",
+        variant="linucb",
     ),
     OUTCOMES: Outcome(
         outcome_id="run-0000001:2",
@@ -125,9 +127,11 @@ def test_a_record_without_what_is_required_is_refused(topic: str) -> None:
 
 def test_a_record_of_before_the_optional_fields_gets_their_defaults() -> None:
     fields = json.loads(golden(DECISIONS))
-    del fields["stale"], fields["schema_version"]
+    for name in ("stale", "experiment", "variant", "schema_version"):
+        del fields[name]
     decision = decode_decision(json.dumps(fields).encode())
     assert (decision.stale, decision.schema_version) == (False, SCHEMA_VERSION)
+    assert (decision.experiment, decision.variant) == (None, None)
 
 
 def test_numbers_and_times_come_back_as_they_were() -> None:

@@ -1,0 +1,50 @@
+"""Two policies side by side on the embedded system: each user has one, and all rows are shared."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reco.__main__ import run
+from server.experiment import parse
+from server.scorer import Policy
+from shared.events import VISITS
+from tests.e2e.system import System, running
+
+
+@pytest.fixture
+def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+    with running(data_folder, tmp_path) as system:
+        yield system
+
+
+def test_two_policies_serve_side_by_side_and_are_compared(
+    system: System, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = "linucb/epsilon=0.1:50,random:50"
+    system.start("trainer", "train")
+    system.start("server", "serve", experiment=split, experiment_name="coffee")
+    system.produce(300, 150.0)
+    system.await_records(VISITS, 300)
+    system.assert_sound(300)
+    traffic = parse(split, Policy(), "coffee")
+    for decision in system.decisions():
+        assert decision.experiment == "coffee"
+        assert decision.variant == traffic.variant_of(decision.user_id).name
+    where = ["--kafka", system.broker.address, "--data", str(data_folder)]
+    assert run(["experiment", *where, "--json", "--control", "random"]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert found["experiment"] == "coffee"
+    control, other = found["variants"]
+    assert (control["variant"], other["variant"]) == ("random", "linucb/epsilon=0.1")
+    assert control["visits"] + other["visits"] == 300
+    low, high = other["difference_interval"]
+    assert low <= other["difference"] <= high
+    assert -1.0 < control["uplift_share"] < other["uplift_share"] <= 1.0
+    assert run(["experiment", *where]) == 0
+    assert "experiment coffee" in capsys.readouterr().out
+    assert run(["evaluate", "--log", "decisions", *where, "--json", "--policy", "linucb"]) == 0
+    result = msgspec.json.decode(capsys.readouterr().out)
+    assert result["decisions"] == 300
+    assert set(result["logged"]) == {"linucb", "random"}
