@@ -4,7 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from shared.kafka import KafkaCluster
@@ -93,8 +98,9 @@ class KafkaAdmin:
         try:
             future = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)
             members = future[group].result().members
-        except KafkaException:
-            return None
+        except KafkaException as error:
+            unheard_of = error.args and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
+            return [] if unheard_of else None
         return [
             Member(
                 each.client_id,

@@ -1,0 +1,66 @@
+"""What only a real broker can say: who owns what."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import pytest
+from testcontainers.community.kafka import RedpandaContainer
+
+from shared.events import DEAD_LETTERS, VISITS
+from shared.kafka import KafkaCluster
+from shared.kafka_admin import Committed, KafkaAdmin
+from shared.ports import EventConsumer
+from tests.integration.prometheus import need_docker
+
+IMAGE = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KafkaCluster]:
+    need_docker()
+    container = RedpandaContainer(IMAGE).start(timeout=60)
+    try:
+        cluster = KafkaCluster(container.get_bootstrap_server(), patience_s=20.0)
+        cluster.create_topics({VISITS: 4, DEAD_LETTERS: 3})
+        yield cluster
+    finally:
+        container.stop()
+
+
+class Owner:
+    """Takes what it is given."""
+
+    def __init__(self, consumer: EventConsumer) -> None:
+        self._consumer = consumer
+        self.owned: list[int] = []
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        self.owned = list(partitions)
+        self._consumer.assign(dict.fromkeys(partitions))
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        self.owned = []
+
+
+def test_owners_are_known_by_the_name_that_they_joined_with(cluster: KafkaCluster) -> None:
+    admin = KafkaAdmin(cluster)
+    assert admin.members("servers") == []
+    consumer = cluster.consumer(VISITS, "servers", name="server-1")
+    owner = Owner(consumer)
+    consumer.subscribe(owner)
+    while not owner.owned:
+        consumer.poll(10, 0.2)
+    found = admin.members("servers")
+    assert found is not None
+    [member] = found
+    assert member.client_id == "server-1"
+    assert sorted(member.partitions) == [(VISITS, partition) for partition in range(4)]
+    consumer.close()
+    assert admin.members("servers") == []
+
+
+def test_a_group_that_nobody_joins_keeps_offsets_and_notes(cluster: KafkaCluster) -> None:
+    admin = KafkaAdmin(cluster)
+    noted = {0: Committed(5, "7-9,12"), 2: Committed(1)}
+    admin.commit("g", DEAD_LETTERS, noted)
+    assert admin.committed("g", DEAD_LETTERS, range(3)) == noted
