@@ -86,10 +86,7 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
         StoreRefuses: someone did, and waiting will not make it let us in.
         click.UsageError: the URL is none.
     """
-    try:
-        store = RedisStore(redis, model)
-    except BadAddress as error:
-        raise _no_address(error) from error
+    store = store_at(redis, model)
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
@@ -187,6 +184,18 @@ def say(text: str, level: int = logging.INFO) -> None:
         logs.record(text, level)
     else:
         click.echo(text, err=True)
+
+
+def store_at(redis: str, model: str) -> RedisStore:
+    """The store, whether it answers or not.
+
+    Raises:
+        click.UsageError: the URL is none.
+    """
+    try:
+        return RedisStore(redis, model)
+    except BadAddress as error:
+        raise _no_address(error) from error
 
 
 def open_board(redis: str, model: str) -> RedisBoard:

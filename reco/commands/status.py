@@ -14,7 +14,7 @@ from rich.text import Text
 
 from reco import options
 from reco.status import MAX_LAG, Status, Survey, judge, survey
-from reco.wiring import open_board, open_cluster, open_store, say, stop_on_signals
+from reco.wiring import open_board, open_cluster, say, stop_on_signals, store_at
 from shared.events import OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin
@@ -63,7 +63,8 @@ def command(
     """
     stop = stop_on_signals()
     cluster = open_cluster(kafka, patience_s)
-    store, board = open_store(redis, model, patience_s), open_board(redis, model)
+    # A store that does not answer is a part of the status, not the end of it.
+    store, board = store_at(redis, model), open_board(redis, model)
     looks = _looks(cluster, store, board, model, interval_s, max_lag, stop)
     status = next(looks)
     if watch and json_file:

@@ -1,0 +1,80 @@
+"""What operators see of a system that runs, and of one that has lost a part."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from reco.__main__ import run
+from shared.events import OUTCOMES, VISITS
+from tests.e2e.system import MODEL, System, running
+
+
+@pytest.fixture
+def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+    with running(data_folder, tmp_path) as system:
+        yield system
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Operator:
+    """Someone with a terminal and `curl`."""
+
+    def __init__(self, system: System, capsys: pytest.CaptureFixture[str]) -> None:
+        self._addresses = ["--kafka", system.broker.address, "--redis", system.store_server.url]
+        self._capsys = capsys
+
+    def status(self) -> dict[str, Any]:
+        look = ["status", "--json", "--model", MODEL, "--interval-s", "0.2", *self._addresses]
+        code = run(look)
+        shown: dict[str, Any] = msgspec.json.decode(self._capsys.readouterr().out)
+        assert code == (0 if shown["healthy"] else 1)
+        return shown
+
+    @staticmethod
+    def ready(address: str) -> bool:
+        try:
+            return httpx.get(f"http://{address}/readyz").status_code == 200
+        except httpx.ConnectError:
+            return False
+
+
+def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
+    system: System, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, server, trainer = Operator(system, capsys), free_address(), free_address()
+    system.start("trainer", "train", metrics=trainer)
+    system.start("server", "serve", metrics=server, stale_limit_s=1.0)
+    system.until(lambda: operator.ready(server) and operator.ready(trainer), "ready")
+    system.produce(100, 100.0)
+    system.await_records(OUTCOMES, 200)
+    system.settle()
+    system.until(lambda: operator.status()["healthy"], "healthy")
+    shown = operator.status()
+    owners = {row["topic"]: row["owner"] for row in shown["partitions"]}
+    assert owners[VISITS] == shown["servers"][0]["name"]
+    assert owners[OUTCOMES] == shown["trainers"][0]["name"]
+    assert sum(row["lag"] for row in shown["partitions"]) == 0
+    assert "reco_visits_total 100.0" in httpx.get(f"http://{server}/metrics").text
+
+    system.children["trainer"].kill()
+    system.until(
+        lambda: operator.status()["reasons"] == ["no trainer says that it is there"],
+        "noticed that the trainer is gone",
+    )
+    system.store_server.kill()
+    system.until(lambda: not operator.ready(server), "not ready with a model that is too old")
+    [away] = operator.status()["reasons"]
+    assert "does not serve" in away
+    system.store_server.start()
+    system.again("trainer")
+    system.until(lambda: operator.ready(server) and operator.ready(trainer), "ready again")
