@@ -1,4 +1,4 @@
-"""Kafka through librdkafka: the adapters of `EventProducer` and `EventConsumer`."""
+"""Kafka through librdkafka: the cluster, and the adapter of `EventConsumer`."""
 
 import logging
 import threading
@@ -21,10 +21,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from shared.kafka_connection import KafkaConnection, made, text_of
+from shared.kafka_producer import KafkaProducer
 from shared.kafka_transactions import TRANSACTIONAL, KafkaTransactionalProducer
 from shared.ports import (
     BrokerUnavailable,
-    Delivered,
     LogTruncated,
     Rebalance,
     Record,
@@ -227,57 +227,6 @@ class KafkaCluster:
 
     def _made(self, client: Callable[[dict[str, Any]], Any], own: dict[str, Any]) -> Any:
         return made(client, {**own, **self._settings})
-
-
-class KafkaProducer:
-    """`shared.ports.EventProducer`."""
-
-    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
-        self._name = name
-        self._failure = ""
-        self._producer = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
-
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes]] = (),
-        on_delivered: Delivered | None = None,
-    ) -> None:
-        """See `EventProducer.send`."""
-
-        def report(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failure = error.str()
-            elif on_delivered:
-                on_delivered(message.partition() or 0, message.offset() or 0)
-
-        while True:
-            try:
-                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
-                return
-            except BufferError:  # the local queue is full
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
-
-    def flush(self, timeout_s: float) -> None:
-        """See `EventProducer.flush`."""
-        unacknowledged = self._producer.flush(timeout_s)
-        failure, self._failure = self._failure, ""
-        if failure:
-            raise BrokerUnavailable(f"{self._name} refused a record: {failure}")
-        if unacknowledged:
-            raise BrokerUnavailable(
-                f"{self._name} did not acknowledge {unacknowledged} records within {timeout_s:g} s"
-            )
-
-    def close(self) -> None:
-        """See `EventProducer.close`."""
-        self._producer.purge()
-        self._producer.flush(0)
 
 
 class KafkaConsumer:

@@ -34,7 +34,7 @@ MUTANTS = (
     ),
     Mutant(
         "compare-and-set, as the trainer meets it",
-        "shared/testing.py",
+        "shared/testing/store.py",
         "if not self._matches(current, expected):",
         "if False:",
         ("tests/unit/trainer/test_loop.py", "tests/chaos"),

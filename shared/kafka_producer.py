@@ -1,0 +1,63 @@
+"""The adapter of `EventProducer` through librdkafka."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from shared.kafka_connection import text_of
+from shared.ports import BrokerUnavailable, Delivered
+
+_log = logging.getLogger(__name__)
+
+
+class KafkaProducer:
+    """`shared.ports.EventProducer`."""
+
+    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
+        self._name = name
+        self._failure = ""
+        self._producer = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_delivered: Delivered | None = None,
+    ) -> None:
+        """See `EventProducer.send`."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._failure = error.str()
+            elif on_delivered:
+                on_delivered(message.partition() or 0, message.offset() or 0)
+
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+                return
+            except BufferError:  # the local queue is full
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
+
+    def flush(self, timeout_s: float) -> None:
+        """See `EventProducer.flush`."""
+        unacknowledged = self._producer.flush(timeout_s)
+        failure, self._failure = self._failure, ""
+        if failure:
+            raise BrokerUnavailable(f"{self._name} refused a record: {failure}")
+        if unacknowledged:
+            raise BrokerUnavailable(
+                f"{self._name} did not acknowledge {unacknowledged} records within {timeout_s:g} s"
+            )
+
+    def close(self) -> None:
+        """See `EventProducer.close`."""
+        self._producer.purge()
+        self._producer.flush(0)
