@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -14,7 +14,6 @@ from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Context, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
-from shared.kafka import KafkaCluster, KafkaConsumer
 from shared.ports import BrokerUnavailable, LogTruncated, Record, StateStore, StoreUnavailable
 from shared.presence import Board, Presence
 
@@ -39,6 +38,14 @@ def hidden_rates(data: DataSet, seed: int, k: int) -> Hidden:
     return rates
 
 
+class Cluster(Protocol):
+    """Where the topics are (`KafkaCluster`)."""
+
+    def topics(self) -> dict[str, int]: ...
+
+    def consumer(self, topic: str) -> EventConsumer: ...
+
+
 class Tail(threading.Thread):
     """Reads the decisions and outcomes that come from now on, in no group, and tells the feed.
 
@@ -48,15 +55,17 @@ class Tail(threading.Thread):
         store: where the positions are.
         board: where processes say that they are there.
         stop: when to end.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         feed: LiveFeed,
-        cluster: KafkaCluster,
+        cluster: Cluster,
         store: StateStore,
         board: Board,
         stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="live", daemon=True)
         self._feed = feed
@@ -64,7 +73,8 @@ class Tail(threading.Thread):
         self._store = store
         self._board = board
         self._stopping = stop
-        self._consumers: dict[str, KafkaConsumer] = {}
+        self._clock = clock
+        self._consumers: dict[str, EventConsumer] = {}
         self._ends: dict[int, int] = {}
         self._budget = MOST_RECORDS_PER_S
         self._due_s = 0.0
@@ -73,16 +83,25 @@ class Tail(threading.Thread):
         """Read along until stopped; what does not answer is asked again."""
         while not self._stopping.is_set():
             try:
-                self._open()
-                while not self._stopping.is_set():
-                    self._read()
-                    if time.monotonic() >= self._due_s:
-                        self._each_second()
+                self.read_once()
             except (BrokerUnavailable, LogTruncated):
+                self._close()
+                self._feed.skipped()
                 self._feed.sample()
                 self._stopping.wait(RETRY_S)
-            finally:
-                self._close()
+        self._close()
+
+    def read_once(self) -> None:
+        """Take in what has come, and once a second how everything stands.
+
+        Raises:
+            BrokerUnavailable, LogTruncated: not now.
+        """
+        if not self._consumers:
+            self._open()
+        self._read()
+        if self._clock() >= self._due_s:
+            self._each_second()
 
     def _open(self) -> None:
         self._consumers = {topic: self._cluster.consumer(topic) for topic in (OUTCOMES, DECISIONS)}
@@ -99,7 +118,7 @@ class Tail(threading.Thread):
 
     def _read(self) -> None:
         if self._budget <= 0:
-            self._stopping.wait(max(self._due_s - time.monotonic(), 0.0))
+            self._stopping.wait(max(self._due_s - self._clock(), 0.0))
             self._to_the_end()
             self._feed.skipped()
         outcomes = self._consumers[OUTCOMES].poll(POLL_RECORDS, POLL_S)
@@ -116,7 +135,7 @@ class Tail(threading.Thread):
         )
 
     def _each_second(self) -> None:
-        self._due_s = time.monotonic() + SAMPLE_EVERY_S
+        self._due_s = self._clock() + SAMPLE_EVERY_S
         self._budget = MOST_RECORDS_PER_S
         self._feed.sample()
         with suppress(StoreUnavailable):

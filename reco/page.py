@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -29,7 +29,7 @@ STOP_S: Final = 2
 
 
 class Page:
-    """The page over one view; it answers once `open`.
+    """The page over the view of this process.
 
     Args:
         cluster: whose topics are shown.
@@ -65,18 +65,24 @@ class Page:
         if self._feed:
             self._feed.advanced(partition, next_offset)
 
-    @contextmanager
-    def open(self, view: Viewing, stop: threading.Event) -> Iterator[list[Route]]:
-        """The page's routes, fed for the length of a block."""
-        feed = LiveFeed(
+    def routes(self, view: Viewing, stopping: Callable[[], bool]) -> list[Route]:
+        """What answers for the page, over this view."""
+        self._feed = LiveFeed(
             view, self._policy, self._data, self._partitions, self._hidden, utc_s=time.time
         )
-        self._feed = feed
+        return live_routes(self._feed, stopping)
+
+    @contextmanager
+    def fed(self) -> Iterator[None]:
+        """Read along on the topics for the length of a block, if anything shows the page."""
+        if self._feed is None:
+            yield
+            return
         done = threading.Event()
-        tail = Tail(feed, self._cluster, self._store, self._board, done)
+        tail = Tail(self._feed, self._cluster, self._store, self._board, done)
         tail.start()
         try:
-            yield live_routes(feed, lambda: stop.is_set() or done.is_set())
+            yield
         finally:
             done.set()
             tail.join()
@@ -138,6 +144,7 @@ def shown(
     if listening is None:
         yield
         return
-    with page.open(view, stop) as routes, answering(listening, routes) as address:
+    routes = page.routes(view, stop.is_set)
+    with page.fed(), answering(listening, routes) as address:
         say(f"page: {address}")
         yield
