@@ -14,7 +14,14 @@ from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Context, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
-from shared.ports import BrokerUnavailable, LogTruncated, Record, StateStore, StoreUnavailable
+from shared.ports import (
+    BrokerUnavailable,
+    EventConsumer,
+    LogTruncated,
+    Record,
+    StateStore,
+    StoreUnavailable,
+)
 from shared.presence import Board, Presence
 
 POLL_RECORDS: Final = 500

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from importlib import resources
 from typing import Annotated, Final
 
@@ -114,9 +114,12 @@ class Hub:
     Only the loop's own thread may touch it.
     """
 
-    def __init__(self, feed: LiveFeed, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, feed: LiveFeed, stopping: Callable[[], bool], every_s: float = EVERY_S
+    ) -> None:
         self._feed = feed
         self._stopping = stopping
+        self._every_s = every_s
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._beat: asyncio.Task[None] | None = None
 
@@ -125,7 +128,7 @@ class Hub:
         """Whether no further client is taken."""
         return len(self._clients) >= MOST_CLIENTS
 
-    async def subscribe(self) -> AsyncIterator[bytes]:
+    async def subscribe(self) -> AsyncGenerator[bytes]:
         """The stream of one client; it ends when the client is too slow, or the process stops."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED)
         self._clients.add(queue)
@@ -144,7 +147,7 @@ class Hub:
             message, after, sampled = self._feed.next(after, sampled)
             if message is not None:
                 self._give(_event(message))
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
         for queue in self._clients:
             _end(queue)
 

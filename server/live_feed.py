@@ -112,6 +112,7 @@ class LiveFeed:
         self._table = Table(data.products, data.encoder, shoppers)
         with view.locked() as seen:
             self._learning = LearningHistory(seen.model, utc_s())
+            self._advances.extend((p, at, utc_s()) for p, at in enumerate(seen.positions))
         self._tendencies: Tendencies | None = None
         self._stale = False
         self._partitions: list[PartitionSeen] = []

@@ -1,0 +1,166 @@
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from producer.simulate import Shoppers
+from reco.live import MOST_RECORDS_PER_S, POLL_RECORDS, Tail, hidden_rates, replica_of
+from server.live_feed import LiveFeed
+from server.live_state import GRACE_S
+from server.scorer import Policy
+from shared.catalogue import DataSet
+from shared.events import DECISIONS, OUTCOMES, encode
+from shared.ports import BrokerUnavailable, ModelConfig, Position
+from shared.presence import Presence
+from shared.testing import FakeBroker, FakeClock, FakeStore, FakeBoard
+from tests.unit.server.test_live_feed import MovingView
+from tests.unit.server.test_live_state import decision, outcomes
+
+TOPICS = {DECISIONS: 2, OUTCOMES: 3}
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+class Cluster:
+    """The fake broker as a cluster."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker(TOPICS)
+        self.opened = 0
+
+    def topics(self) -> dict[str, int]:
+        return TOPICS
+
+    def consumer(self, topic: str) -> Any:
+        self.opened += 1
+        return self.broker.consumer(topic, f"alone-{self.opened}")
+
+
+class World:
+    """A feed, and the tail that feeds it."""
+
+    def __init__(self, data: DataSet) -> None:
+        self.data = data
+        self.clock = FakeClock()
+        self.cluster = Cluster()
+        self.store = FakeStore()
+        self.board = FakeBoard(self.clock)
+        self.feed = LiveFeed(MovingView(data), Policy(), data, 3, None, self.clock)
+        stop = threading.Event()
+        self.tail = Tail(self.feed, self.cluster, self.store, self.board, stop, self.clock)
+
+    def serve(self, number: int) -> None:
+        """A server somewhere decides a visit, which is clicked."""
+        value = encode(decision(self.data, number))
+        self.cluster.broker.append(DECISIONS, number % 2, b"key", value)
+        for seen in outcomes(number, 1):
+            self.cluster.broker.append(OUTCOMES, number % 3, b"key", encode(seen.outcome))
+
+    def read(self) -> None:
+        """Read what there is, and once more when it has settled."""
+        self.tail.read_once()
+        self.clock.now_s += max(GRACE_S, 1.0)
+        self.tail.read_once()
+
+    def shown(self) -> dict[str, Any]:
+        message: dict[str, Any] = msgspec.json.decode(self.feed.first())
+        return message
+
+
+@pytest.fixture
+def world(data: DataSet) -> World:
+    return World(data)
+
+
+def presence(kind: Any, name: str, **more: Any) -> Presence:
+    plain: dict[str, Any] = {
+        "host": "h", "pid": 1, "started_at": NOON, "at": NOON, "rate_per_s": 20.4, "counts": {},
+        "not_ready": [], "partitions": [], "positions": {},
+    }  # fmt: skip
+    return Presence(kind=kind, name=name, **{**plain, **more})
+
+
+def test_visits_are_shown_whoever_served_them_from_now_on(world: World) -> None:
+    world.serve(1)
+    world.read()
+    for number in (2, 3):
+        world.serve(number)
+    world.read()
+    assert [visit["user_id"] for visit in world.shown()["visits"]] == [2, 3]
+
+
+def test_a_partition_shows_who_owns_it_how_far_it_is_and_its_lag(world: World) -> None:
+    world.read()
+    for number in (0, 3, 6):
+        world.serve(number)  # into partition 0
+    position = Position(1, world.cluster.broker.source(OUTCOMES), 0, "t-9:4", ModelConfig(3, "e"))
+    world.store.write(0, None, position, {})
+    world.board.announce(presence("trainer", "t-1", partitions=[1]))
+    world.read()
+    rows = world.shown()["partitions"]
+    assert [(row["owner"], row["lag"]) for row in rows] == [("t-9", 2), ("t-1", 0), ("", 0)]
+    assert (rows[0]["next_offset"], rows[0]["end_offset"]) == (1, 3)
+
+
+def test_records_that_are_none_are_passed_over(world: World) -> None:
+    world.read()
+    world.cluster.broker.append(DECISIONS, 0, b"key", b"{")
+    world.cluster.broker.append(OUTCOMES, 0, b"key", None)
+    world.serve(1)
+    world.read()
+    assert world.shown()["rates"]["visits"] == 1
+
+
+def test_what_is_too_much_to_show_is_skipped(world: World) -> None:
+    world.read()
+    for number in range(MOST_RECORDS_PER_S):
+        world.serve(number)
+    for _ in range(MOST_RECORDS_PER_S // POLL_RECORDS + 5):
+        world.tail.read_once()
+    world.clock.now_s += 1.0
+    world.tail.read_once()
+    assert world.shown()["rates"]["visits"] < MOST_RECORDS_PER_S
+    world.read()
+    before = world.shown()["rates"]["visits"]
+    world.serve(-1)
+    world.read()
+    assert world.shown()["rates"]["visits"] == before + 1
+
+
+def test_a_broker_that_was_away_is_asked_again(world: World) -> None:
+    world.read()
+    world.cluster.broker.available = False
+    with pytest.raises(BrokerUnavailable):
+        world.tail.read_once()
+    world.cluster.broker.available = True
+    world.serve(1)
+    world.read()
+    assert world.shown()["rates"]["visits"] == 1
+
+
+def test_a_store_that_is_away_leaves_the_rest(world: World) -> None:
+    world.store.available = False
+    world.read()
+    world.serve(1)
+    world.read()
+    assert world.shown()["rates"]["visits"] == 1
+    assert world.shown()["partitions"] == []
+
+
+def test_a_process_is_described_in_a_few_words() -> None:
+    server = presence(
+        "server", "s", policy="linucb", delivery="exactly-once", view_age_s=0.04, stale=True
+    )
+    assert replica_of(server).says == "20/s, linucb, exactly-once, view 0.0 s old, stale"
+    trainer = presence("trainer", "t", lag=1_200, not_ready=["partition 3 is not loaded"])
+    assert replica_of(trainer).says == "20/s, lag 1,200, partition 3 is not loaded"
+
+
+def test_best_slates_are_better_than_random_ones(data: DataSet) -> None:
+    shoppers = Shoppers(data.users, 5, "run")
+    contexts = [shoppers.visit(number, NOON).context for number in range(200)]
+    random, best = hidden_rates(data, 5, 5)(contexts)
+    assert (random < best).all()
+    assert 0.4 < float(np.mean(random)) < float(np.mean(best)) < 0.8

@@ -1,0 +1,191 @@
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from starlette.applications import Starlette
+
+from server.live import MOST_BYTES, MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
+from shared.catalogue import DataSet
+from shared.events import Context
+from tests.unit.server.test_live_feed import Feeding
+
+
+@pytest.fixture
+def feeding(data: DataSet) -> Feeding:
+    return Feeding(data)
+
+
+@pytest.fixture
+def context(data: DataSet) -> Context:
+    return data.encoder.decode([0.5] * data.encoder.d)
+
+
+def asked(
+    feeding: Feeding, ask: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
+) -> httpx.Response:
+    """What the routes answer."""
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=list(live_routes(feeding.feed))))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return await ask(client)
+
+    return asyncio.run(run())
+
+
+def question(context: Context, **more: object) -> bytes:
+    return msgspec.json.encode({"context": context, **more})
+
+
+def test_the_page_may_run_its_own_script_and_style_and_nothing_else(feeding: Feeding) -> None:
+    answer = asked(feeding, lambda client: client.get("/"))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        [text] = re.findall(f"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_writes_no_markup(feeding: Feeding) -> None:
+    page = asked(feeding, lambda client: client.get("/")).text
+    assert re.findall(r"(?:src|href)=\"(?!data:,)", page) == []
+    assert "@import" not in page
+    assert set(re.findall(r"https?://[^\"' )]+", page)) == {"http://www.w3.org/2000/svg"}
+    for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert sink not in page
+
+
+def test_a_page_with_two_scripts_has_no_policy() -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        policy_of("<style></style><script>1</script><script>2</script>")
+
+
+def test_a_question_is_answered_with_the_slate_and_why(feeding: Feeding, context: Context) -> None:
+    feeding.view.learn(30)
+    body = question(context, k=3)
+    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert len(found["slate"]) == 3
+    first = found["slate"][0]
+    assert first["name"] == feeding.data.products[0].name
+    assert first["score"] == pytest.approx(first["mean"] + first["bonus"])
+    total = sum(part["contribution"] for part in first["contributions"])
+    assert total == pytest.approx(first["mean"])
+    assert found["policy"] == "linucb"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"\xff", 422),
+        (b"[]", 422),
+        (b'{"context": {}}', 422),
+        (b" " * (MOST_BYTES + 1), 413),
+    ],
+)
+def test_what_is_no_question_is_refused(feeding: Feeding, body: bytes, status: int) -> None:
+    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize("k", [0, 51, "five"])
+def test_a_slate_has_one_to_fifty_products(feeding: Feeding, context: Context, k: object) -> None:
+    body = question(context, k=k)
+    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    assert answer.status_code == 422
+
+
+def test_the_learning_of_a_product_is_asked_for_a_context(
+    feeding: Feeding, context: Context
+) -> None:
+    query = {name: str(value) for name, value in msgspec.to_builtins(context).items()}
+    path = f"/v1/learning/{feeding.data.arms[0]}"
+    answer = asked(feeding, lambda client: client.get(path, params=query))
+    assert answer.status_code == 200
+    assert [point["n"] for point in answer.json()] == [0, 0]
+    missing = asked(feeding, lambda client: client.get("/v1/learning/999999", params=query))
+    assert missing.status_code == 404
+    unclear = asked(feeding, lambda client: client.get(path, params={**query, "age": "old"}))
+    assert unclear.status_code == 422
+    infinite = asked(feeding, lambda client: client.get(path, params={**query, "latitude": "nan"}))
+    assert infinite.status_code == 422
+
+
+def data_of(event: bytes) -> dict[str, Any]:
+    assert event.startswith(b"data: ")
+    assert event.endswith(b"\n\n")
+    assert b"\n" not in event[:-2]
+    decoded: dict[str, Any] = msgspec.json.decode(event[6:-2])
+    return decoded
+
+
+def test_a_client_is_told_everything_and_then_what_is_new(feeding: Feeding) -> None:
+    async def run() -> None:
+        hub = Hub(feeding.feed, lambda: False, every_s=0.0)
+        stream = hub.subscribe()
+        assert "setting" in data_of(await anext(stream))
+        feeding.visit(1)
+        while not (message := data_of(await anext(stream))).get("visits"):
+            assert "setting" not in message
+        assert [visit["number"] for visit in message["visits"]] == [1]
+        await stream.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_does_not_read_is_let_go(feeding: Feeding) -> None:
+    async def run() -> None:
+        hub = Hub(feeding.feed, lambda: False, every_s=0.0)
+        slow, quick = hub.subscribe(), hub.subscribe()
+        await anext(slow)
+        await anext(quick)
+        for number in range(QUEUED + 2):
+            feeding.visit(number)
+            await anext(quick)  # keeps up, so it stays
+        assert [event async for event in slow] == []
+        feeding.visit(-1)
+        assert await anext(quick)
+        await quick.aclose()
+
+    asyncio.run(run())
+
+
+def test_streams_end_when_the_process_stops(feeding: Feeding) -> None:
+    async def run() -> None:
+        stopping = asyncio.Event()
+        hub = Hub(feeding.feed, stopping.is_set, every_s=0.0)
+        stream = hub.subscribe()
+        await anext(stream)
+        stopping.set()
+        assert [event async for event in stream if b"setting" in event] == []
+
+    asyncio.run(run())
+
+
+def test_there_is_a_cap_on_clients(feeding: Feeding) -> None:
+    async def run() -> None:
+        hub = Hub(feeding.feed, lambda: False)
+        streams: list[AsyncGenerator[bytes]] = []
+        while not hub.full:
+            streams.append(hub.subscribe())
+            await anext(streams[-1])
+        assert len(streams) == MOST_CLIENTS
+        await streams[0].aclose()
+        assert not hub.full
+
+    asyncio.run(run())
