@@ -4,10 +4,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import BrowserContext, sync_playwright
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium")
 """Where the browser is; None where there is none."""
@@ -23,20 +23,35 @@ _FLAGS: Final = (
 )
 
 
+def require_browser() -> None:
+    """Skip the test where there is no Chromium; where everything is to be tested, fail."""
+    if CHROMIUM is None:
+        missing = "no Chromium: install it (Debian: `apt-get install chromium`), or set CHROMIUM"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
 @contextmanager
-def browser(
-    profile: Path, width: int, height: int, *, dark: bool = False
-) -> Iterator[BrowserContext]:
-    """A browser with a window of this size and a profile of its own."""
+def browser() -> Iterator[Browser]:
+    """A browser with a new profile."""
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=CHROMIUM,
-            args=list(_FLAGS),
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-        )
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         try:
-            yield context
+            yield launched
         finally:
-            context.close()
+            launched.close()
+
+
+@contextmanager
+def window(
+    launched: Browser, width: int, height: int, *, dark: bool = False
+) -> Iterator[BrowserContext]:
+    """A window of this size, that knows nothing of the others."""
+    context = launched.new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+    )
+    try:
+        yield context
+    finally:
+        context.close()

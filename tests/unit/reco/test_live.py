@@ -15,7 +15,7 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, encode
 from shared.ports import BrokerUnavailable, ModelConfig, Position
 from shared.presence import Presence
-from shared.testing import FakeBroker, FakeClock, FakeStore, FakeBoard
+from shared.testing import FakeBoard, FakeBroker, FakeClock, FakeStore
 from tests.unit.server.test_live_feed import MovingView
 from tests.unit.server.test_live_state import decision, outcomes
 

@@ -1,0 +1,272 @@
+"""The live page as a browser shows it."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from msgspec import structs
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+
+from reco.page import answering, free_port, listening_socket
+from server.live import live_routes
+from server.live_feed import PartitionSeen, Replica
+from shared.catalogue import DataSet
+from tests.e2e.browser import browser, require_browser, window
+from tests.e2e.system import System, running
+from tests.unit.server.test_live_feed import Feeding
+
+PATIENCE_MS = 40_000
+HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"
+
+expect.set_options(timeout=PATIENCE_MS)
+pytestmark = pytest.mark.usefixtures("needs_browser")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_browser() -> None:
+    require_browser()
+
+
+class Seen(NamedTuple):
+    """An open page, what it complained of, and what it asked for."""
+
+    page: Page
+    complaints: list[str]
+    requests: list[str]
+
+
+@contextmanager
+def opened(context: BrowserContext, address: str) -> Iterator[Seen]:
+    """The page; afterwards it must have complained of nothing and talked to nobody else."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(_url(request)))
+    page.goto(address)
+    expect(page.locator("#state-text")).to_have_text("live")
+    yield Seen(page, complaints, requests)
+    assert complaints == []
+    assert [url for url in requests if not url.startswith((f"{address}/", "data:,"))] == []
+    page.close()
+
+
+def _url(request: Request) -> str:
+    return request.url
+
+
+@pytest.fixture(scope="module")
+def system(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """All services, the history learned, and shoppers coming."""
+    with running(data_folder, tmp_path_factory.mktemp("logs")) as system:
+        system.start("trainer", "train")
+        system.start("server", "serve", http=f"127.0.0.1:{free_port(0)}")
+        system.start("history", "produce", history=str(data_folder / "history.csv"))
+        system.await_records("outcomes", 10_000)
+        system.start("shoppers", "produce", rate=20)
+        yield system
+
+
+@pytest.fixture(scope="module")
+def address(system: System) -> str:
+    system.until(lambda: "page: http" in system.children["server"].last_words(), "a page")
+    [found] = re.findall(r"page: (http://\S+)", system.children["server"].last_words())
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def wide(chromium: Browser) -> Iterator[BrowserContext]:
+    with window(chromium, 1440, 900) as context:
+        yield context
+
+
+def number(page: Page, selector: str) -> int:
+    """The number that an element shows."""
+    return int(re.sub(r"[^\d]", "", page.locator(selector).inner_text()) or -1)
+
+
+def test_it_shows_the_visits_and_figures_move(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        expect(page.locator("#list > li")).not_to_have_count(0)
+        expect(page.locator("#list > li").first.locator("ol > li")).to_have_count(5)
+        before = number(page, "#visits")
+        expect(page.locator("#visits")).not_to_have_text(f"{before:,}")
+        assert number(page, "#visits") > before
+        expect(page.locator("#rate")).to_contain_text("%")
+        expect(page.locator("#captured")).to_contain_text("%")
+        expect(page.locator("#fresh")).to_contain_text(re.compile(r"\d (ms|s)"))
+        expect(page.locator("#list li.clicked").first).to_contain_text("✓")
+
+
+def test_it_says_what_was_learned(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        learned = page.locator("#learned > li")
+        expect(learned.nth(0)).to_contain_text("Coffee")
+        expect(learned.nth(1)).to_contain_text("Pizzas")
+        expect(learned.nth(1)).to_contain_text("Burgers & Sandwiches")
+        coffee = page.locator("#heat tbody tr").filter(has_text="Coffee").locator("td:not(.gap)")
+        expect(coffee).to_have_count(8)
+        expect(coffee.nth(0)).to_have_class(re.compile("top"))  # the best of weekday mornings
+
+
+def test_the_panel_answers_at_once_and_says_why(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, requests):
+        expect(page.locator("#slate > li")).to_have_count(5)
+        page.get_by_role("button", name="Monday coffee").click()
+        expect(page.locator("#hour-out")).to_have_text("07:30")
+        expect(page.locator("#slate")).to_contain_text("Drinks & Desserts")
+        first = page.locator("#slate > li").first
+        expect(first.locator(".why")).to_contain_text("morning +")
+        expect(first.locator(".bar i")).to_have_count(2)
+        page.get_by_role("button", name="Saturday dinner").click()
+        expect(page.locator("#slate > li").first).to_contain_text(re.compile("Pizza|Burger"))
+        expect(page.locator("#slate > li").first.locator(".why")).to_contain_text("weekend +")
+        assert not [url for url in requests if "/v1/rank" in url]
+
+
+def test_every_control_of_the_panel_is_asked_with(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        expect(page.locator("#slate > li")).to_have_count(5)
+        changes: list[tuple[Callable[[], None], str]] = [
+            (lambda: page.locator("#hour").fill("20"), '"2026-01-05T20:30:00"'),
+            (lambda: page.locator("#age").fill("19"), '"age":19'),
+            (lambda: page.locator("#day input").nth(6).check(), '"2026-01-11T20:30:00"'),
+            (lambda: page.locator("#source input").nth(1).check(), '"Email"'),
+            (lambda: page.locator("#gender input").nth(1).check(), '"gender":"M"'),
+        ]
+        for change, wanted in changes:
+            with page.expect_request(asking(wanted)) as asked:
+                change()
+            answer = asked.value.response()
+            assert answer is not None, wanted
+            assert answer.status == 200, wanted
+
+
+def asking(wanted: str) -> Callable[[Request], bool]:
+    """Whether a request asks for an explanation of such a context."""
+    return lambda request: (
+        request.url.endswith("/v1/explain") and wanted in (request.post_data or "")
+    )
+
+
+def test_it_shows_how_an_estimate_moves(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        expect(page.locator("#learn-chart .band")).to_have_count(1)
+        expect(page.locator("#learn-chart")).to_contain_text("chance of a click")
+        expect(page.locator("#learn-chart")).to_contain_text("times shoppers have looked at it")
+        before = page.locator("#arm-note").inner_text()
+        page.locator("#arm").select_option("192")
+        expect(page.locator("#arm-note")).not_to_have_text(before)
+        expect(page.locator("#learn-chart")).to_have_attribute(
+            "aria-label", re.compile("Long Black")
+        )
+
+
+def test_it_shows_who_does_what(address: str, system: System, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        rows = page.locator("#partitions tbody tr")
+        expect(rows).to_have_count(12)
+        expect(page.locator("#partitions")).not_to_contain_text("nobody yet")
+        expect(page.locator("#replicas")).to_contain_text("trainer")
+        expect(page.locator("#replicas")).to_contain_text("server")
+        system.children["trainer"].kill()
+        # Nobody learns: the lag grows, and is shown.
+        expect(
+            rows.locator("td:last-child").filter(has_text=re.compile(r"^[1-9]"))
+        ).not_to_have_count(0)
+        system.again("trainer")
+
+
+def test_the_rate_chart_is_drawn_properly(address: str, wide: BrowserContext) -> None:
+    with opened(wide, address) as (page, _, _):
+        expect(page.locator("#rate-legend")).to_have_text("LiveRecobest possiblerandom")
+        for line in ("us", "best", "random"):
+            expect(page.locator(f"#rate-chart polyline.{line}")).to_have_count(1)
+        expect(page.locator("#rate-chart")).to_contain_text("visits seen")
+        expect(page.locator("#rate-chart")).to_contain_text("visits with a click")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (320, True), (1440, True)])
+def test_it_fits_a_phone_and_the_night(
+    address: str, chromium: Browser, width: int, dark: bool
+) -> None:
+    with (
+        window(chromium, width, 844, dark=dark) as context,
+        opened(context, address) as (page, _, _),
+    ):
+        expect(page.locator("#list > li")).not_to_have_count(0)
+        expect(page.locator("#slate > li")).to_have_count(5)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        levels = [int(level) for level in re.findall(r"\d+", background)]
+        assert (max(levels) < 60) == dark
+
+
+@pytest.fixture
+def hostile(data: DataSet) -> Feeding:
+    """A world where every name is an attack."""
+    products = [structs.replace(product, name=HOSTILE) for product in data.products]
+    feeding = Feeding(structs.replace(data, products=products))
+    feeding.visit(1, 2)
+    feeding.feed.status([PartitionSeen(0, HOSTILE, 0, 0, 0)], [Replica(HOSTILE, HOSTILE, HOSTILE)])
+    feeding.feed.sample()
+    return feeding
+
+
+def test_names_are_shown_as_they_are_and_never_run(hostile: Feeding, wide: BrowserContext) -> None:
+    routes = live_routes(hostile.feed)
+    with (
+        answering(listening_socket("127.0.0.1:0"), routes) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#slate > li").first).to_contain_text(HOSTILE)
+        expect(page.locator("#replicas")).to_contain_text(HOSTILE)
+        expect(page.locator("#partitions")).to_contain_text(HOSTILE)
+        assert page.locator("img").count() == 0
+        assert page.title() == "LiveReco, live"
+
+
+def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserContext) -> None:
+    feeding, port = Feeding(data), free_port(0)
+    at = f"127.0.0.1:{port}"
+    page = wide.new_page()
+    stop = threading.Event()
+    with answering(listening_socket(at), live_routes(feeding.feed, stop.is_set)) as address:
+        page.goto(address)
+        expect(page.locator("#state-text")).to_have_text("live")
+        stop.set()
+    expect(page.locator("#state-text")).to_contain_text("does not answer")
+    feeding.visit(1)
+    with answering(listening_socket(at), live_routes(feeding.feed)):
+        expect(page.locator("#state-text")).to_have_text("live")
+        expect(page.locator("#visits")).to_have_text("1")
+        page.close()
+
+
+def test_it_can_be_paused(data: DataSet, wide: BrowserContext) -> None:
+    feeding = Feeding(data)
+    with (
+        answering(listening_socket("127.0.0.1:0"), live_routes(feeding.feed)) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#visits")).to_have_text("0")
+        page.get_by_role("button", name="Pause").click()
+        feeding.visit(1, 2)
+        feeding.feed.sample()
+        with page.expect_response("**/v1/explain"):
+            page.locator("#hour").fill("12")
+        expect(page.locator("#visits")).to_have_text("0")
+        page.get_by_role("button", name="Go on").click()
+        feeding.visit(3)
+        expect(page.locator("#visits")).to_have_text("3")
