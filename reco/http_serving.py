@@ -103,7 +103,7 @@ def start_http(service: HttpService, as_json: bool) -> None:
     service.server.start()
     if as_json:
         click.echo(msgspec.json.encode({"http": service.url}))
-    say(f"HTTP API at {service.url} (description: {service.url}/docs)")
+    say(f"HTTP API at {service.url} (live page at /, description at /docs)")
 
 
 def _measure(metrics: ServerMetrics, ranker: Ranker, resolver: Resolver) -> None:

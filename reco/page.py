@@ -1,20 +1,15 @@
-"""The live page of a serving process: its feed, the thread that reads along, the server."""
+"""The live page of a serving process: its feed, and the thread that reads along."""
 
-import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
-import uvicorn
-from starlette.applications import Starlette
 from starlette.routing import Route
 
 from reco.live import Tail
-from reco.wiring import say
 from server.live import live_routes
 from server.live_feed import LiveFeed
 from server.live_state import Hidden
@@ -24,8 +19,6 @@ from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.ports import StateStore
 from shared.presence import Board
-
-STOP_S: Final = 2
 
 
 class Page:
@@ -88,63 +81,14 @@ class Page:
             tail.join()
 
 
-def listening_socket(address: str) -> socket.socket:
-    """A socket that listens at HOST:PORT; port 0 takes a free one.
-
-    Raises:
-        click.BadParameter: the address is none, or is taken.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise click.BadParameter(f"{address!r} is no HOST:PORT, as in 127.0.0.1:8080")
-    try:
-        return socket.create_server((host.strip("[]"), int(port)))
-    except OSError as error:
-        raise click.BadParameter(f"can't listen at {address}: {error.strerror}") from error
-
-
 def free_port(port: int) -> int:
     """The port, or for 0 a free one, of 127.0.0.1.
 
     Raises:
         click.BadParameter: it is taken.
     """
-    with listening_socket(f"127.0.0.1:{port}") as listening:
-        return int(listening.getsockname()[1])
-
-
-@contextmanager
-def answering(listening: socket.socket, routes: list[Route]) -> Iterator[str]:
-    """Answer HTTP in a thread of its own for the length of a block; gives the page's address."""
-    config = uvicorn.Config(
-        Starlette(routes=routes),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=STOP_S,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
-    serve = server.serve([listening])
-    thread = threading.Thread(target=lambda: asyncio.run(serve), name="http", daemon=True)
-    thread.start()
-    host, port = listening.getsockname()[:2]
     try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@contextmanager
-def shown(
-    page: Page, listening: socket.socket | None, view: Viewing, stop: threading.Event
-) -> Iterator[None]:
-    """Show the page for the length of a block, where someone asked for it."""
-    if listening is None:
-        yield
-        return
-    routes = page.routes(view, stop.is_set)
-    with page.fed(), answering(listening, routes) as address:
-        say(f"page: {address}")
-        yield
+        with socket.create_server(("127.0.0.1", port)) as listening:
+            return int(listening.getsockname()[1])
+    except OSError as error:
+        raise click.BadParameter(f"can't listen at 127.0.0.1:{port}: {error.strerror}") from error

@@ -73,7 +73,7 @@ def slate_of(policy: Policy, model: Model, row_of: Mapping[int, int], x: Floats,
 
     A policy that explores at random now and then is asked for what it thinks best.
     """
-    [items] = rank(structs.replace(policy, epsilon=0.0), model, x, _SEEDS, k)
+    [items] = rank(structs.replace(policy, epsilon=0.0, propensities=False), model, x, _SEEDS, k)
     rows = [row_of[item.product_id] for item in items]
     theta = model.solution.theta[rows].copy()
     return Slate(items, theta, model.n[rows].tolist(), model.clicks[rows].tolist())

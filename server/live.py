@@ -14,7 +14,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
+from server.guard import MOST_BODY_BYTES
 from server.live_feed import LiveFeed
+from server.problems import INVALID, OVERLOADED, TOO_LARGE, UNKNOWN_PRODUCT, Trouble
 from shared.events import Context
 from shared.features import NotFinite
 from shared.settings import SLATE_LENGTH
@@ -24,7 +26,7 @@ MOST_CLIENTS: Final = 64
 QUEUED: Final = 8
 """Messages that wait for a client: one that is further behind is let go."""
 SEND_S: Final = 10.0
-MOST_BYTES: Final = 65_536
+RETRY_AFTER_S: Final = 5
 MOST_K: Final = 50
 
 _COMMON: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -65,28 +67,27 @@ class _Live:
 
     async def stream(self, _: Request) -> Response:
         if self._hub.full:
-            detail = "Close one, or try again later."
-            return problem(503, "Too many pages are open", detail, {"Retry-After": "5"})
+            return Trouble(OVERLOADED, "too many pages are open", RETRY_AFTER_S).response()
         return _Stream(self._hub.subscribe(), media_type="text/event-stream", headers=_COMMON)
 
     async def explain(self, request: Request) -> Response:
         body = await _body(request)
         if body is None:
-            return problem(413, "Too much", f"Send {MOST_BYTES} bytes at most.")
+            return Trouble(TOO_LARGE, f"at most {MOST_BODY_BYTES} bytes").response()
         try:
             question = msgspec.json.decode(body, type=Question)
             return _json(self._feed.explain(question.context, question.k))
         except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
-            return problem(422, "Not a question", str(error))
+            return Trouble(INVALID, str(error)).response()
 
     async def learning(self, request: Request) -> Response:
         try:
             context = msgspec.convert(dict(request.query_params), Context, strict=False)
             return _json(self._feed.learning(request.path_params["product_id"], context))
         except KeyError:
-            return problem(404, "No such product", "There is no product with this id.")
+            return Trouble(UNKNOWN_PRODUCT, "there is no product of this id").response()
         except (msgspec.ValidationError, NotFinite) as error:
-            return problem(422, "Not a context", str(error))
+            return Trouble(INVALID, str(error)).response()
 
 
 def policy_of(page: str) -> str:
@@ -98,14 +99,6 @@ def policy_of(page: str) -> str:
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
-
-
-def problem(
-    status: int, title: str, detail: str, headers: dict[str, str] | None = None
-) -> Response:
-    """An error as RFC 9457 has it."""
-    text = msgspec.json.encode({"title": title, "status": status, "detail": detail})
-    return Response(text, status, {**_COMMON, **(headers or {})}, "application/problem+json")
 
 
 class Hub:
@@ -197,6 +190,6 @@ async def _body(request: Request) -> bytes | None:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_BYTES:
+        if len(body) > MOST_BODY_BYTES:
             return None
     return bytes(body)

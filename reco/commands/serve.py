@@ -10,7 +10,9 @@ from reco import http_options, options
 from reco.data import load_or_prepare
 from reco.http_options import HttpOptions
 from reco.http_serving import open_http, start_http
+from reco.live import hidden_rates
 from reco.observed import Observer, observed
+from reco.page import Page
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.services import ObservedServer
 from reco.shoppers import FEEDBACK, feedback_rule, reaction
@@ -149,6 +151,14 @@ def command(
     looked_at = min(depth or k, k)
     metrics, expected, name = ServerMetrics(), ExpectedClicks(k), process_name()
     freshness = FreshnessProbe(source.partitions, time.monotonic, metrics.freshness.observe)
+    ranking = Policy(policy, alpha, LAMBDA, epsilon, propensities)
+    board, hidden = open_board(redis, model), hidden_rates(dataset, seed, k)
+    page = Page(cluster, store, dataset, ranking, source.partitions, hidden, board)
+
+    def advanced(partition: int, next_offset: int) -> None:
+        freshness.advanced(partition, next_offset)
+        page.advanced(partition, next_offset)
+
     view = ModelView(
         store,
         dataset.arms,
@@ -156,12 +166,11 @@ def command(
         source.partitions,
         LAMBDA,
         time.monotonic,
-        freshness.advanced,
+        advanced,
     )
     group = f"{SERVER_GROUP}-{model}"
     consumer = cluster.consumer(VISITS, group, name=name)
     writer = open_delivery(cluster, delivery if stream else AT_LEAST_ONCE, group)
-    ranking = Policy(policy, alpha, LAMBDA, epsilon, propensities)
     server = StreamServer(
         consumer,
         writer,
@@ -206,12 +215,13 @@ def command(
         freshness,
         metrics=metrics,
         not_ready=lambda: not_ready(view, stale_limit_s=stale_limit_s),
+        extra_routes=lambda gate: page.routes(view, lambda: gate.draining),
     )
     report = Reporter(server, view, freshness, lines_per_s, as_json)
     follower = Follower(view, stop)
     follower.start()
     try:
-        with observed(service, name, metrics_at, open_board(redis, model)) as observer:
+        with observed(service, name, metrics_at, board) as observer, page.fed():
             if api:
                 start_http(api, as_json)
             if follower.await_view(patience_s):

@@ -1,7 +1,6 @@
 """The live page as a browser shows it."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import NamedTuple
 import pytest
 from msgspec import structs
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from starlette.applications import Starlette
 
-from reco.page import answering, free_port, listening_socket
+from server.guard import Gate
+from server.http import Deadlines, HttpServer
 from server.live import live_routes
 from server.live_feed import PartitionSeen, Replica
 from shared.catalogue import DataSet
@@ -65,7 +66,7 @@ def system(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """All services, the history learned, and shoppers coming."""
     with running(data_folder, tmp_path_factory.mktemp("logs")) as system:
         system.start("trainer", "train")
-        system.start("server", "serve", http=f"127.0.0.1:{free_port(0)}")
+        system.start("server", "serve", http="127.0.0.1:0")
         system.start("history", "produce", history=str(data_folder / "history.csv"))
         system.await_records("outcomes", 10_000)
         system.start("shoppers", "produce", rate=20)
@@ -74,9 +75,7 @@ def system(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def address(system: System) -> str:
-    system.until(lambda: "page: http" in system.children["server"].last_words(), "a page")
-    [found] = re.findall(r"page: (http://\S+)", system.children["server"].last_words())
-    return str(found)
+    return str(system.children["server"].lines.get(timeout=PATIENCE_MS / 1e3)["http"])
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +88,19 @@ def chromium() -> Iterator[Browser]:
 def wide(chromium: Browser) -> Iterator[BrowserContext]:
     with window(chromium, 1440, 900) as context:
         yield context
+
+
+@contextmanager
+def answering(feeding: Feeding, address: str = "127.0.0.1:0") -> Iterator[str]:
+    """A page over a feed of the test's own; gives where it is."""
+    gate = Gate()
+    app = Starlette(routes=live_routes(feeding.feed, lambda: gate.draining))
+    server = HttpServer(address, app, gate, Deadlines(drain_s=0.0))
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 def number(page: Page, selector: str) -> int:
@@ -225,9 +237,8 @@ def hostile(data: DataSet) -> Feeding:
 
 
 def test_names_are_shown_as_they_are_and_never_run(hostile: Feeding, wide: BrowserContext) -> None:
-    routes = live_routes(hostile.feed)
     with (
-        answering(listening_socket("127.0.0.1:0"), routes) as address,
+        answering(hostile) as address,
         opened(wide, address) as (page, _, _),
     ):
         expect(page.locator("#slate > li").first).to_contain_text(HOSTILE)
@@ -238,17 +249,13 @@ def test_names_are_shown_as_they_are_and_never_run(hostile: Feeding, wide: Brows
 
 
 def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserContext) -> None:
-    feeding, port = Feeding(data), free_port(0)
-    at = f"127.0.0.1:{port}"
-    page = wide.new_page()
-    stop = threading.Event()
-    with answering(listening_socket(at), live_routes(feeding.feed, stop.is_set)) as address:
+    feeding, page = Feeding(data), wide.new_page()
+    with answering(feeding) as address:
         page.goto(address)
         expect(page.locator("#state-text")).to_have_text("live")
-        stop.set()
     expect(page.locator("#state-text")).to_contain_text("does not answer")
     feeding.visit(1)
-    with answering(listening_socket(at), live_routes(feeding.feed)):
+    with answering(feeding, address.removeprefix("http://")):
         expect(page.locator("#state-text")).to_have_text("live")
         expect(page.locator("#visits")).to_have_text("1")
         page.close()
@@ -257,7 +264,7 @@ def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserConte
 def test_it_can_be_paused(data: DataSet, wide: BrowserContext) -> None:
     feeding = Feeding(data)
     with (
-        answering(listening_socket("127.0.0.1:0"), live_routes(feeding.feed)) as address,
+        answering(feeding) as address,
         opened(wide, address) as (page, _, _),
     ):
         expect(page.locator("#visits")).to_have_text("0")

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 
-from server.live import MOST_BYTES, MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
+from server.guard import MOST_BODY_BYTES
+from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
 from shared.catalogue import DataSet
 from shared.events import Context
 from tests.unit.server.test_live_feed import Feeding
@@ -93,7 +94,7 @@ def test_a_question_is_answered_with_the_slate_and_why(feeding: Feeding, context
         (b"\xff", 422),
         (b"[]", 422),
         (b'{"context": {}}', 422),
-        (b" " * (MOST_BYTES + 1), 413),
+        (b" " * (MOST_BODY_BYTES + 1), 413),
     ],
 )
 def test_what_is_no_question_is_refused(feeding: Feeding, body: bytes, status: int) -> None:
