@@ -18,7 +18,7 @@ from server.live_feed import PartitionSeen, Replica
 from shared.catalogue import DataSet
 from tests.e2e.browser import browser, require_browser, window
 from tests.e2e.system import System, running
-from tests.unit.server.test_live_feed import Feeding
+from tests.live_scenario import Feeding
 
 PATIENCE_MS = 40_000
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"

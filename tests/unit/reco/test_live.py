@@ -16,8 +16,7 @@ from shared.events import DECISIONS, OUTCOMES, encode
 from shared.ports import BrokerUnavailable, ModelConfig, Position
 from shared.presence import Presence
 from shared.testing import FakeBoard, FakeBroker, FakeClock, FakeStore
-from tests.unit.server.test_live_feed import MovingView
-from tests.unit.server.test_live_state import decision, outcomes
+from tests.live_scenario import MovingView, decision, outcomes
 
 TOPICS = {DECISIONS: 2, OUTCOMES: 3}
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

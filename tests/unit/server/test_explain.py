@@ -8,7 +8,7 @@ from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import Context
 from shared.features import NotFinite
-from tests.unit.server.models import trained
+from tests.models import trained
 
 
 @pytest.fixture

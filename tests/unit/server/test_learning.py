@@ -6,7 +6,7 @@ import pytest
 from server.learning import POINTS, TRACKED, LearningHistory, present
 from server.scorer import Model
 from shared.arm_statistics import Floats
-from tests.unit.server.models import trained
+from tests.models import trained
 
 D = 3
 X1: Floats = np.array([[1.0, 0.5, 0.0]])

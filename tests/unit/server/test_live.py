@@ -14,7 +14,7 @@ from server.guard import MOST_BODY_BYTES
 from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
 from shared.catalogue import DataSet
 from shared.events import Context
-from tests.unit.server.test_live_feed import Feeding
+from tests.live_scenario import Feeding
 
 
 @pytest.fixture

@@ -1,52 +1,10 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import msgspec
-import numpy as np
 import pytest
 
-from server.live_feed import LISTED, LiveFeed, PartitionSeen, Replica
-from server.live_state import GRACE_S
-from server.model_view import View
-from server.scorer import Policy
+from server.live_feed import LISTED, PartitionSeen, Replica
 from shared.catalogue import DataSet
 from shared.events import Context
-from tests.unit.server.models import trained
-from tests.unit.server.test_live_state import decision, outcomes
-
-
-class MovingView:
-    """A view whose model is put there by the test."""
-
-    def __init__(self, data: DataSet) -> None:
-        self._data = data
-        self.learn(0)
-
-    def learn(self, count: int) -> None:
-        """The first product has been looked at so often."""
-        X = np.ones((count, self._data.encoder.d))
-        arm = self._data.arms[0]
-        self.model = trained(self._data.arms, X, [arm] * count, [1.0] * count)
-
-    @contextmanager
-    def locked(self) -> Iterator[View]:
-        yield View(self.model, [0, 0, 0], stale=False)
-
-
-class Feeding:
-    """A feed, its view and its clock."""
-
-    def __init__(self, data: DataSet) -> None:
-        self.data = data
-        self.now_s = 1_000.0
-        self.view = MovingView(data)
-        self.feed = LiveFeed(self.view, Policy(), data, 3, None, lambda: self.now_s)
-
-    def visit(self, *numbers: int) -> None:
-        for number in numbers:
-            self.feed.take([decision(self.data, number)], outcomes(number, 1))
-        self.now_s += GRACE_S
-        self.feed.take([], [])
+from tests.live_scenario import Feeding
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -13,55 +13,11 @@ from server.live_state import (
     WAITING,
     FreshnessTail,
     LiveState,
-    OutcomeSeen,
 )
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
-from shared.events import Context, Decision, Outcome, SlateItem
-
-AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SLATE = [11, 12, 13, 14, 15]
-
-
-def decision(data: DataSet, number: int) -> Decision:
-    item = SlateItem(product_id=0, score=1.0, mean=0.5, bonus=0.5, propensity=1.0)
-    x = np.zeros(data.encoder.d)
-    x[[3, 7, 10, 13]] = 1.0
-    return Decision(
-        decision_id=f"d-{number}",
-        visit_id=f"v-{number}",
-        user_id=number,
-        policy="linucb",
-        parameters={},
-        x=x.tolist(),
-        encoder_id=data.encoder.id,
-        view=[0],
-        slate=[structs.replace(item, product_id=product) for product in SLATE],
-        decided_at=AT,
-    )
-
-
-def outcomes(number: int, clicked_rank: int | None) -> list[OutcomeSeen]:
-    """What the cascade publishes of a decision."""
-    count = clicked_rank or len(SLATE)
-    return [
-        OutcomeSeen(
-            0,
-            10 * number + rank,
-            Outcome(
-                outcome_id=f"d-{number}:{rank}",
-                decision_id=f"d-{number}",
-                product_id=SLATE[rank - 1],
-                rank=rank,
-                reward=float(rank == clicked_rank),
-                x=[],
-                encoder_id="",
-                decided_at=AT,
-                resolved_at=AT,
-            ),
-        )
-        for rank in range(1, count + 1)
-    ]
+from shared.events import Context
+from tests.live_scenario import AT, SLATE, decision, outcomes
 
 
 @pytest.fixture

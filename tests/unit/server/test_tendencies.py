@@ -4,7 +4,7 @@ import pytest
 from server.tendencies import COFFEE, Table
 from shared.catalogue import DataSet
 from shared.events import Context
-from tests.unit.server.models import trained
+from tests.models import trained
 
 
 def shoppers(data: DataSet) -> list[Context]:
