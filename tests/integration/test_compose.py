@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import redis
@@ -29,7 +30,7 @@ from tests.integration.compose import (
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]
 
-LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer"}
+LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer", "gateway"}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = sorted(COMPOSE["services"])
 
@@ -44,7 +45,7 @@ def configured() -> dict[str, Any]:
     return services
 
 
-@pytest.mark.parametrize("profile", [None, "ui", "obs", "http", "tools", "*"])
+@pytest.mark.parametrize("profile", [None, "ui", "obs", "tools", "*"])
 def test_the_file_is_valid_with_every_profile(profile: str | None) -> None:
     require_compose()
     chosen = ["--profile", profile] if profile else []
@@ -182,6 +183,20 @@ def test_replicas_divide_the_partitions(stack: Stack, observer: Observer) -> Non
     stack.up("--no-recreate", "--scale", "server=3", "--scale", "trainer=2")
     until(lambda: divided(observer, servers, 3), "three servers")
     until(lambda: divided(observer, trainers, 2), "two trainers")
+
+
+def test_prometheus_sees_every_replica(stack: Stack) -> None:
+    stack.run("--profile", "obs", "up", "-d", "--no-recreate", "--wait", "prometheus")
+    prometheus = f"http://127.0.0.1:{stack.environment['RECO_PROMETHEUS_PORT']}"
+    query = {"query": "count by (job) (up == 1)"}
+
+    def seen() -> dict[str, int]:
+        answer = httpx.get(f"{prometheus}/api/v1/query", params=query).json()
+        return {each["metric"]["job"]: int(each["value"][1]) for each in answer["data"]["result"]}
+
+    wanted = {name: len(stack.containers(name)) for name in ("server", "trainer", "producer")}
+    until(lambda: seen() == wanted, f"{wanted} scraped")
+    stack.run("--profile", "obs", "rm", "--stop", "--force", "prometheus")
 
 
 def test_killed_replicas_come_back_and_lose_nothing(stack: Stack, observer: Observer) -> None:

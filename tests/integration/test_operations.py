@@ -127,7 +127,8 @@ def test_where_the_log_is_trimmed_a_snapshot_stands_in(
     [name] = re.findall(r"/snapshots/(\S+)", stack.reco("snapshot", "save", "--out", "/snapshots"))
     bases = copy_of(stack, name, tmp_path).states
     trim = [TopicPartition(OUTCOMES, p, s.position.next_offset) for p, s in bases.items()]
-    for future in kafka_admin(observer).delete_records(trim).values():
+    kafka = kafka_admin(observer)  # it has to outlive its futures
+    for future in kafka.delete_records(trim).values():
         future.result()
     admin.flushall()
     goes_on(observer)
@@ -150,7 +151,8 @@ def test_another_partition_count_is_refused_and_a_new_model_starts_on_new_topics
     stack: Stack, observer: Observer
 ) -> None:
     """The last one: it begins anew."""
-    for future in kafka_admin(observer).create_partitions([NewPartitions(OUTCOMES, 13)]).values():
+    kafka = kafka_admin(observer)
+    for future in kafka.create_partitions([NewPartitions(OUTCOMES, 13)]).values():
         future.result()
     with pytest.raises(AssertionError, match="has 13 partitions instead of 12"):
         stack.run("run", "--rm", "-T", "topics")
