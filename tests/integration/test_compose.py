@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,32 @@ def test_replay_from_the_host_finds_no_differing_bit(
 
 def test_replay_in_a_container_finds_none_either(stack: Stack) -> None:
     assert "✓ 0 differing bits" in stack.reco("replay", "--check")
+
+
+CONTEXT = {
+    "age": 23,
+    "gender": "F",
+    "latitude": -37.8,
+    "longitude": 145.0,
+    "traffic_source": "Search",
+    "occurred_at": "2026-01-26T07:29:00",
+}
+
+
+def test_one_address_serves_all_servers_and_none_is_missed_when_it_goes(stack: Stack) -> None:
+    stack.up("--no-recreate", "--scale", "server=3")
+    answers: list[httpx.Response] = []
+    with httpx.Client(base_url=stack.http, timeout=30.0) as shop, ThreadPoolExecutor(1) as other:
+        fewer = other.submit(stack.up, "--no-recreate", "--scale", "server=1")
+        while not fewer.done():
+            rank = shop.post("/v1/rank", json={"context": CONTEXT})
+            decision, [first, *_] = rank.json()["decision_id"], rank.json()["slate"]
+            click = {"product_id": first["product_id"]}
+            answers += [rank, shop.post(f"/v1/decisions/{decision}/click", json=click)]
+        fewer.result()
+        assert "text/html" in shop.get("/").headers["Content-Type"]
+        assert shop.get("/metrics").status_code == 404
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def test_services_get_along_with_what_they_may_do(stack: Stack, observer: Observer) -> None:
