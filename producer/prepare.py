@@ -17,6 +17,7 @@ import numpy as np
 from producer.simulate import Shoppers
 from producer.text_components import BY, COMPONENTS, normalised
 from producer.users import fake_users
+from shared.arm_statistics import Floats
 from shared.catalogue import DataError, Product, User
 from shared.events import Context, Visit
 from shared.features import CONTEXT_FEATURES, NUMBERS, Encoder
@@ -151,29 +152,40 @@ def _user_features(users: Sequence[User], encoder: Encoder) -> str:
     return _csv(("user_id", *columns), rows)
 
 
-def _product_features(products: Sequence[Product], text_by: str) -> str:
+def product_features(
+    products: Sequence[Product], text_by: str = "scikit-learn"
+) -> tuple[list[str], Floats]:
+    """What the products have in common, as numbers: names of the columns, and K × p."""
     components = normalised(BY[text_by](texts_of(products)))
     categories = sorted({product.category for product in products})
     prices = np.array([product.price for product in products])
     scaled = (prices - prices.min()) / (prices.max() - prices.min())
-    header = [
-        "product_id",
+    names = [
         *(f"text_{number}" for number in range(COMPONENTS)),
         *(f"category_{category}" for category in categories),
         "is_coffee",
         "price",
     ]
+    kinds = [[product.category == category for category in categories] for product in products]
+    coffee = [product.is_coffee for product in products]
+    return names, np.column_stack([components, np.array(kinds, np.float64), coffee, scaled])
+
+
+def _product_features(products: Sequence[Product], text_by: str) -> str:
+    names, features = product_features(products, text_by)
+    last = len(names) - 1
     rows = (
+        # Categories and is_coffee are written as whole numbers.
         [
             product.product_id,
-            *map(_number, text),
-            *(int(product.category == category) for category in categories),
-            int(product.is_coffee),
-            _number(price),
+            *(
+                _number(value) if column < COMPONENTS or column == last else int(value)
+                for column, value in enumerate(row)
+            ),
         ]
-        for product, text, price in zip(products, components.tolist(), scaled.tolist(), strict=True)
+        for product, row in zip(products, features.tolist(), strict=True)
     )
-    return _csv(header, rows)
+    return _csv(["product_id", *names], rows)
 
 
 def _stream(purpose: str, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""The prepared folder: products, users and encoder."""
+"""The prepared folder: products and their features, users and encoder."""
 
 import csv
 import math
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
+from shared.arm_statistics import Floats
 from shared.features import Encoder
 from shared.ports import ModelConfig
 
@@ -47,6 +49,10 @@ class DataSet(msgspec.Struct, frozen=True):
     products: list[Product]
     users: list[User]
     encoder: Encoder
+    features: Floats
+    """z of each product, K × p, in the catalogue's order: what policies share between arms by."""
+    feature_names: list[str]
+    """Of the p columns."""
 
     @property
     def arms(self) -> list[int]:
@@ -56,7 +62,11 @@ class DataSet(msgspec.Struct, frozen=True):
     @property
     def config(self) -> ModelConfig:
         """What a model's rows must agree on to be of this data."""
-        return ModelConfig(self.encoder.d, self.encoder.id)
+        return self.config_of()
+
+    def config_of(self, gamma: float = 1.0) -> ModelConfig:
+        """`config` of a model that forgets."""
+        return ModelConfig(self.encoder.d, self.encoder.id, gamma=gamma)
 
 
 def load_data(folder: Path) -> DataSet:
@@ -79,7 +89,10 @@ def load_data(folder: Path) -> DataSet:
             raise DataError(f"{folder / what} has no rows, or an id twice; {hint}")
     if not all(math.isfinite(product.price) for product in products):
         raise DataError(f"{folder / 'products.csv'} has a price that is no number; {hint}")
-    return DataSet(products, users, encoder)
+    names, features = _read(
+        folder / "product_features.csv", hint, lambda path: _features(path, products)
+    )
+    return DataSet(products, users, encoder, features, names)
 
 
 _R = TypeVar("_R")
@@ -97,3 +110,20 @@ def _read(path: Path, hint: str, reader: Callable[[Path], _R]) -> _R:
 def _rows(path: Path, kind: type[_T]) -> list[_T]:
     with path.open(encoding="utf-8", newline="") as file:
         return [msgspec.convert(row, kind, strict=False) for row in csv.DictReader(file)]
+
+
+def _features(path: Path, products: list[Product]) -> tuple[list[str], Floats]:
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    if not header:
+        raise ValueError("it is empty")
+    if header[:1] != ["product_id"] or any(len(row) != len(header) for row in rows):
+        raise ValueError("a table with product_id as its first column is needed")
+    of_product = {int(row[0]): [float(cell) for cell in row[1:]] for row in rows}
+    missing = [product.product_id for product in products if product.product_id not in of_product]
+    if missing:
+        raise ValueError(f"it has no features of product {missing[0]}")
+    features = np.array([of_product[product.product_id] for product in products], np.float64)
+    if not features.size or not np.isfinite(features).all():
+        raise ValueError("there are no features, or one that is no finite number")
+    return header[1:], features

@@ -14,6 +14,12 @@ product_id,name,category,price,is_coffee
 101,Fish Tacos (Baja Style),Mexican Specialties,12.95,0
 189,"Flat White, Large",Drinks & Desserts,4.9,1
 """
+FEATURES: Final = """\
+product_id,text_0,is_coffee,price
+189,0.25,1,0
+8,0.5,0,1
+101,-0.5,0,0.666
+"""
 USERS: Final = """\
 user_id,name,city,age,gender,latitude,longitude,traffic_source
 1,Zoë Müller,Wagga Wagga,23,F,-35.10,147.37,Search
@@ -29,6 +35,7 @@ ENCODER: Final = Encoder(
 def folder(tmp_path: Path) -> Path:
     """A small data folder."""
     (tmp_path / "products.csv").write_text(PRODUCTS, encoding="utf-8")
+    (tmp_path / "product_features.csv").write_text(FEATURES, encoding="utf-8")
     (tmp_path / "users.csv").write_text(USERS, encoding="utf-8")
     (tmp_path / "encoder.json").write_bytes(ENCODER.to_json())
     return tmp_path
@@ -67,7 +74,14 @@ def test_further_columns_and_another_order_of_columns_do_no_harm(folder: Path) -
     assert [product.product_id for product in load_data(folder).products] == [8, 101, 189]
 
 
-@pytest.mark.parametrize("name", ["products.csv", "users.csv", "encoder.json"])
+def test_features_stand_in_the_catalogues_order(folder: Path) -> None:
+    features = load_data(folder).features
+    assert features.tolist() == [[0.5, 0.0, 1.0], [-0.5, 0.0, 0.666], [0.25, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "name", ["products.csv", "users.csv", "encoder.json", "product_features.csv"]
+)
 def test_a_missing_file_is_named_in_one_sentence(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert f"can't read {folder / name} (No such file or directory)" in refusal(folder)
@@ -90,6 +104,12 @@ def test_a_folder_in_the_place_of_a_file_is_named_in_one_sentence(folder: Path) 
         ("users.csv", USERS, "", "no rows"),
         ("users.csv", "61", "", "age"),
         ("users.csv", ",61,M,-31.95,115.86,Email", "", "age"),
+        ("product_features.csv", "101,", "102,", "no features of product 101"),
+        ("product_features.csv", "product_id", "id", "product_id as its first column"),
+        ("product_features.csv", "0.25,1,0", "0.25,1", "product_id as its first column"),
+        ("product_features.csv", "0.666", "nan", "no finite number"),
+        ("product_features.csv", "0.666", "dear", "could not convert"),
+        ("product_features.csv", FEATURES, "", "is empty"),
         ("encoder.json", '"id":', '"id"', "JSON is malformed"),
         ("encoder.json", "70.0", "71.0", "id does not match"),
         ("encoder.json", '"format": 1', '"format": 2', "encoder of format 2"),
