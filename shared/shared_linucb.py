@@ -1,0 +1,231 @@
+"""Arms that learn from each other: one solve over all rows, for the same solution and scoring.
+
+Product features z_a explain part of what arms like in a context, the rest is the arm's own
+(`docs/model.md` has the derivation):
+
+    θ_a = W z_a + δ_a        W_ij ~ N(0, ω²)        δ_a ~ N(0, τ² I)        r = θ_a·x + N(0, σ²)
+
+With P_a = (Σ x xᵀ)_a / σ² and H_a = (I + τ² P_a)⁻¹, integrating the δ_a out leaves W with
+
+    precision    M = I/ω² + Σ_a P_a H_a ⊗ z_a z_aᵀ
+    information  v = Σ_a H_a b_a/σ² ⊗ z_a
+
+and each arm, W's uncertainty included, with
+
+    θ_a = H_a (W z_a + τ² b_a/σ²)        C_a = τ² H_a + H_a (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a) H_a
+
+The result is a function of the rows, whatever was solved before: an arm's terms come from its own
+row, blocks of arms are added up in the catalogue's order, and only blocks with a changed arm are
+added up again. So a logged decision can be computed again from the log.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+from shared.arm_statistics import Floats, Integers, packed_length, upper_triangle
+from shared.linucb import Solution, unpack
+
+dpotrf, dpotri, dpotrs = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
+
+BLOCK: Final = 128
+"""Arms whose terms are added up together. More save additions, fewer save work on a change."""
+
+
+class Hyperparameters(msgspec.Struct, frozen=True):
+    """The variances of the model above.
+
+    Raises:
+        ValueError: one is not finite or negative, or σ² is 0.
+    """
+
+    tau2: float = 0.01
+    omega2: float = 0.05
+    sigma2: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value >= 0.0 for value in self.values()):
+            raise ValueError("tau2, omega2 and sigma2 must be finite and not negative")
+        if self.sigma2 == 0.0:
+            raise ValueError("sigma2 must be above 0")
+
+    def values(self) -> tuple[float, float, float]:
+        """τ², ω², σ²"""
+        return self.tau2, self.omega2, self.sigma2
+
+
+class Posterior(NamedTuple):
+    """What a solve came to: the arms as they are scored, and what the arms share."""
+
+    solution: Solution
+    W: Floats
+    """d × p"""
+    W_covariance: Floats
+    """Upper triangle of M⁻¹, dp × dp; element (i, k) of W is number i·p + k."""
+    information: Floats
+    """v, d × p"""
+    log_determinant: float
+    """log |ω² M|"""
+
+
+class JointModel:
+    """The terms of K arms, kept so that a solve repeats only what changed.
+
+    Args:
+        Z: product features z_a, K × p.
+        d: length of a context.
+        hyper: τ², ω², σ².
+    """
+
+    def __init__(self, Z: Floats, d: int, hyper: Hyperparameters) -> None:
+        K, p = Z.shape
+        self.hyper = hyper
+        self.d, self.Z = d, Z
+        self.b = np.zeros((K, d))
+        self.xx = np.zeros((K, packed_length(d)))
+        self.H = np.tile(np.eye(d)[upper_triangle(d)], (K, 1))
+        """H_a, packed."""
+        self.log_determinants = np.zeros(K)
+        """log |I + τ² P_a|"""
+        self._G = np.zeros_like(self.xx)
+        """P_a H_a, packed."""
+        self._h = np.zeros((K, d))
+        """H_a b_a/σ²"""
+        self._index = _Index.of(d, p)
+        first, second = upper_triangle(p)
+        self._zz = Z[:, first] * Z[:, second]
+        self._blocks = [slice(start, start + BLOCK) for start in range(0, K, BLOCK)]
+        self._sums_M = np.zeros((len(self._blocks), packed_length(d), packed_length(p)))
+        self._sums_v = np.zeros((len(self._blocks), d, p))
+        self._changed: set[int] = set()
+
+    @property
+    def trained(self) -> Integers:
+        """Indices of the arms with outcomes."""
+        return np.flatnonzero(self.xx.any(axis=1))
+
+    def set_hyper(self, hyper: Hyperparameters) -> None:
+        """Go on with other variances: every arm with outcomes is computed anew."""
+        self.hyper = hyper
+        trained = self.trained
+        self.set_rows(trained, self.b[trained], self.xx[trained])
+
+    def set_rows(self, at: Integers, b: Floats, xx: Floats) -> None:
+        """Take over the sums of some arms.
+
+        Args:
+            at: their indices, each once.
+            b: Σ r x, one row for each.
+            xx: packed Σ x xᵀ likewise; zeros for an arm without outcomes.
+
+        Raises:
+            numpy.linalg.LinAlgError: a Σ x xᵀ is none.
+        """
+        d, (rows, columns) = self.d, upper_triangle(self.d)
+        tau2, _, sigma2 = self.hyper.values()
+        P = unpack(xx, d) / sigma2
+        factor = np.linalg.cholesky(np.eye(d) + tau2 * P)
+        inverse_factor = np.linalg.inv(factor)
+        H = np.matmul(inverse_factor.transpose(0, 2, 1), inverse_factor)
+        self.b[at], self.xx[at] = b, xx
+        self.H[at] = H[:, rows, columns]
+        self._G[at] = np.matmul(P, H)[:, rows, columns]
+        self._h[at] = np.matmul(H, b[:, :, None])[:, :, 0] / sigma2
+        diagonals = np.diagonal(factor, axis1=1, axis2=2)
+        self.log_determinants[at] = 2.0 * np.log(diagonals).sum(axis=1)
+        self._changed.update((at // BLOCK).tolist())
+
+    def solve(self) -> Posterior:
+        """θ and covariance of every arm, and W."""
+        for number in sorted(self._changed):
+            block = self._blocks[number]
+            self._sums_M[number] = self._G[block].T @ self._zz[block]
+            self._sums_v[number] = self._h[block].T @ self.Z[block]
+        self._changed.clear()
+        d, p = self._sums_v.shape[1:]
+        omega2 = self.hyper.omega2
+        # ω² M = I + ω² Σ …, which is well conditioned and needs no case of its own at ω² = 0.
+        M = np.zeros((d * p, d * p))
+        self._index.scatter(self._sums_M.sum(axis=0) * omega2, M)
+        M.flat[:: d * p + 1] += 1.0
+        information = self._sums_v.sum(axis=0)
+        # The upper triangle in C's order is the lower one in Fortran's.
+        factor, failed = dpotrf(M.T, lower=1, overwrite_a=1)
+        if failed:
+            raise np.linalg.LinAlgError("the precision of W is not positive definite")
+        log_determinant = 2.0 * float(np.log(np.diagonal(factor)).sum())
+        W = omega2 * dpotrs(factor, information.reshape(-1, 1), lower=1)[0].reshape(d, p)
+        W_covariance = omega2 * dpotri(factor, lower=1, overwrite_c=1)[0].T
+        theta, covariance = self._arms(W, W_covariance)
+        solution = Solution(theta, covariance)
+        return Posterior(solution, W, W_covariance, information, log_determinant)
+
+    def shared_covariance(self, posterior: Posterior, at: Integers) -> Floats:
+        """Q_a = (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a), the covariance of W z_a, of some arms."""
+        return unpack(self._zz[at] @ self._index.gather(posterior.W_covariance), self.d)
+
+    def _arms(self, W: Floats, W_covariance: Floats) -> tuple[Floats, Floats]:
+        """θ_a = H_a (W z_a + τ² b_a/σ²) and C_a = τ² H_a + H_a Q_a H_a."""
+        d, (rows, columns) = self.d, upper_triangle(self.d)
+        tau2, _, sigma2 = self.hyper.values()
+        pairs = self._index.gather(W_covariance)
+        theta = self.Z @ W.T
+        theta += (tau2 / sigma2) * self.b
+        covariance = np.empty_like(self.xx)
+        for block in self._blocks:
+            H, Q = unpack(self.H[block], d), unpack(self._zz[block] @ pairs, d)
+            theta[block] = np.matmul(H, theta[block, :, None])[:, :, 0]
+            C = np.matmul(np.matmul(H, Q), H)
+            covariance[block] = C[:, rows, columns]
+        covariance += tau2 * self.H
+        return theta, covariance
+
+
+class _Index(NamedTuple):
+    """Where the elements of packed (d × d) ⊗ packed (p × p) stand in a dp × dp matrix.
+
+    Only in its upper triangle, where each stands twice off the diagonal blocks (z_k z_m = z_m z_k).
+    """
+
+    once: Integers
+    twice: Integers
+    diagonal: Integers
+    """Packed positions with k = m: they stand once."""
+
+    @classmethod
+    def of(cls, d: int, p: int) -> "_Index":
+        (i, j), (k, m) = upper_triangle(d), upper_triangle(p)
+        once = (i[:, None] * p + k) * d * p + j[:, None] * p + m
+        swapped = (i[:, None] * p + m) * d * p + j[:, None] * p + k
+        # In a diagonal block (i = j) the swapped one lies below the diagonal: the same element.
+        twice = np.where((i == j)[:, None], once, swapped)
+        return cls(once, twice, np.flatnonzero(k == m))
+
+    def scatter(self, sums: Floats, M: Floats) -> None:
+        """Put packed ⊗ packed sums into the upper triangle of M."""
+        M.reshape(-1)[self.once] = sums
+        M.reshape(-1)[self.twice] = sums
+
+    def gather(self, covariance: Floats) -> Floats:
+        """R with z z packed · R = packed (I ⊗ zᵀ) M⁻¹ (I ⊗ z): packed p × packed d."""
+        pairs = covariance.take(self.once)
+        pairs += covariance.take(self.twice)
+        pairs[:, self.diagonal] *= 0.5
+        return pairs.T
+
+
+def solve(b: Floats, xx: Floats, Z: Floats, hyper: Hyperparameters) -> Solution:
+    """Solve K arms together.
+
+    Args:
+        b: Σ r x, K × d.
+        xx: packed upper triangles of Σ x xᵀ, K × d(d+1)/2.
+        Z: product features, K × p.
+        hyper: τ², ω², σ².
+    """
+    joint = JointModel(Z, b.shape[1], hyper)
+    joint.set_rows(np.arange(len(b)), b, xx)
+    return joint.solve().solution

@@ -1,0 +1,203 @@
+"""The joint solve against the plain Bayesian posterior of all parameters, and its limits."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.arm_statistics import ArmStatistics, Floats, packed_length
+from shared.linucb import Solution, deviations, unpack
+from shared.linucb import solve as solve_disjoint
+from shared.shared_linucb import BLOCK, Hyperparameters, JointModel, solve
+
+
+class Case(NamedTuple):
+    """Outcomes of a few arms, one after the other."""
+
+    arms: list[int]
+    X: Floats
+    rewards: Floats
+    Z: Floats
+
+    @property
+    def rows(self) -> tuple[Floats, Floats]:
+        """b and packed Σ x xᵀ of every arm, zeros where there are no outcomes."""
+        d = self.X.shape[1]
+        statistics = ArmStatistics(d)
+        offsets = np.arange(len(self.arms))
+        statistics.add(np.array(self.arms, np.int64), self.X, self.rewards, offsets)
+        b, xx = np.zeros((len(self.Z), d)), np.zeros((len(self.Z), packed_length(d)))
+        b[statistics.arms], xx[statistics.arms] = statistics.b, statistics.xx
+        return b, xx
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    d, p, arms = (draw(st.integers(1, most)) for most in (4, 3, 5))
+    seen = draw(st.lists(st.integers(0, arms - 1), min_size=1, max_size=30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    X = rng.random((len(seen), d))
+    return Case(seen, X, (rng.random(len(seen)) < 0.3).astype(float), rng.normal(size=(arms, p)))
+
+
+def variances() -> st.SearchStrategy[Hyperparameters]:
+    sizes = st.floats(1e-3, 2.0)
+    return st.builds(Hyperparameters, sizes, sizes, sizes)
+
+
+def case(arms: int, outcomes: int, d: int = 5, p: int = 4, seed: int = 1) -> Case:
+    rng = np.random.default_rng(seed)
+    seen = rng.integers(0, arms, outcomes).tolist()
+    rewards = (rng.random(outcomes) < 0.2).astype(float)
+    return Case(seen, rng.random((outcomes, d)), rewards, rng.normal(size=(arms, p)))
+
+
+def dense(case: Case, hyper: Hyperparameters) -> Solution:
+    """Bayes' rule for the joint vector (W, δ_1 … δ_K), with nothing clever about it."""
+    (_, d), (K, p) = case.X.shape, case.Z.shape
+    tau2, omega2, sigma2 = hyper.values()
+    # r = φ·(vec W, δ_1 … δ_K): θ_a = W z_a + δ_a.
+    to_theta = np.zeros((K, d, d * p + K * d))
+    for arm in range(K):
+        to_theta[arm, :, : d * p] = np.kron(np.eye(d), case.Z[arm])
+        to_theta[arm, :, d * p + arm * d : d * p + (arm + 1) * d] = np.eye(d)
+    design = np.einsum("ni,nij->nj", case.X, to_theta[case.arms])
+    prior = np.repeat([1.0 / omega2, 1.0 / tau2], [d * p, K * d])
+    covariance = np.linalg.inv(np.diag(prior) + design.T @ design / sigma2)
+    mean = covariance @ (design.T @ case.rewards) / sigma2
+    rows, columns = np.triu_indices(d)
+    each = np.einsum("aij,jk,alk->ail", to_theta, covariance, to_theta)
+    return Solution(to_theta @ mean, each[:, rows, columns])
+
+
+def assert_same(one: Solution, other: Solution, tolerance: float) -> None:
+    np.testing.assert_allclose(one.theta, other.theta, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(one.covariance, other.covariance, rtol=0, atol=tolerance)
+
+
+@given(cases(), variances())
+def test_it_is_the_posterior_over_everything_at_once(case: Case, hyper: Hyperparameters) -> None:
+    assert_same(solve(*case.rows, case.Z, hyper), dense(case, hyper), 1e-8)
+
+
+@given(cases(), st.floats(1e-3, 2.0), st.floats(1e-3, 2.0))
+def test_without_sharing_it_is_the_disjoint_model_with_lambda_sigma2_over_tau2(
+    case: Case, tau2: float, sigma2: float
+) -> None:
+    """θ is the same, and the covariance σ² times as large: α/σ explores as α does there."""
+    disjoint = solve_disjoint(*case.rows, sigma2 / tau2)
+    alone = solve(*case.rows, case.Z, Hyperparameters(tau2, 0.0, sigma2))
+    assert_same(alone, Solution(disjoint.theta, sigma2 * disjoint.covariance), 1e-10)
+    nearly = solve(*case.rows, case.Z, Hyperparameters(tau2, 1e-10, sigma2))
+    assert_same(nearly, alone, 1e-6)
+
+
+@given(cases(), st.floats(1e-3, 2.0), st.floats(1e-3, 2.0))
+def test_without_effects_of_their_own_all_arms_are_one_regression_on_x_and_z(
+    case: Case, omega2: float, sigma2: float
+) -> None:
+    d, p = case.X.shape[1], case.Z.shape[1]
+    design = np.einsum("ni,nk->nik", case.X, case.Z[case.arms]).reshape(-1, d * p)
+    covariance = np.linalg.inv(np.eye(d * p) / omega2 + design.T @ design / sigma2)
+    W = (covariance @ design.T @ case.rewards / sigma2).reshape(d, p)
+    lift = np.array([np.kron(np.eye(d), z) for z in case.Z])
+    spread = np.einsum("aij,jk,alk->ail", lift, covariance, lift)
+    pure = Solution(case.Z @ W.T, spread[:, *np.triu_indices(d)])
+    assert_same(solve(*case.rows, case.Z, Hyperparameters(0.0, omega2, sigma2)), pure, 1e-9)
+    nearly = solve(*case.rows, case.Z, Hyperparameters(1e-10, omega2, sigma2))
+    assert_same(nearly, pure, 1e-6)
+
+
+@given(cases(), variances())
+def test_the_order_of_arms_does_not_matter(case: Case, hyper: Hyperparameters) -> None:
+    b, xx = case.rows
+    turned = solve(b[::-1], xx[::-1], case.Z[::-1], hyper)
+    straight = solve(b, xx, case.Z, hyper)
+    assert_same(Solution(turned.theta[::-1], turned.covariance[::-1]), straight, 1e-10)
+
+
+def test_arms_across_blocks_are_one_model() -> None:
+    many = case(2 * BLOCK + 3, 900)
+    assert_same(solve(*many.rows, many.Z, Hyperparameters()), dense(many, Hyperparameters()), 1e-8)
+
+
+def test_an_arm_without_outcomes_is_judged_by_its_features() -> None:
+    some = case(6, 300)
+    z = some.Z.copy()
+    z[5] = z[0]
+    with_new = some._replace(Z=z, arms=[arm if arm != 5 else 0 for arm in some.arms])
+    solution = solve(*with_new.rows, z, Hyperparameters(tau2=0.0))
+    np.testing.assert_allclose(solution.theta[5], solution.theta[0], atol=1e-12)
+    own = solve(*with_new.rows, z, Hyperparameters(tau2=0.01))
+    x = np.ones((1, 5))
+    assert deviations(x, own)[0, 5] > deviations(x, own)[0, 0]
+
+
+def test_without_any_outcomes_it_is_the_prior() -> None:
+    Z = np.array([[1.0, 2.0], [0.0, 0.0]])
+    hyper = Hyperparameters(0.01, 0.25, 0.15)
+    solution = solve(np.zeros((2, 3)), np.zeros((2, 6)), Z, hyper)
+    np.testing.assert_array_equal(solution.theta, np.zeros((2, 3)))
+    np.testing.assert_allclose(
+        unpack(solution.covariance, 3), [(0.01 + 0.25 * 5.0) * np.eye(3), 0.01 * np.eye(3)]
+    )
+
+
+@pytest.mark.parametrize("tau2", [0.0, 1e-4, 0.01, 1.0])
+def test_with_a_million_outcomes_an_arm_every_variance_is_positive(tau2: float) -> None:
+    some = case(20, 2_000, d=15, p=20)
+    b, xx = some.rows
+    b, xx = 1e4 * b, 1e4 * xx
+    assert np.bincount(some.arms).min() * 1e4 >= 5e5
+    solution = solve(b, xx, some.Z, Hyperparameters(tau2, 0.05, 0.15))
+    each = np.linalg.eigvalsh(unpack(solution.covariance, 15))
+    assert (each > 0.0).all()
+    # So much evidence leaves little of any prior: every arm is where its own sums put it.
+    if tau2 >= 0.01:
+        alone = solve_disjoint(b, xx, 0.15 / tau2)
+        np.testing.assert_allclose(solution.theta, alone.theta, atol=1e-3)
+
+
+@given(cases(), variances())
+def test_no_variance_is_negative(case: Case, hyper: Hyperparameters) -> None:
+    b, xx = case.rows
+    solution = solve(1e6 * b, 1e6 * xx, case.Z, hyper)
+    assert (np.linalg.eigvalsh(unpack(solution.covariance, case.X.shape[1])) > -1e-12).all()
+
+
+def test_what_was_solved_before_changes_no_bit() -> None:
+    """Else a decision could not be computed again from the log."""
+    many = case(2 * BLOCK, 1_500)
+    b, xx = many.rows
+    hyper = Hyperparameters(0.02, 0.1, 0.2)
+    joint = JointModel(many.Z, 5, Hyperparameters())
+    rng = np.random.default_rng(2)
+    for at in np.array_split(rng.permutation(len(b)), 9):
+        joint.set_rows(at, 0.5 * b[at], 0.5 * xx[at])
+        joint.solve()
+        joint.set_rows(at, b[at], xx[at])
+    joint.set_hyper(hyper)
+    afresh = solve(b, xx, many.Z, hyper)
+    for one, other in zip(joint.solve().solution, afresh, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_arm_whose_history_is_gone_counts_no_more() -> None:
+    some = case(6, 200)
+    b, xx = some.rows
+    joint = JointModel(some.Z, 5, Hyperparameters())
+    joint.set_rows(np.arange(6), b, xx)
+    joint.solve()
+    joint.set_rows(np.array([2]), np.zeros((1, 5)), np.zeros((1, 15)))
+    b[2] = xx[2] = 0.0
+    afresh = solve(b, xx, some.Z, Hyperparameters())
+    for one, other in zip(joint.solve().solution, afresh, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 0.1, 0.1), (0.1, np.nan, 0.1), (0.1, 0.1, 0.0)])
+def test_variances_that_are_none_are_refused(wrong: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Hyperparameters(*wrong)
