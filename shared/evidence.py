@@ -1,0 +1,128 @@
+"""τ², ω² and σ² from the rows: where their marginal likelihood is highest.
+
+With θ_a and W integrated out, the log evidence of all rewards is (`docs/model.md`)
+
+    -½ [N log 2πσ² + Σ_a log |I + τ² P_a| + log |ω² M|
+        + Σ r²/σ² - Σ_a τ² b_aᵀ H_a b_a/σ⁴ - vᵀ M⁻¹ v]
+
+and its gradient comes from the posterior alone (Fisher's identity). The rows hold no Σ r²: for
+rewards of 0 and 1 it is the number of clicks, exactly. For rewards in between, clicks is an upper
+bound of it, so σ² comes out somewhat too large, and the policy a little too careful.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from shared.arm_statistics import Floats, Integers
+from shared.linucb import unpack
+from shared.shared_linucb import Hyperparameters, JointModel, Posterior
+
+BOUNDS: Final = Hyperparameters(1e-4, 1e-3, 0.02), Hyperparameters(1.0, 1.0, 1.0)
+"""Least and greatest values that are looked at; rewards in [0, 1] vary by 0.25 at most."""
+
+PRIOR_SD: Final = 1.0
+"""Of each variance's logarithm around its default: little data moves it little."""
+
+LEAST_OUTCOMES: Final = 200
+"""With fewer, the defaults stand."""
+
+MOST_ARMS: Final = 1_000
+"""Of more arms than these, those with most outcomes are asked: a step takes no longer."""
+
+_STEPS: Final = 30
+
+
+class Evidence(NamedTuple):
+    """Log marginal likelihood and its gradient in (log τ², log ω², log σ²)."""
+
+    log_likelihood: float
+    gradient: Floats
+
+
+def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
+    """How well the model's present variances explain its rows.
+
+    Args:
+        joint: rows and variances.
+        outcomes: N, over all arms.
+        clicks: Σ r², over all arms.
+    """
+    tau2, _, sigma2 = joint.hyper.values()
+    posterior, trained = joint.solve(), joint.trained
+    b = joint.b[trained]
+    H = unpack(joint.H[trained], joint.d)
+    explained = tau2 * np.einsum("ai,aij,aj->", b, H, b) / sigma2**2
+    explained += float((posterior.W * posterior.information).sum())
+    log_likelihood = -0.5 * (
+        outcomes * np.log(2.0 * np.pi * sigma2)
+        + joint.log_determinants.sum()
+        + posterior.log_determinant
+        + clicks / sigma2
+        - explained
+    )
+    # Each part of the complete likelihood is a normal one: d/d log(variance) is half of
+    # (expected sum of squares / variance - how many).
+    squares = _squares(joint, posterior, trained, H, clicks)
+    counts = np.array([len(trained) * joint.d, joint.d * joint.Z.shape[1], outcomes])
+    gradient = 0.5 * (squares / np.array(joint.hyper.values()) - counts)
+    return Evidence(float(log_likelihood), gradient)
+
+
+def _squares(
+    joint: JointModel, posterior: Posterior, trained: Integers, H: Floats, clicks: float
+) -> Floats:
+    """Posterior expectations of Σ‖δ_a‖², ‖W‖² and Σ(r - θ·x)²."""
+    tau2 = joint.hyper.tau2
+    theta = posterior.solution.theta[trained]
+    covariance = unpack(posterior.solution.covariance[trained], joint.d)
+    delta = theta - joint.Z[trained] @ posterior.W.T
+    Q = joint.shared_covariance(posterior, trained)
+    rest = np.eye(joint.d) - H
+    spread = tau2 * np.trace(H, axis1=1, axis2=2).sum()
+    spread += np.einsum("aij,ajk,aik->", rest, Q, rest)
+    S = unpack(joint.xx[trained], joint.d)
+    fitted = np.einsum("aij,ai,aj->", S, theta, theta) + np.einsum("aij,aij->", S, covariance)
+    return np.array(
+        [
+            (delta**2).sum() + spread,
+            (posterior.W**2).sum() + np.trace(posterior.W_covariance),
+            clicks - 2.0 * (joint.b[trained] * theta).sum() + fitted,
+        ]
+    )
+
+
+def estimate(
+    joint: JointModel, n: Integers, clicks: Integers | Floats, default: Hyperparameters
+) -> Hyperparameters:
+    """The variances that explain the rows best, given that the defaults are about right.
+
+    Maximises the evidence times a log-normal prior around the defaults (`PRIOR_SD`), within
+    `BOUNDS`. A function of the rows: it always starts from the defaults.
+
+    Args:
+        joint: the rows; it is left as it was.
+        n: outcomes of each arm, K.
+        clicks: Σ r² of each arm likewise.
+        default: also what is returned while there are few outcomes.
+    """
+    if int(n.sum()) < LEAST_OUTCOMES:
+        return default
+    most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
+    part = JointModel(joint.Z[most], joint.d, default)
+    part.set_rows(np.arange(len(most)), joint.b[most], joint.xx[most])
+    outcomes, squares = int(n[most].sum()), float(clicks[most].sum())
+    centre = np.log(default.values())
+
+    def cost(logs: Floats) -> tuple[float, Floats]:
+        part.set_hyper(Hyperparameters(*np.exp(logs).tolist()))
+        value, gradient = evidence(part, outcomes, squares)
+        away = (logs - centre) / PRIOR_SD
+        return 0.5 * float(away @ away) - value, away / PRIOR_SD - gradient
+
+    bounds = list(zip(*(np.log(bound.values()) for bound in BOUNDS), strict=True))
+    found: Any = minimize(
+        cost, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+    )
+    return Hyperparameters(*np.exp(found.x).tolist()) if np.isfinite(found.x).all() else default

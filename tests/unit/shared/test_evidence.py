@@ -1,0 +1,125 @@
+"""The evidence is the density of the rewards, and its maximum finds what made them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from shared.arm_statistics import ArmStatistics, Floats, Integers, packed_length
+from shared.evidence import BOUNDS, LEAST_OUTCOMES, MOST_ARMS, estimate, evidence
+from shared.shared_linucb import Hyperparameters, JointModel
+
+
+def joint_of(
+    arms: Integers, X: Floats, rewards: Floats, Z: Floats, hyper: Hyperparameters
+) -> JointModel:
+    d = X.shape[1]
+    statistics = ArmStatistics(d)
+    statistics.add(arms, X, rewards, np.arange(len(arms)))
+    b, xx = np.zeros((len(Z), d)), np.zeros((len(Z), packed_length(d)))
+    b[statistics.arms], xx[statistics.arms] = statistics.b, statistics.xx
+    joint = JointModel(Z, d, hyper)
+    joint.set_rows(np.arange(len(Z)), b, xx)
+    return joint
+
+
+def drawn(
+    hyper: Hyperparameters, outcomes: int, arms: int = 60, seed: int = 1
+) -> tuple[Integers, Floats, Floats, Floats]:
+    """Outcomes of a world that is just as the model believes."""
+    rng = np.random.default_rng(seed)
+    Z, X = rng.normal(size=(arms, 4)), rng.random((outcomes, 5))
+    W = rng.normal(0.0, hyper.omega2**0.5, (5, 4))
+    theta = Z @ W.T + rng.normal(0.0, hyper.tau2**0.5, (arms, 5))
+    shown = rng.integers(0, arms, outcomes)
+    noise = rng.normal(0.0, hyper.sigma2**0.5, outcomes)
+    return shown, X, (X * theta[shown]).sum(axis=1) + noise, Z
+
+
+SIZES = st.floats(0.01, 1.0)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES))
+def test_it_is_the_density_of_the_rewards(seed: int, hyper: Hyperparameters) -> None:
+    arms, X, r, Z = drawn(hyper, 25, arms=4, seed=seed)
+    tau2, omega2, sigma2 = hyper.values()
+    same_arm = arms[:, None] == arms
+    covariance = (X @ X.T) * (omega2 * (Z @ Z.T)[arms][:, arms] + tau2 * same_arm)
+    density = multivariate_normal(np.zeros(25), covariance + sigma2 * np.eye(25))
+    found = evidence(joint_of(arms, X, r, Z, hyper), 25, float(r @ r))
+    assert found.log_likelihood == pytest.approx(density.logpdf(r), abs=1e-7)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES))
+def test_its_gradient_is_how_it_changes(seed: int, hyper: Hyperparameters) -> None:
+    arms, X, r, Z = drawn(hyper, 40, arms=5, seed=seed)
+    joint = joint_of(arms, X, r, Z, hyper)
+    gradient = evidence(joint, 40, float(r @ r)).gradient
+    for axis in range(3):
+        sides = []
+        for step in (-1e-5, 1e-5):
+            logs = np.log(hyper.values())
+            logs[axis] += step
+            joint.set_hyper(Hyperparameters(*np.exp(logs).tolist()))
+            sides.append(evidence(joint, 40, float(r @ r)).log_likelihood)
+        slope = (sides[1] - sides[0]) / 2e-5
+        assert gradient[axis] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+def clicked(outcomes: int, arms: int = 40, seed: int = 3) -> tuple[JointModel, Integers, Integers]:
+    """Rewards of 0 and 1, as the trainer's rows hold them."""
+    rng = np.random.default_rng(seed)
+    Z, X = rng.normal(size=(arms, 4)), rng.random((outcomes, 5))
+    theta = np.abs(Z @ rng.normal(0.0, 0.05, (4, 5)))
+    shown = rng.integers(0, arms, outcomes)
+    r = (rng.random(outcomes) < (X * theta[shown]).sum(axis=1)).astype(float)
+    joint = joint_of(shown, X, r, Z, Hyperparameters())
+    n = np.bincount(shown, minlength=arms)
+    return joint, n, np.bincount(shown, r, arms).astype(np.int64)
+
+
+def test_the_variances_that_made_the_rewards_are_found() -> None:
+    truth = Hyperparameters(0.04, 0.3, 0.1)
+    arms, X, r, Z = drawn(truth, 6_000)
+    joint = joint_of(arms, X, r, Z, Hyperparameters())
+    n = np.bincount(arms, minlength=60)
+    squares = np.bincount(arms, r * r, 60)  # here Σ r² is known, and is no count
+    found = estimate(joint, n, squares, Hyperparameters())
+    for value, true in zip(found.values(), truth.values(), strict=True):
+        assert value == pytest.approx(true, rel=0.5)
+
+
+def test_with_few_outcomes_the_defaults_stand() -> None:
+    joint, n, clicks = clicked(LEAST_OUTCOMES - 1)
+    default = Hyperparameters(0.02, 0.03, 0.2)
+    assert estimate(joint, n, clicks, default) == default
+
+
+def test_rewards_that_never_come_stay_within_bounds() -> None:
+    joint, n, clicks = clicked(2_000)
+    joint.set_rows(np.arange(40), np.zeros_like(joint.b), joint.xx)
+    found = estimate(joint, n, np.zeros_like(clicks), Hyperparameters())
+    least, most = BOUNDS
+    for low, value, high in zip(least.values(), found.values(), most.values(), strict=True):
+        assert low * 0.999 <= value <= high * 1.001
+
+
+def test_it_is_a_function_of_the_rows_and_leaves_the_model_alone() -> None:
+    joint, n, clicks = clicked(3_000)
+    first = estimate(joint, n, clicks, Hyperparameters())
+    assert joint.hyper == Hyperparameters()
+    joint.set_hyper(first)
+    assert estimate(joint, n, clicks, Hyperparameters()) == first
+
+
+def test_of_many_arms_those_with_most_outcomes_are_asked() -> None:
+    joint, n, clicks = clicked(5_000, arms=MOST_ARMS + 50)
+    most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
+    part = JointModel(joint.Z[most], 5, Hyperparameters())
+    part.set_rows(np.arange(MOST_ARMS), joint.b[most], joint.xx[most])
+    assert estimate(joint, n, clicks, Hyperparameters()) == estimate(
+        part, n[most], clicks[most], Hyperparameters()
+    )
