@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from server.joint_solver import JointSolver
 from server.partition_view import PartitionView, Update
 from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Integers
@@ -28,6 +29,9 @@ STALE_AFTER_S: Final = 2.0
 
 RETRY_S: Final = 0.25
 
+SOLVING_SHARE: Final = 0.5
+"""At most this share of the following thread's time goes into joint solves."""
+
 
 class View(NamedTuple):
     """One consistent model and where it stands."""
@@ -37,6 +41,9 @@ class View(NamedTuple):
     """Next outcomes offset of each partition in the model."""
     stale: bool
     """The store did not answer lately, so there may be newer outcomes."""
+    parameters: dict[str, float] = {}  # noqa: RUF012 (never changed)
+    """What the solution was made with, where that follows from the rows: a decision's record says
+    it beside the policy's own parameters."""
 
 
 class WrongModel(Exception):
@@ -56,6 +63,7 @@ class ModelView:
         lambda_: ridge λ of the solution.
         clock: monotonic seconds.
         on_advance: told (partition, next offset) once outcomes before it can be served.
+        joint: solves all arms together; without it each arm is solved for itself.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class ModelView:
         lambda_: float,
         clock: Callable[[], float],
         on_advance: Callable[[int, int], None] = lambda partition, next_offset: None,
+        joint: JointSolver | None = None,
     ) -> None:
         self.error = ""
         """Why the view is stale or not loaded yet; empty if it is neither."""
@@ -79,19 +88,31 @@ class ModelView:
         self._feed: ChangeFeed | None = None
         self._partitions = [PartitionView() for _ in range(partitions)]
         self._loaded = [False] * partitions
-        self._confirmed_at = self._solved_at = float("-inf")
+        self._confirmed_at = float("-inf")
         self._checked_at = float("-inf")
         self._retry_at = float("-inf")
         self._positions = [0] * partitions
         self._arms_of: list[set[int]] = [set() for _ in range(partitions)]
         self._row = {arm: row for row, arm in enumerate(arms)}
         count = len(arms)
-        self._model = Model(
-            np.array(arms, np.int64),
-            np.zeros(count, np.int64),
-            np.zeros(count, np.int64),
-            untrained(count, config.d, lambda_),
-            np.arange(count),
+        self._joint = joint
+        self._unsolved: dict[int, int] = {}
+        """Partition → next offset that the next joint solve will reach."""
+        self._unsolved_since = float("inf")
+        self._solve_at = float("-inf")
+        self._parameters: dict[str, float] = joint.parameters if joint else {}
+        # With γ < 1 every outcome of a partition ages all its arms, so all rows are kept.
+        self._kept = [ArmStatistics(config.d, config.gamma) for _ in range(partitions)]
+        self._model = (
+            joint.model
+            if joint
+            else Model(
+                np.array(arms, np.int64),
+                np.zeros(count, np.int64),
+                np.zeros(count, np.int64),
+                untrained(count, config.d, lambda_),
+                np.arange(count),
+            )
         )
 
     @property
@@ -106,8 +127,8 @@ class ModelView:
 
     @property
     def solution_age_s(self) -> float:
-        """Seconds since an arm was last solved."""
-        return self._clock() - self._solved_at
+        """How long the oldest outcome waits that is read and not yet in the solution; 0 if none."""
+        return max(0.0, self._clock() - self._unsolved_since)
 
     @property
     def positions(self) -> list[int]:
@@ -135,7 +156,7 @@ class ModelView:
     def locked(self) -> Iterator[View]:
         """A view that does not move while it is used; keep it short."""
         with self._lock:
-            yield View(self._model, list(self._positions), self.stale)
+            yield View(self._model, list(self._positions), self.stale, self._parameters)
 
     def refresh(self, wait_s: float = 0.0) -> None:
         """Take in what has changed; waits up to `wait_s` for a first change.
@@ -146,8 +167,11 @@ class ModelView:
             WrongModel: the store holds the model of another encoder.
             CorruptState, CorruptRow: the store holds something that is no model.
         """
+        self._solve_if_due()
         if self._clock() < self._retry_at:
             return
+        if self._unsolved:
+            wait_s = min(wait_s, max(0.0, self._solve_at - self._clock()))
         try:
             self._follow(wait_s)
         except StoreUnavailable as error:
@@ -155,6 +179,7 @@ class ModelView:
             self._retry_at = self._clock() + RETRY_S
         else:
             self._confirmed_at = self._clock()
+            self._solve_if_due()
             if self.ready:
                 self.error = ""
 
@@ -211,25 +236,54 @@ class ModelView:
             return
         gone = self._arms_of[number] - update.rows.keys() if update.whole else set()
         # Solved before the lock is taken: serving waits only for the copy into the arrays.
-        statistics = ArmStatistics(self._config.d, self._config.gamma)
-        statistics.load(update.rows)
-        solution = solve(*statistics.decayed(update.next_offset), self._lambda)
-        known = [(i, self._row[arm]) for i, arm in enumerate(update.rows) if arm in self._row]
+        statistics = self._statistics(number, update)
+        b, xx = statistics.decayed(update.next_offset)
+        known = [(i, self._row[arm]) for arm, i in statistics.index.items() if arm in self._row]
         source, target = np.array(known, np.int64).reshape(-1, 2).T
         forgotten = np.array([self._row[arm] for arm in gone if arm in self._row], np.int64)
+        self._arms_of[number] = (self._arms_of[number] - gone) | update.rows.keys()
+        n, clicks = statistics.n[source], statistics.clicks[source]
+        if self._joint:
+            self._joint.take(target, n, clicks, b[source], xx[source])
+            self._joint.forget(forgotten)
+            self._unsolved[number] = update.next_offset
+            self._unsolved_since = min(self._unsolved_since, self._clock())
+            return
+        solution = solve(b[source], xx[source], self._lambda)
         with self._lock:
             model = self._model
-            model.n[target] = statistics.n[source]
-            model.clicks[target] = statistics.clicks[source]
-            model.solution.theta[target] = solution.theta[source]
-            model.solution.covariance[target] = solution.covariance[source]
+            model.n[target], model.clicks[target] = n, clicks
+            model.solution.theta[target] = solution.theta
+            model.solution.covariance[target] = solution.covariance
             self._reset(forgotten)
             self._model = model._replace(untrained=np.flatnonzero(model.n == 0))
             self._positions[number] = update.next_offset
             self._loaded[number] = True
-            self._solved_at = self._clock()
-        self._arms_of[number] = (self._arms_of[number] - gone) | update.rows.keys()
         self._on_advance(number, update.next_offset)
+
+    def _statistics(self, number: int, update: Update) -> ArmStatistics:
+        """The rows to solve: those that changed, or with forgetting all of the partition."""
+        if self._config.gamma == 1.0 or update.whole:
+            self._kept[number] = ArmStatistics(self._config.d, self._config.gamma)
+        self._kept[number].load(update.rows)
+        return self._kept[number]
+
+    def _solve_if_due(self) -> None:
+        """Put all that was read into a new joint solution, as far as the budget allows."""
+        if not self._joint or not self._unsolved or self._clock() < self._solve_at:
+            return
+        started_at, reached = self._clock(), self._unsolved
+        model, parameters = self._joint.solve(), self._joint.parameters
+        with self._lock:
+            self._model, self._parameters = model, parameters
+            for number, next_offset in reached.items():
+                self._positions[number] = next_offset
+                self._loaded[number] = True
+        self._unsolved, self._unsolved_since = {}, float("inf")
+        now = self._clock()
+        self._solve_at = now + (now - started_at) * (1.0 / SOLVING_SHARE - 1.0)
+        for number, next_offset in reached.items():
+            self._on_advance(number, next_offset)
 
     def _reset(self, rows: Integers) -> None:
         model = self._model

@@ -15,7 +15,10 @@ from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import Solution, deviations, means
 
-POLICIES: Final = ("linucb", "lints", "lingreedy", "popularity", "random")
+JOINT: Final = ("shared-linucb", "shared")
+"""Policies whose arms are solved together (`shared.shared_linucb`)."""
+
+POLICIES: Final = ("linucb", *JOINT, "lints", "lingreedy", "popularity", "random")
 
 DRAWING: Final = ("lints", "random")
 """Policies whose order is drawn anyhow: ε has no place in them."""
@@ -28,13 +31,15 @@ Words = NDArray[np.uint64]
 class Policy(msgspec.Struct, frozen=True):
     """How a solution becomes scores.
 
-    `linucb`: mean + α·sd (Li et al. 2010). `lints`: mean + α·sd·N(0, 1), one draw an arm, which is
-    distributed as x·θ̃ with θ̃ ~ N(θ, α²A⁻¹) (Agrawal and Goyal 2013). `lingreedy`: mean, or with
-    probability ε a slate at random. `popularity`: clicks/n. `random`: anything.
+    `linucb`: mean + α·sd (Li et al. 2010). `shared-linucb`: the same of arms that learn from each
+    other; `shared`: of arms that differ by their features only (τ² = 0). `lints`: mean +
+    α·sd·N(0, 1), one draw an arm, which is distributed as x·θ̃ with θ̃ ~ N(θ, α²A⁻¹) (Agrawal and
+    Goyal 2013). `lingreedy`: mean, or with probability ε a slate at random. `popularity`:
+    clicks/n. `random`: anything.
 
-    With ε, the policies that draw nothing (`linucb`, `popularity`) show, at each rank, any of the
-    products that are left instead of the best of them, with probability ε: then every slate has a
-    probability that is known exactly, and none has none (`infra/adr/0014`).
+    With ε, the policies that draw nothing (`linucb` and its kin, `popularity`) show, at each rank,
+    any of the products that are left instead of the best of them, with probability ε: then every
+    slate has a probability that is known exactly, and none has none (`infra/adr/0014`).
     """
 
     name: str = "linucb"
@@ -64,6 +69,7 @@ class Policy(msgspec.Struct, frozen=True):
     def parameters(self) -> dict[str, float]:
         """What the decision record says of it: only what this policy uses."""
         used = {
+            **{name: {"alpha": self.alpha} for name in JOINT},
             "linucb": {"alpha": self.alpha, "lambda": self.lambda_},
             "lints": {"alpha": self.alpha, "lambda": self.lambda_},
             "lingreedy": {"epsilon": self.mixing, "lambda": self.lambda_},
@@ -109,7 +115,7 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
         X: contexts, N × d.
         seeds: N, of `seeds_of`.
     """
-    if policy.name in ("linucb", "lints"):
+    if policy.name in ("linucb", "lints", *JOINT):
         mean, bonus = means(X, model.solution), score_deviations(policy, model, X)
         bonus *= policy.alpha
         if policy.name == "lints":

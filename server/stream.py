@@ -208,7 +208,7 @@ class StreamServer:
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
                 policy=variant.policy.name,
-                parameters=variant.policy.parameters,
+                parameters=variant.policy.parameters | view.parameters,
                 x=x,
                 encoder_id=self._encoder.id,
                 view=view.positions,

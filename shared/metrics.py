@@ -170,7 +170,8 @@ class ServerMetrics(ServiceMetrics):
             "reco_view_gaps", "Announcements that did not continue the view: partition read again."
         )
         self.solution_age = self._gauge(
-            "reco_solution_age_seconds", "Since the model that is served was last solved."
+            "reco_solution_age_seconds",
+            "Since the oldest outcome read that is not solved yet; 0 if none.",
         )
         self.policy_info = self._gauge(
             "reco_policy_info", "1; the labels say what ranks.", ["model", "policy"]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from server.joint_solver import JointSolver
 from server.model_view import (
     CHECK_EVERY_S,
     RETRY_S,
@@ -8,9 +9,12 @@ from server.model_view import (
     ModelView,
     WrongModel,
 )
-from shared.arm_statistics import ArmStatistics, Floats
-from shared.linucb import solve
+from server.scorer import Model
+from shared.arm_statistics import ArmStatistics, Floats, packed_length
+from shared.linucb import Solution, solve
 from shared.ports import ModelConfig, State
+from shared.shared_linucb import Hyperparameters
+from shared.shared_linucb import solve as solve_together
 from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, D, World
 
 HOME = RULES.partitions[1]
@@ -194,3 +198,89 @@ def test_another_partition_count_is_refused() -> None:
     view = ModelView(watched.world.store, list(ARMS), CONFIG, 12, 1.0, watched.world.clock)
     with pytest.raises(WrongModel, match="3 partitions, this one has 12"):
         view.refresh()
+
+
+FEATURES = np.random.default_rng(3).normal(size=(len(ARMS), 2))
+HYPER = Hyperparameters(0.02, 0.1, 0.2)
+
+
+class WatchedTogether(Watched):
+    """The same with arms that are solved together."""
+
+    def __init__(self, took_s: float = 0.0) -> None:
+        super().__init__()
+        clock = self.world.clock
+
+        class Slow(JointSolver):
+            def solve(self) -> Model:
+                clock.now_s += took_s
+                return super().solve()
+
+        solver = Slow(list(ARMS), FEATURES, D, HYPER, estimates=False)
+        self.view = ModelView(
+            self.world.store,
+            list(ARMS),
+            CONFIG,
+            PARTITIONS,
+            1.0,
+            clock,
+            lambda partition, offset: self.advanced.append((partition, offset)),
+            solver,
+        )
+
+    def stored_solution(self) -> Solution:
+        statistics = ArmStatistics(D)
+        for state in self.world.store.states.values():
+            statistics.load(state.rows)
+        b, xx = np.zeros((len(ARMS), D)), np.zeros((len(ARMS), packed_length(D)))
+        at = [list(ARMS).index(arm) for arm in statistics.arms]
+        b[at], xx[at] = statistics.b, statistics.xx
+        return solve_together(b, xx, FEATURES, HYPER)
+
+
+def test_solved_together_the_view_is_that_of_all_rows_and_names_how() -> None:
+    watched = WatchedTogether()
+    watched.learn(1, 1, 2, 5)
+    watched.view.refresh()
+    assert watched.view.ready
+    with watched.view.locked() as view:
+        for mine, stored in zip(view.model.solution, watched.stored_solution(), strict=True):
+            np.testing.assert_array_equal(mine, stored)
+        assert view.parameters == {"tau2": 0.02, "omega2": 0.1, "sigma2": 0.2}
+        assert sum(view.positions) == 4
+
+
+def test_a_joint_solution_is_swapped_in_whole_and_positions_go_with_it() -> None:
+    watched = WatchedTogether(took_s=0.2)
+    watched.view.refresh()
+    with watched.view.locked() as before:
+        kept = before.model.solution.theta.copy()
+    watched.learn(1)
+    watched.world.clock.now_s -= 6.0  # what the trainer's rounds took, so that no budget is left
+    watched.advanced.clear()
+    watched.view.refresh()
+    with watched.view.locked() as view:  # over budget: the previous solution goes on
+        assert view.model is before.model
+        assert sum(view.positions) == 0
+    assert watched.advanced == []
+    watched.world.clock.now_s += 0.5
+    assert watched.view.solution_age_s == pytest.approx(0.5)
+    watched.view.refresh()
+    assert watched.view.solution_age_s == 0.0
+    assert (HOME, 1) in watched.advanced
+    with watched.view.locked() as view:
+        assert view.positions[HOME] == 1
+    np.testing.assert_array_equal(before.model.solution.theta, kept)
+
+
+def test_what_was_read_is_solved_though_the_store_is_away() -> None:
+    watched = WatchedTogether(took_s=0.2)
+    watched.view.refresh()
+    watched.learn(1)
+    watched.world.clock.now_s -= 6.0
+    watched.view.refresh()
+    watched.world.store.available = False
+    watched.world.clock.now_s += 1.0
+    watched.view.refresh()
+    with watched.view.locked() as view:
+        assert view.positions[HOME] == 1

@@ -1,0 +1,77 @@
+"""A model whose arms are solved together: rows in, a whole model out. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from server.scorer import Model
+from shared.arm_statistics import Floats, Integers, packed_length
+from shared.evidence import estimate
+from shared.shared_linucb import Hyperparameters, JointModel
+
+ESTIMATE_GROWTH: Final = 1.25
+"""The variances are estimated again once there are so many times the outcomes."""
+
+
+class JointSolver:
+    """Collects rows and solves all arms, with variances that follow the data.
+
+    Args:
+        arms: product_ids, in the catalogue's order.
+        Z: their features, K × p.
+        d: length of a context.
+        default: variances to start with.
+        estimates: whether they are estimated from the rows now and then; else they stay.
+    """
+
+    def __init__(
+        self,
+        arms: Sequence[int],
+        Z: Floats,
+        d: int,
+        default: Hyperparameters,
+        estimates: bool = True,
+    ) -> None:
+        self._arms = np.array(arms, np.int64)
+        self._default = default
+        self._estimates = estimates
+        self._n = np.zeros(len(arms), np.int64)
+        self._clicks = np.zeros(len(arms), np.int64)
+        self._joint = JointModel(Z, d, default)
+        self._estimate_from = 0.0
+        self.model = self.solve()
+
+    @property
+    def hyper(self) -> Hyperparameters:
+        """The variances of the latest solve."""
+        return self._joint.hyper
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What a decision's record says of the solution."""
+        tau2, omega2, sigma2 = self.hyper.values()
+        return {"tau2": tau2, "omega2": omega2, "sigma2": sigma2}
+
+    def take(self, at: Integers, n: Integers, clicks: Integers, b: Floats, xx: Floats) -> None:
+        """Take over the rows of the arms with these indices; zeros for one that has none."""
+        self._n[at], self._clicks[at] = n, clicks
+        self._joint.set_rows(at, b, xx)
+
+    def forget(self, at: Integers) -> None:
+        """These arms have no outcomes any more."""
+        none, d = np.zeros(len(at), np.int64), self._joint.d
+        self.take(at, none, none, np.zeros((len(at), d)), np.zeros((len(at), packed_length(d))))
+
+    def solve(self) -> Model:
+        """The model of all rows taken so far, in arrays of its own."""
+        outcomes = int(self._n.sum())
+        if self._estimates and outcomes >= self._estimate_from:
+            found = estimate(self._joint, self._n, self._clicks, self._default)
+            if found != self._joint.hyper:
+                self._joint.set_hyper(found)
+            self._estimate_from = outcomes * ESTIMATE_GROWTH
+        solution = self._joint.solve().solution
+        untrained = np.zeros(0, np.int64)  # none has the prior of a model of its own
+        self.model = Model(self._arms, self._n.copy(), self._clicks.copy(), solution, untrained)
+        return self.model

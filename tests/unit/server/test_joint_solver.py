@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from server.joint_solver import ESTIMATE_GROWTH, JointSolver
+from shared.arm_statistics import ArmStatistics
+from shared.evidence import LEAST_OUTCOMES
+from shared.shared_linucb import Hyperparameters, solve
+
+ARMS = [3, 7, 11, 20]
+D = 4
+Z = np.random.default_rng(5).normal(size=(4, 3))
+HYPER = Hyperparameters(0.02, 0.1, 0.2)
+
+
+def outcomes(count: int, seed: int = 1) -> ArmStatistics:
+    rng = np.random.default_rng(seed)
+    arms = rng.choice(ARMS[:3], count)
+    statistics = ArmStatistics(D)
+    rewards = (rng.random(count) < 0.3).astype(float)
+    statistics.add(arms, rng.random((count, D)), rewards, np.arange(count))
+    return statistics
+
+
+def give(solver: JointSolver, statistics: ArmStatistics) -> None:
+    at = np.array([ARMS.index(arm) for arm in statistics.arms])
+    solver.take(at, statistics.n, statistics.clicks, statistics.b, statistics.xx)
+
+
+def test_before_any_outcome_the_features_alone_speak() -> None:
+    model = JointSolver(ARMS, Z, D, HYPER).model
+    assert model.arms.tolist() == ARMS
+    assert model.untrained.tolist() == []
+    expected = solve(np.zeros((4, D)), np.zeros((4, 10)), Z, HYPER)
+    np.testing.assert_array_equal(model.solution.covariance, expected.covariance)
+
+
+def test_what_was_taken_is_solved_together() -> None:
+    solver, statistics = JointSolver(ARMS, Z, D, HYPER, estimates=False), outcomes(60)
+    give(solver, statistics)
+    model = solver.solve()
+    b, xx = np.zeros((4, D)), np.zeros((4, 10))
+    at = [ARMS.index(arm) for arm in statistics.arms]
+    b[at], xx[at] = statistics.b, statistics.xx
+    np.testing.assert_array_equal(model.solution.theta, solve(b, xx, Z, HYPER).theta)
+    assert model.n.sum() == 60
+    assert model.n[3] == 0
+
+
+def test_a_model_that_was_handed_out_does_not_move() -> None:
+    solver = JointSolver(ARMS, Z, D, HYPER, estimates=False)
+    before = solver.model
+    kept = before.solution.theta.copy()
+    give(solver, outcomes(60))
+    assert solver.solve() is not before
+    np.testing.assert_array_equal(before.solution.theta, kept)
+    assert before.n.sum() == 0
+
+
+def test_arms_that_are_forgotten_count_no_more() -> None:
+    solver = JointSolver(ARMS, Z, D, HYPER, estimates=False)
+    fresh = solver.model.solution.theta
+    give(solver, outcomes(60))
+    solver.forget(np.arange(4))
+    np.testing.assert_array_equal(solver.solve().solution.theta, fresh)
+    assert solver.model.n.sum() == 0
+
+
+def test_the_variances_follow_the_rows_now_and_then() -> None:
+    solver = JointSolver(ARMS, Z, D, HYPER)
+    give(solver, outcomes(LEAST_OUTCOMES * 4))
+    solver.solve()
+    first = solver.hyper
+    assert first != HYPER
+    assert solver.parameters == {
+        "tau2": first.tau2,
+        "omega2": first.omega2,
+        "sigma2": first.sigma2,
+    }
+    give(solver, outcomes(LEAST_OUTCOMES * 4 + 10))
+    solver.solve()
+    assert solver.hyper == first
+    give(solver, outcomes(int(LEAST_OUTCOMES * 4 * ESTIMATE_GROWTH) + 1))
+    solver.solve()
+    assert solver.hyper != first
+
+
+@pytest.mark.parametrize("count", [0, LEAST_OUTCOMES - 1])
+def test_while_there_are_few_outcomes_the_variances_stand(count: int) -> None:
+    solver = JointSolver(ARMS, Z, D, HYPER)
+    if count:
+        give(solver, outcomes(count))
+    solver.solve()
+    assert solver.hyper == HYPER
+
+
+def test_variances_that_were_given_stay() -> None:
+    solver = JointSolver(ARMS, Z, D, HYPER, estimates=False)
+    give(solver, outcomes(LEAST_OUTCOMES * 4))
+    solver.solve()
+    assert solver.hyper == HYPER
