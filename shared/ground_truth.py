@@ -30,14 +30,27 @@ class GroundTruth:
         products: the catalogue; their order is that of the columns.
         encoder: for the range of ages.
         seed: of the dice.
+        extra: added to each product's logit: a liking that no feature explains.
+        swapped: coffee is liked at the weekend, pizza and burgers in the morning.
     """
 
-    def __init__(self, products: Sequence[Product], encoder: Encoder, seed: int) -> None:
+    def __init__(
+        self,
+        products: Sequence[Product],
+        encoder: Encoder,
+        seed: int,
+        *,
+        extra: Floats | float = 0.0,
+        swapped: bool = False,
+    ) -> None:
         prices = np.array([product.price for product in products])
         spread = float(prices.max() - prices.min()) or 1.0
         self._dear = (prices - prices.min()) / spread > 0.8
         self._coffee = np.array([product.is_coffee for product in products])
         self._treat = np.array([product.category in TREATS for product in products])
+        if swapped:
+            self._coffee, self._treat = self._treat, self._coffee
+        self._base = BASE + extra
         self._age_range = encoder.ranges["age"]
         self._seed = f"{seed}|".encode()
 
@@ -48,7 +61,7 @@ class GroundTruth:
         weekend = np.array([context.occurred_at.weekday() >= 5 for context in contexts])
         young = np.array([(context.age - least) / (most - least) < 0.25 for context in contexts])
         search = np.array([context.traffic_source == "Search" for context in contexts])
-        logit = np.full((len(contexts), len(self._dear)), BASE)
+        logit = np.full((len(contexts), len(self._dear)), self._base)
         logit += MORNING_COFFEE * np.outer(morning, self._coffee)
         logit += WEEKEND_TREAT * np.outer(weekend, self._treat)
         logit += YOUNG_AND_DEAR * np.outer(young, self._dear)
