@@ -164,6 +164,20 @@ def traffic(policy: Policy, experiment: str | None, name: str) -> Traffic:
         raise click.BadParameter(str(error), param_hint="--experiment") from error
 
 
+def gamma(function: _F) -> _F:
+    """`--gamma G`: part of what a model is; trainers, servers and replays of it must agree."""
+    return click.option(
+        "--gamma",
+        envvar="RECO_GAMMA",
+        show_envvar=True,
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Forgetting: an arm's sums count γ times as much with each further outcome of its "
+        "partition. 1 forgets nothing; all that work on a model need the same.",
+    )(function)
+
+
 def patience(function: _F) -> _F:
     """`--patience-s S`: how long to wait for a broker or store that does not answer."""
     return click.option(

@@ -4,28 +4,29 @@ The same shoppers, scorer, cascade and statistics as the services use. Learning 
 at once. Pure: no I/O, no clock.
 """
 
+import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from random import Random
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
 from producer.simulate import Shoppers
-from server.scorer import Model, Policy, rank, seeds_of
-from shared.arm_statistics import ArmStatistics, Floats, Integers
-from shared.cascade import Feedback
-from shared.catalogue import DataSet
+from reco.worlds import Hidden, World
+from shared.arm_statistics import Floats, Integers
+from shared.cascade import Feedback, Reward
 from shared.ground_truth import (
-    GroundTruth,
     best_click_probability,
     random_click_probability,
     slate_click_probability,
 )
-from shared.linucb import solve, untrained
 
 K: Final = 5
+_BLOCK: Final = 500
+"""Visits that are prepared at a time."""
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -59,64 +60,81 @@ class Rates(NamedTuple):
     best: Floats
 
 
-class Learner:
-    """Statistics and solution of all arms, brought up to date after every visit."""
+class Bandit(Protocol):
+    """Anything that ranks and learns: our policies, and other libraries' for comparison."""
 
-    def __init__(self, arms: Sequence[int], d: int, lambda_: float) -> None:
-        self._lambda = lambda_
-        self._statistics = ArmStatistics(d)
-        self._row = {arm: row for row, arm in enumerate(arms)}
-        zeros = np.zeros(len(arms), np.int64)
-        solution = untrained(len(arms), d, lambda_)
-        everything = np.arange(len(arms))
-        self.model = Model(np.array(arms), zeros, zeros.copy(), solution, everything)
-        self._seen = 0
+    def choose(self, visit_id: str, x: Floats, k: int) -> list[int]:
+        """The k products to show, best first."""
 
     def learn(self, arms: Integers, X: Floats, rewards: Floats) -> None:
-        """Add N outcomes and solve their arms anew."""
-        offsets = np.arange(self._seen, self._seen + len(arms))
-        self._seen += len(arms)
-        self._statistics.add(arms, X, rewards, offsets)
-        changed = list(dict.fromkeys(arms.tolist()))
-        at = [self._statistics.index[arm] for arm in changed]
-        target = [self._row[arm] for arm in changed]
-        fresh = solve(self._statistics.b[at], self._statistics.xx[at], self._lambda)
-        model = self.model
-        model.n[target], model.clicks[target] = self._statistics.n[at], self._statistics.clicks[at]
-        model.solution.theta[target] = fresh.theta
-        model.solution.covariance[target] = fresh.covariance
-        if len(model.untrained):
-            self.model = model._replace(untrained=np.flatnonzero(model.n == 0))
+        """Take N outcomes in, at least one, in their order."""
 
 
 def simulate(
-    data: DataSet, policy: Policy, visits: int, seed: int, feedback: Feedback, past: Past | None
+    world: World,
+    bandit: Bandit,
+    visits: int,
+    seed: int,
+    feedback: Feedback,
+    past: Past | None = None,
+    run_id: str = "",
 ) -> Rates:
-    """One run of `visits` visits; everything that is drawn comes from `seed`."""
-    shoppers = Shoppers(data.users, seed, f"simulation-{seed}")
-    truth = GroundTruth(data.products, data.encoder, seed)
-    arms = data.arms
-    learner = Learner(arms, data.encoder.d, policy.lambda_)
+    """One run of `visits` visits; everything that is drawn comes from `seed`.
+
+    `run_id` names the visits; another name has other dice.
+    """
     if past:
-        learner.learn(*past)
-    arriving = [shoppers.visit(index, _EPOCH) for index in range(visits)]
-    contexts = [visit.context for visit in arriving]
-    X = data.encoder.encode(contexts).X
-    P = truth.click_probabilities(contexts)
-    row = {arm: i for i, arm in enumerate(arms)}
-    shown = np.empty(visits)
-    for i, visit in enumerate(arriving):
-        [slate] = rank(policy, learner.model, X[i : i + 1], seeds_of([visit.visit_id]), K)
-        products = [item.product_id for item in slate]
-        p = P[i, [row[product] for product in products]]
-        shown[i] = slate_click_probability(p)
-        learned = feedback(truth.examine(visit.visit_id, products, p), len(products))
-        learner.learn(
-            np.array([products[position - 1] for position, _ in learned]),
-            np.repeat(X[i : i + 1], len(learned), axis=0),
-            np.array([reward for _, reward in learned], np.float64),
-        )
-    return Rates(shown, random_click_probability(P, K), best_click_probability(P, K))
+        bandit.learn(*past)
+    parts = []
+    waiting = Waiting(world.delay_visits, seed)
+    shoppers = Shoppers(world.data.users, seed, run_id or f"simulation-{seed}")
+    hidden = Hidden(world, seed, visits)
+    row = {arm: i for i, arm in enumerate(world.data.arms)}
+    for first in range(0, visits, _BLOCK):
+        numbers = range(first, min(first + _BLOCK, visits))
+        arriving = [shoppers.visit(number, _EPOCH) for number in numbers]
+        contexts = [visit.context for visit in arriving]
+        X = world.data.encoder.encode(contexts).X
+        P = hidden.click_probabilities(contexts, first)
+        shown = np.empty(len(arriving))
+        for i, visit in enumerate(arriving):
+            for known in waiting.due(first + i):
+                bandit.learn(*known)
+            products = bandit.choose(visit.visit_id, X[i], K)
+            p = P[i, [row[product] for product in products]]
+            shown[i] = slate_click_probability(p)
+            clicked = hidden.examine(visit.visit_id, products, p)
+            outcomes = _outcomes(products, X[i], feedback(clicked, len(products)))
+            waiting.add(first + i, clicked is not None, outcomes)
+        parts.append((shown, random_click_probability(P, K), best_click_probability(P, K)))
+    return Rates(*(np.concatenate(rates) for rates in zip(*parts, strict=True)))
+
+
+class Waiting:
+    """Outcomes on their way: without delay they are learned before the next visit."""
+
+    def __init__(self, delay_visits: int, seed: int) -> None:
+        self._delay = delay_visits
+        self._draw = Random(f"delay {seed}")
+        self._heap: list[tuple[int, int, Past]] = []
+
+    def add(self, visit: int, clicked: bool, outcomes: Past) -> None:
+        """What the visit of this number came to."""
+        late = self._draw.randrange(self._delay + 1) if clicked else self._delay
+        heapq.heappush(self._heap, (visit + 1 + late, visit, outcomes))
+
+    def due(self, visit: int) -> Iterator[Past]:
+        """What is known by the time of this visit, and was not before."""
+        while self._heap and self._heap[0][0] <= visit:
+            yield heapq.heappop(self._heap)[2]
+
+
+def _outcomes(products: Sequence[int], x: Floats, learned: Sequence[Reward]) -> Past:
+    return Past(
+        np.array([products[rank - 1] for rank, _ in learned], np.int64),
+        np.tile(x, (len(learned), 1)),
+        np.array([reward for _, reward in learned], np.float64),
+    )
 
 
 def window_edges(visits: int) -> list[int]:

@@ -186,11 +186,17 @@ class ArmStatistics:
 
     def decayed(self, position: int) -> tuple[Floats, Floats]:
         """b and Σ x xᵀ as they count at this offset: multiplied by γ^(position - last offset)."""
+        return self.decayed_to(slice(None), position)
+
+    def decayed_to(
+        self, rows: Integers | slice, positions: Integers | int
+    ) -> tuple[Floats, Floats]:
+        """`decayed` of some rows, each at the position of its own partition."""
         if self.gamma == 1.0:
-            return self.b, self.xx
-        distances = np.maximum(position - self.last_offset, 0).tolist()
+            return self.b[rows], self.xx[rows]
+        distances = np.maximum(positions - self.last_offset[rows], 0).tolist()
         factors = np.array([self._decay(distance) for distance in distances])[:, None]
-        return self.b * factors, self.xx * factors
+        return self.b[rows] * factors, self.xx[rows] * factors
 
     def _terms(self, X: Floats, rewards: Floats) -> Floats:
         both = np.column_stack([X, rewards])

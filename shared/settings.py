@@ -10,8 +10,14 @@ changed later: an arm would move to another partition."""
 
 SLATE_LENGTH: Final = 5
 
+POLICY: Final = "linucb"
+"""What serves and is simulated unless something else is asked for (`docs/learning.md`)."""
+
 ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
+
+SHARED_ALPHA: Final = 0.2
+"""α of the policies that share between arms. Their deviations contain the noise, σ ≈ 0.4."""
 
 LAMBDA: Final = 1.0
 

@@ -12,29 +12,43 @@ from rich.table import Table
 
 from producer.history import HistoryError, read_history
 from reco import options
+from reco.curves import draw_curves
 from reco.data import load_or_prepare
+from reco.learners import learner
+from reco.policy_options import chosen, default_alpha, variances
 from reco.shoppers import FEEDBACK, feedback_rule
 from reco.simulation import Past, Rates, Window, simulate, windows
 from reco.wiring import one_blas_thread, say, utc_now
+from reco.worlds import WORLDS, World, world_of
 from server.scorer import POLICIES, Policy
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
-from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
+from shared.settings import LAMBDA, POLICY, SLATE_LENGTH
+from shared.shared_linucb import Hyperparameters
 
 
 @click.command()
 @options.data
-@click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
+@click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
+@click.option(
+    "--world",
+    "world_name",
+    default="seed",
+    show_default=True,
+    type=click.Choice(WORLDS),
+    help="seed: the four rules; extra: and a liking of each product that no feature explains; "
+    "drift: two rules swap at half time; delay: outcomes come late; large: 10,000 products.",
+)
 @click.option(
     "--alpha",
     "alphas",
-    default=[ALPHA],
-    show_default=True,
     type=click.FloatRange(min=0),
     multiple=True,
-    help="Exploration α; give it several times for a sweep.",
+    help="Exploration α; give it several times for a sweep. [default: the policy's own]",
 )
 @options.epsilon
+@variances
+@options.gamma
 @click.option("--visits", default=4_000, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--seeds",
@@ -51,8 +65,11 @@ from shared.settings import ALPHA, LAMBDA, SLATE_LENGTH
 def command(
     data: Path,
     policy: str,
+    world_name: str,
     alphas: tuple[float, ...],
     epsilon: float | None,
+    hyper: Hyperparameters | None,
+    gamma: float,
     visits: int,
     seeds: int,
     seed: int,
@@ -66,9 +83,10 @@ def command(
     Click rates are the hidden model's probabilities of the slates shown, not the dice, so they
     carry no noise of the reactions. Uplift share: random slates are 0 %, the best possible 100 %.
 
-    The JSON holds policy, alpha, seeds, warm and windows; with several α a list of these, `runs`.
+    The JSON holds policy, world, alpha, gamma, seeds, warm and windows; with several α a list of
+    these, `runs`.
 
-    Example: reco simulate --policy linucb --alpha 0.1 --alpha 0.3 --seeds 20 --warm
+    Example: reco simulate --policy shared-linucb --world extra --seeds 20
     """
     dataset = load_or_prepare(data)
     past = _past(data / "history.csv", dataset) if warm else None
@@ -76,26 +94,43 @@ def command(
     runs: list[dict[str, object]] = []
     curves: dict[str, list[Window]] = {}
     start = "after history" if warm else "cold start"
-    for alpha in alphas:
-        chosen = Policy(policy, alpha, LAMBDA, epsilon)
-        run = partial(_run, dataset, chosen, visits, past, feedback)
+    world = world_of(world_name, dataset)
+    for alpha in alphas or (default_alpha(policy),):
+        scored = Policy(policy, alpha, LAMBDA, epsilon)
+        run = partial(_run, world, scored, chosen(policy, hyper), gamma, visits, past, feedback)
         result = windows(_all(run, range(seed, seed + seeds), seeds))
-        tell(_table(result, f"{policy}, α = {alpha:g}, {start}"))
+        tell(_table(result, f"{policy}, α = {alpha:g}, world {world_name}, {start}"))
         curves[f"α = {alpha:g}"] = result
         runs.append(
-            {"policy": policy, "alpha": alpha, "seeds": seeds, "warm": warm, "windows": result}
+            {
+                "policy": policy,
+                "world": world_name,
+                "alpha": alpha,
+                "gamma": gamma,
+                "seeds": seeds,
+                "warm": warm,
+                "windows": result,
+            }
         )
     options.write_json(runs[0] if len(runs) == 1 else {"runs": runs}, json_file)
     if plot:
         count = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-        _draw(plot, curves, f"{policy}, {start}, {count}")
+        draw_curves(plot, curves, f"{policy}, world {world_name}, {start}, {count}")
 
 
 def _run(
-    data: DataSet, policy: Policy, visits: int, past: Past | None, feedback: str, seed: int
+    world: World,
+    policy: Policy,
+    variances: tuple[Hyperparameters, bool],
+    gamma: float,
+    visits: int,
+    past: Past | None,
+    feedback: str,
+    seed: int,
 ) -> Rates:
     one_blas_thread()
-    return simulate(data, policy, visits, seed, feedback_rule(feedback, SLATE_LENGTH), past)
+    bandit = learner(world, policy, *variances, gamma)
+    return simulate(world, bandit, visits, seed, feedback_rule(feedback, SLATE_LENGTH), past)
 
 
 def _all(run: "partial[Rates]", seeds: range, count: int) -> list[Rates]:
@@ -139,15 +174,3 @@ def _table(result: list[Window], title: str) -> str:
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
-
-
-def _draw(path: Path, curves: dict[str, list[Window]], title: str) -> None:
-    try:
-        from reco.plots import draw_learning_curves
-    except ImportError as error:
-        raise click.UsageError("--plot needs matplotlib: install the extra `eval`") from error
-    try:
-        draw_learning_curves(curves, path, title)
-    except OSError as error:
-        raise click.UsageError(f"can't write {path}: {error.strerror}") from error
-    say(f"plot: {path}")

@@ -1,12 +1,31 @@
 import numpy as np
 import pytest
 
+from reco.learners import learner
 from reco.shoppers import feedback_rule
-from reco.simulation import Rates, simulate, window_edges, windows
+from reco.simulation import Rates, window_edges, windows
+from reco.simulation import simulate as simulate_bandit
+from reco.worlds import world_of
 from server.scorer import Policy
+from shared.cascade import Feedback
 from shared.catalogue import DataSet
+from shared.shared_linucb import Hyperparameters
 
 CASCADE = feedback_rule("cascade", 5)
+
+
+def simulate(
+    data: DataSet,
+    policy: Policy,
+    visits: int,
+    seed: int,
+    feedback: Feedback = CASCADE,
+    world: str = "seed",
+    gamma: float = 1.0,
+) -> Rates:
+    where = world_of(world, data)
+    bandit = learner(where, policy, Hyperparameters(), estimates=False, gamma=gamma)
+    return simulate_bandit(where, bandit, visits, seed, feedback)
 
 
 @pytest.mark.parametrize(
@@ -34,26 +53,53 @@ def test_a_window_takes_means_over_visits_and_seeds() -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_gives_another(data: DataSet) -> None:
-    runs = [simulate(data, Policy(), 60, seed, CASCADE, None) for seed in (1, 1, 2)]
+    runs = [simulate(data, Policy(), 60, seed, CASCADE) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(runs[0].shown, runs[1].shown)
     assert not np.array_equal(runs[0].shown, runs[2].shown)
 
 
 def test_learning_beats_random_and_never_the_best(data: DataSet) -> None:
-    run = simulate(data, Policy("linucb", alpha=0.2), 600, 1, CASCADE, None)
+    run = simulate(data, Policy("linucb", alpha=0.2), 600, 1, CASCADE)
     assert (run.shown <= run.best + 1e-12).all()
     late = slice(300, 600)
     assert run.shown[late].mean() > run.random[late].mean() + 0.05
 
 
 def test_the_random_policy_gets_what_random_slates_are_said_to_get(data: DataSet) -> None:
-    run = simulate(data, Policy("random"), 1_500, 3, CASCADE, None)
+    run = simulate(data, Policy("random"), 1_500, 3, CASCADE)
     assert run.shown.mean() == pytest.approx(run.random.mean(), abs=0.02)
 
 
 def test_updating_only_the_clicked_or_first_item_learns_worse(data: DataSet) -> None:
     """Ranks from 2 on then see positives only."""
     policy = Policy("linucb", alpha=1.0)
-    top1 = simulate(data, policy, 1_000, 1, feedback_rule("top1", 5), None)
-    cascade = simulate(data, policy, 1_000, 1, CASCADE, None)
+    top1 = simulate(data, policy, 1_000, 1, feedback_rule("top1", 5))
+    cascade = simulate(data, policy, 1_000, 1, CASCADE)
     assert cascade.shown[500:].mean() > top1.shown[500:].mean()
+
+
+def test_products_that_learn_from_each_other_learn_sooner(data: DataSet) -> None:
+    early = slice(0, 300)
+    shared, alone = (
+        simulate(data, Policy(name, alpha), 300, 1).shown[early].mean()
+        for name, alpha in (("shared-linucb", 0.2), ("linucb", 0.2))
+    )
+    assert shared > alone + 0.02
+
+
+@pytest.mark.parametrize("world", ["extra", "drift", "delay"])
+def test_every_world_can_be_learned(data: DataSet, world: str) -> None:
+    run = simulate(data, Policy("shared-linucb", 0.2), 400, 2, world=world)
+    assert (run.shown <= run.best + 1e-12).all()
+    assert run.shown[200:].mean() > run.random[200:].mean() + 0.05
+
+
+def test_after_a_drift_forgetting_is_quicker_to_learn_anew(data: DataSet) -> None:
+    late = slice(1_000, 1_600)
+    keeps, forgets = (
+        simulate(data, Policy("linucb", 0.2), 1_600, 1, world="drift", gamma=gamma)
+        .shown[late]
+        .mean()
+        for gamma in (1.0, 0.99)
+    )
+    assert forgets > keeps

@@ -1,0 +1,61 @@
+"""Options of the policies, for the commands that run one."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from server.joint_solver import JointSolver
+from server.scorer import JOINT
+from shared.catalogue import DataSet
+from shared.settings import ALPHA, SHARED_ALPHA
+from shared.shared_linucb import Hyperparameters
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def default_alpha(policy: str) -> float:
+    """The exploration α that a policy has unless something else is asked for."""
+    return SHARED_ALPHA if policy in JOINT else ALPHA
+
+
+def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameters | None:
+    if value == "data":
+        return None
+    try:
+        tau2, omega2, sigma2 = (float(part) for part in value.split(","))
+        return Hyperparameters(tau2, omega2, sigma2)
+    except ValueError as error:
+        raise click.BadParameter(
+            "give `data`, or τ², ω² and σ² as in 0.01,0.05,0.15 (not negative, σ² above 0)"
+        ) from error
+
+
+def variances(function: _F) -> _F:
+    """`--variances data|τ²,ω²,σ²`: None stands for `data`."""
+    return click.option(
+        "--variances",
+        "hyper",
+        default="data",
+        show_default=True,
+        callback=_parsed,
+        metavar="data|τ²,ω²,σ²",
+        help="Of shared-linucb: how much arms differ beyond their features, how much features "
+        "matter, and the noise; `data` estimates them from the rows now and then.",
+    )(function)
+
+
+def chosen(policy: str, hyper: Hyperparameters | None) -> tuple[Hyperparameters, bool]:
+    """The variances to start with, and whether they are estimated."""
+    start = hyper or Hyperparameters()
+    if policy == "shared":  # nothing but the features
+        return Hyperparameters(0.0, start.omega2, start.sigma2), False
+    return start, hyper is None
+
+
+def joint_solver(policy: str, hyper: Hyperparameters | None, data: DataSet) -> JointSolver | None:
+    """What solves the arms together, if the policy is one that does."""
+    if policy not in JOINT:
+        return None
+    start, estimates = chosen(policy, hyper)
+    return JointSolver(data.arms, data.features, data.encoder.d, start, estimates)
