@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
 from reco.wiring import open_cluster, open_store, outcomes_log
@@ -24,7 +25,7 @@ from shared.settings import LAMBDA, PARTITIONS
 
 @click.group()
 def command() -> None:
-    """Look at what is stored: one arm, or the partitions.
+    """Look at what is stored: one arm, what the arms share, or the partitions.
 
     Example: reco inspect arm 192
     """
@@ -63,6 +64,9 @@ def arm_command(
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)
+
+
+command.add_command(model_command)
 
 
 @command.command("partitions")

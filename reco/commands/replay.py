@@ -21,6 +21,7 @@ from trainer.apply import DEDUPE_WINDOW, Rules
 @options.redis
 @options.model
 @options.data
+@options.gamma
 @click.option(
     "--check", "checking", is_flag=True, help="Compare with the store; exit 1 if not equal."
 )
@@ -43,6 +44,7 @@ def command(
     redis: str,
     model: str,
     data: Path,
+    gamma: float,
     checking: bool,
     snapshot_file: Path | None,
     out: Path | None,
@@ -61,7 +63,7 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
-    rules = Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window)
+    rules = Rules.of(dataset.config_of(gamma), dataset.arms, source.partitions, dedupe_window)
     states = read_states(store, range(source.partitions))
     consumer = cluster.consumer(OUTCOMES, reset="error")
     try:

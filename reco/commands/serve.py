@@ -13,6 +13,7 @@ from reco.http_serving import open_http, start_http
 from reco.live import hidden_rates
 from reco.observed import Observer, observed
 from reco.page import Page
+from reco.policy_options import default_alpha, joint_solver, variances
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.services import ObservedServer
 from reco.shoppers import FEEDBACK, feedback_rule, reaction
@@ -42,7 +43,8 @@ from shared.events import VISITS
 from shared.kafka_admin import KafkaAdmin
 from shared.metrics import ServerMetrics
 from shared.ports import BrokerUnavailable
-from shared.settings import ALPHA, LAMBDA, SERVER_GROUP, SLATE_LENGTH
+from shared.settings import LAMBDA, POLICY, SERVER_GROUP, SLATE_LENGTH
+from shared.shared_linucb import Hyperparameters
 
 POLL_S = 0.05
 
@@ -52,9 +54,13 @@ POLL_S = 0.05
 @options.redis
 @options.model
 @options.data
+@options.gamma
 @options.seed()
-@click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
-@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
+@click.option(
+    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
+)
+@variances
 @options.epsilon
 @click.option(
     "--propensities",
@@ -111,9 +117,11 @@ def command(
     redis: str,
     model: str,
     data: Path,
+    gamma: float,
     seed: int,
     policy: str,
-    alpha: float,
+    alpha: float | None,
+    hyper: Hyperparameters | None,
     epsilon: float | None,
     propensities: bool,
     experiment: str | None,
@@ -135,13 +143,14 @@ def command(
     Keeps nothing of its own: start several, kill any. The shoppers' reactions are simulated
     (their dice follow --seed).
 
-    Example: reco serve --policy linucb --alpha 0.3
+    Example: reco serve --policy shared-linucb
     """
     if not stream and http is None:
         raise click.UsageError("--no-stream leaves nothing to do without --http HOST:PORT")
     one_blas_thread()
+    strength = default_alpha(policy) if alpha is None else alpha
     traffic = options.traffic(
-        Policy(policy, alpha, LAMBDA, epsilon, propensities), experiment, experiment_name
+        Policy(policy, strength, LAMBDA, epsilon, propensities), experiment, experiment_name
     )
     stop = stop_on_signals()
     dataset = load_or_prepare(data)
@@ -151,7 +160,7 @@ def command(
     looked_at = min(depth or k, k)
     metrics, expected, name = ServerMetrics(), ExpectedClicks(k), process_name()
     freshness = FreshnessProbe(source.partitions, time.monotonic, metrics.freshness.observe)
-    ranking = Policy(policy, alpha, LAMBDA, epsilon, propensities)
+    ranking = Policy(policy, strength, LAMBDA, epsilon, propensities)
     board, hidden = open_board(redis, model), hidden_rates(dataset, seed, k)
     page = Page(cluster, store, dataset, ranking, source.partitions, hidden, board)
 
@@ -162,11 +171,12 @@ def command(
     view = ModelView(
         store,
         dataset.arms,
-        dataset.config,
+        dataset.config_of(gamma),
         source.partitions,
         LAMBDA,
         time.monotonic,
         advanced,
+        joint_solver(policy, hyper, dataset),
     )
     group = f"{SERVER_GROUP}-{model}"
     consumer = cluster.consumer(VISITS, group, name=name)

@@ -39,6 +39,7 @@ REPORT_EVERY_S = 1.0
 @options.redis
 @options.model
 @options.data
+@options.gamma
 @click.option(
     "--static",
     metavar="I/N",
@@ -59,6 +60,7 @@ def command(
     redis: str,
     model: str,
     data: Path,
+    gamma: float,
     static: tuple[int, int] | None,
     snapshots: Path | None,
     dedupe_window: int,
@@ -86,7 +88,7 @@ def command(
         cluster.producer(),
         store,
         lambda: cluster.source(OUTCOMES),
-        Rules.of(dataset.config, dataset.arms, source.partitions, dedupe_window),
+        Rules.of(dataset.config_of(gamma), dataset.arms, source.partitions, dedupe_window),
         writer=name,
         clock=time.monotonic,
         recover=SnapshotFolder(snapshots, model).newest,

@@ -473,3 +473,33 @@ def test_the_status_is_one_screen_and_says_what_is_missing(reco: Reco) -> None:
     assert sum(row["offset"] for row in outcomes) == 31
     assert {row["owner"] for row in outcomes} == {"unknown"}
     assert shown["dead_letters"]["records"] == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
+    report = reco("inspect", "model", "--json").json()
+    assert (report["outcomes"], report["clicks"], report["trained"]) == (30, 15, 2)
+    assert report["estimated"] is False  # 30 outcomes are too few
+    assert {name: report[name] for name in ("tau2", "omega2", "sigma2")} == report["default"]
+    assert report["log_likelihood"] < 0.0
+    assert 0 < len(report["strongest"]) <= 10
+    sizes = [abs(weight["weight"]) for weight in report["strongest"]]
+    assert sizes == sorted(sizes, reverse=True)
+    shown = reco("inspect", "model").out
+    assert "30 outcomes, 15 clicks; 2 of 200 arms have some" in shown
+    assert "too few outcomes" in shown
+
+
+@pytest.mark.parametrize("text", ["0.1,0.2", "a,b,c", "0.1,0.2,0", "-1,0.1,0.1", ""])
+def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: str) -> None:
+    result = reco("simulate", "--policy", "shared-linucb", "--variances", text)
+    assert result.code == 2
+    assert "0.01,0.05,0.15" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_simulate_runs_a_world_by_a_policy(reco: Reco, data_folder: Path) -> None:
+    arguments = ["--policy", "shared-linucb", "--world", "extra", "--visits", 40, "--seeds", 1]
+    report = reco("simulate", "--data", data_folder, *arguments, "--json").json()
+    assert (report["policy"], report["world"]) == ("shared-linucb", "extra")
+    assert [window["to"] for window in report["windows"]] == [40]
