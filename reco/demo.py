@@ -17,7 +17,7 @@ from reco.state import read_states
 from reco.verdict import Expected, Verdict, expected, judge
 from reco.wiring import utc_now
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_outcome
+from shared.events import DECISIONS, OUTCOMES, VISITS, Decision, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth
 from shared.kafka import KafkaCluster
 from shared.ports import Record
@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     visits: int
     rate: float
     seed: int
+    policy: str
     alpha: float
     warm: bool
     chaos: bool
@@ -72,6 +73,8 @@ class Demo:
     def __init__(
         self, plan: Plan, tell: Callable[[str], None], progress: Callable[[Progress], None]
     ) -> None:
+        self.decisions: list[Decision] = []
+        """What was decided, once the run is judged."""
         self.last_lines: deque[str] = deque(maxlen=10)
         """The latest visit lines."""
         self.rates: list[Progress] = []
@@ -86,10 +89,10 @@ class Demo:
         self._next_kill_s = 0.0
         shoppers = Shoppers(plan.data.users, plan.seed, RUN_ID)
         visits = [shoppers.visit(index, utc_now()) for index in range(plan.visits)]
-        self._visit_ids = [visit.visit_id for visit in visits]
-        self._number = {visit_id: i for i, visit_id in enumerate(self._visit_ids)}
+        self.visit_ids = [visit.visit_id for visit in visits]
+        self._number = {visit_id: i for i, visit_id in enumerate(self.visit_ids)}
         truth = GroundTruth(plan.data.products, plan.data.encoder, plan.seed)
-        self._hidden: Expected = expected(truth, [v.context for v in visits], SLATE_LENGTH)
+        self.hidden: Expected = expected(truth, [v.context for v in visits], SLATE_LENGTH)
 
     def run(self, judged: Callable[[Verdict], None]) -> Verdict:
         """Start everything, let it learn, judge it, tell the verdict, and stop.
@@ -154,6 +157,7 @@ class Demo:
                 "serve",
                 lines_per_s=1_000_000,
                 seed=self._plan.seed,
+                policy=self._plan.policy,
                 alpha=self._plan.alpha,
                 **(common if number > 1 else {"http": address, **common}),
             )
@@ -240,8 +244,8 @@ class Demo:
             seconds,
             len(self._clicked),
             float(np.mean([self._clicked[visit_id] for visit_id in recent])),
-            float(self._hidden.random[rows].mean()),
-            float(self._hidden.best[rows].mean()),
+            float(self.hidden.random[rows].mean()),
+            float(self.hidden.best[rows].mean()),
             fresh,
         )
         self.rates.append(progress)
@@ -302,11 +306,14 @@ class Demo:
         states = read_states(store, range(source.partitions))
         replay, _ = compare_all(consumer, rules, states, {})
         consumer.close()
+        self.decisions = [
+            decode_decision(record.value or b"") for record in read_topic(cluster, DECISIONS)
+        ]
         return judge(
-            self._visit_ids,
-            self._hidden,
+            self.visit_ids,
+            self.hidden,
             {arm: i for i, arm in enumerate(data.arms)},
-            [decode_decision(record.value or b"") for record in read_topic(cluster, DECISIONS)],
+            self.decisions,
             [decode_outcome(record.value or b"") for record in read_topic(cluster, OUTCOMES)],
             replay,
             freshness_ms=self._freshness_ms,

@@ -7,13 +7,17 @@ from pathlib import Path
 import click
 
 from reco import options
+from reco.curves import draw_curves
 from reco.data import load_or_prepare
-from reco.demo import Demo, Plan, Progress
+from reco.demo import RUN_ID, Demo, Plan, Progress
 from reco.fleet import ChildFailed
 from reco.page import free_port
+from reco.head_to_head import RULE_NAME, chart, compared, rule_rates, served_rates
+from reco.policy_options import default_alpha
 from reco.verdict import Verdict
 from reco.wiring import say
-from shared.settings import ALPHA
+from server.scorer import POLICIES
+from shared.settings import POLICY
 
 MOST_VISITS = 20_000
 """The embedded broker keeps 5 MiB a partition: beyond that the log could not be replayed whole."""
@@ -30,7 +34,10 @@ MOST_VISITS = 20_000
     type=click.FloatRange(min=1),
     help="Visits a second.",
 )
-@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
+@click.option(
+    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
+)
 @click.option("--cold", is_flag=True, help="Start without the history.")
 @click.option("--chaos", is_flag=True, help="Kill processes with SIGKILL while it runs.")
 @click.option(
@@ -41,17 +48,24 @@ MOST_VISITS = 20_000
     help="Where the live page is, on 127.0.0.1.",
 )
 @click.option("--hold", is_flag=True, help="Keep the page after the verdict, until Ctrl-C.")
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Draw the run beside the prototype's rule on the same visits (PNG); with --cold they are "
+    "also shown in the terminal.",
+)
 @options.json_output("the verdict")
 def command(
     data: Path,
     seed: int,
     visits: int,
     rate: float,
-    alpha: float,
+    policy: str,
+    alpha: float | None,
     cold: bool,
     chaos: bool,
     http_port: int,
     hold: bool,
+    plot: Path | None,
     json_file: str | None,
 ) -> None:
     """Run producer, server and trainer as processes on an embedded broker and store.
@@ -72,12 +86,26 @@ def command(
         tell("")
         for line in demo.last_lines:
             tell(line)
+        if cold or plot:
+            _beside_the_rule(demo, plan, plot, tell)
         show(verdict, tell)
         options.write_json(verdict, json_file)
 
     with tempfile.TemporaryDirectory(prefix="reco-demo-") as logs:
+        alpha = default_alpha(policy) if alpha is None else alpha
         plan = Plan(
-            dataset, data, visits, rate, seed, alpha, not cold, chaos, Path(logs), port, hold
+            dataset,
+            data,
+            visits,
+            rate,
+            seed,
+            policy,
+            alpha,
+            not cold,
+            chaos,
+            Path(logs),
+            port,
+            hold,
         )
         demo = Demo(plan, lambda text: tell(f"· {text}"), lambda now: tell(progress_line(now)))
         try:
@@ -86,6 +114,21 @@ def command(
             raise click.ClickException(str(error)) from error
     if verdict.verdict != "pass":
         click.get_current_context().exit(1)
+
+
+def _beside_the_rule(
+    demo: Demo, plan: Plan, plot: Path | None, tell: Callable[[str], None]
+) -> None:
+    """From a cold start: what was served, and what the prototype's rule would have."""
+    data = plan.data
+    column = {arm: i for i, arm in enumerate(data.arms)}
+    served = served_rates(demo.visit_ids, demo.hidden, column, demo.decisions)
+    rule = rule_rates(data, plan.visits, plan.seed, RUN_ID)
+    curves = compared({plan.policy: served, RULE_NAME: rule})
+    if not plan.warm:
+        chart(curves, tell)
+    if plot:
+        draw_curves(plot, curves, f"The same {plan.visits:,} visits")
 
 
 def progress_line(now: Progress) -> str:

@@ -61,8 +61,13 @@ def test_the_demo_learns_and_passes(data_folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_demo_passes_though_processes_are_killed(data_folder: Path, tmp_path: Path) -> None:
-    code, shown, verdict = run(data_folder, tmp_path, "--cold", "--chaos", "--visits", "400")
+    plot = tmp_path / "curves.png"
+    arguments = ("--cold", "--chaos", "--visits", "400", "--policy", "shared-linucb")
+    code, shown, verdict = run(data_folder, tmp_path, *arguments, "--plot", str(plot))
     assert (code, verdict["verdict"]) == (0, "pass")
+    assert "share of the possible uplift" in shown
+    assert "the prototype's rule" in shown
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert verdict["kills"] >= 5
     assert verdict["visits"] == 400
     assert verdict["replay"]["differing_bits"] == 0
