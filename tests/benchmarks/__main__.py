@@ -11,7 +11,7 @@ from rich.table import Table
 
 from infra.embedded import EmbeddedError
 from reco.options import json_output, write_json
-from tests.benchmarks import memory, speed
+from tests.benchmarks import joint, memory, speed
 from tests.benchmarks.measure import Result
 
 CAPTION = "µs and bytes (B) are per visit, arm or outcome, as the line says"
@@ -33,7 +33,7 @@ def main(json_file: str | None) -> None:
     results: list[Result] = []
     with console.status("Measuring …") as status:
         try:
-            for part in (speed, memory):
+            for part in (speed, joint, memory):
                 for result in part.results():
                     results.append(result)
                     status.update(f"Measured: {result.name} …")
@@ -58,7 +58,7 @@ def table_of(results: list[Result]) -> Table:
     for result in results:
         table.add_row(
             result.name,
-            f"{result.ours:,.2f} µs" if result.ratio else f"{result.ours:,.0f} B",
+            f"{result.ours:,.2f} µs" if result.unit == "µs" else f"{result.ours:,.0f} B",
             result.reference_name,
             f"{result.reference:,.2f} µs" if result.reference else "",
             f"{result.ratio:,.3g}×" if result.ratio else "",
@@ -71,7 +71,9 @@ def table_of(results: list[Result]) -> Table:
 def _target(result: Result) -> str:
     if result.target is None:
         return ""
-    return f"≥ {result.target:,.0f}×" if result.ratio else f"≤ {result.target:,.0f} B"
+    if result.ratio:
+        return f"≥ {result.target:,.0f}×"
+    return f"≤ {result.target:,.0f} {'µs' if result.unit == 'µs' else 'B'}"
 
 
 if __name__ == "__main__":

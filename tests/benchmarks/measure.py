@@ -68,6 +68,13 @@ def compared(
     )
 
 
+def timed(name: str, run: Callable[[], object], *, at_most_us: float | None = None) -> Result:
+    """Time something that nothing is compared with; the target is the most microseconds."""
+    ours = best_us({"ours": Work(run)})["ours"]
+    met = None if at_most_us is None else ours <= at_most_us
+    return Result(name=name, unit="µs", ours=ours, target=at_most_us, met=met)
+
+
 def weighed(name: str, size: float, *, target: float) -> Result:
     """Bytes an arm; `target` is the most."""
     return Result(name=name, unit="bytes an arm", ours=size, target=target, met=size <= target)
