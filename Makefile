@@ -4,6 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-text lint bench image mutation lock clean
+.PHONY: help env demo test test-text lint bench mutation learning-report lock clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -52,6 +53,15 @@ image: ## Build the image of all services, and print its size
 mutation: env ## Remove each protection in turn: the tests must fail
 	$(BIN)/python -m tests.mutation $(ARGS)
 
+learning-report: env .venv-compare/.ready ## Policies and worlds and other libraries: docs/learning.md, hours
+	$(BIN)/python -m tests.learning $(ARGS)
+
+.venv-compare/.ready: requirements/compare.txt requirements/bootstrap.txt
+	@test -e .venv-compare || $(PYTHON) -m venv .venv-compare
+	@.venv-compare/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv-compare .venv-compare/bin/uv pip sync --quiet --require-hashes requirements/compare.txt
+	@touch $@
+
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock"
 lock: env ## Resolve the locks anew
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(COMPILE) - -o requirements/bootstrap.txt
@@ -59,6 +69,7 @@ lock: env ## Resolve the locks anew
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	echo hatchling | $(COMPILE) - -o requirements/build.txt
 	$(COMPILE) --extra text --group dev pyproject.toml -o requirements/text.txt
+	$(COMPILE) --extra compare pyproject.toml -o requirements/compare.txt
 
 clean: ## Remove what was made here
-	rm -rf .venv .venv-text data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-compare .venv-text .learning data .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -48,6 +48,7 @@ MOST_VISITS = 20_000
     help="Where the live page is, on 127.0.0.1.",
 )
 @click.option("--hold", is_flag=True, help="Keep the page after the verdict, until Ctrl-C.")
+@click.option(
     "--plot",
     type=click.Path(path_type=Path),
     help="Draw the run beside the prototype's rule on the same visits (PNG); with --cold they are "

@@ -1,0 +1,134 @@
+"""docs/learning.md and its plots, from the runs' results: every figure on it is computed here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reco.plots import DPI, GRID, INK, PERCENT, RUN_COLOURS
+from reco.simulation import Rates, Window
+from shared.arm_statistics import Floats
+
+STEP: Final = 100
+"""Visits that a point of a curve is the mean of."""
+
+ABOUT: Final = {
+    "seed": ("The four rules, cold start", "All that is true of products is in their features."),
+    "extra": (
+        "World `extra`, cold start",
+        "Each product has a liking N(0, 0.7) in its logit that no feature explains.",
+    ),
+    "history": (
+        "The four rules, after the history",
+        "10,000 events of random products come first.",
+    ),
+    "drift": (
+        "World `drift`, cold start",
+        "Morning's and weekend's likings change places at half time. γ is the forgetting factor "
+        "for each outcome of an arm's partition.",
+    ),
+    "delay": (
+        "World `delay`, cold start",
+        "What was not clicked is known 300 visits late (a reward window of 30 s at ten visits a "
+        "second), a click any time up to that.",
+    ),
+    "large": (
+        "World `large`, cold start",
+        "10,000 products generated from the same menu's grammar.",
+    ),
+}
+
+HEAD: Final = """\
+# How fast it learns
+
+`make learning-report` wrote this page and its plots; every figure on it comes from the runs. To
+make it anew: `rm -r .learning`, then the same command (hours on two cores; it goes on where it was
+interrupted).
+
+A figure is the share of the possible uplift in a window of visits: random slates are 0 %, the best
+possible slates 100 %. It is computed from the hidden model's click probabilities of the slates
+shown, so the shoppers' dice add no noise; ± is the standard deviation between seeds. All policies
+meet the same visits, and learn from each before the next (world `delay` apart). α and the default
+variances were chosen on other seeds than those shown here.
+
+Joint solves are made whenever the outcomes have grown by half a percent: after every visit at
+first, after every twentieth at visit 4,000. The server solves more often than that.
+"""
+
+
+class Line(NamedTuple):
+    """What one line's runs came to."""
+
+    windows: list[Window]
+    curve: Floats
+    """Uplift share by `STEP` visits: seeds × points."""
+    seeds: int
+
+
+def curve(runs: Sequence[Rates]) -> Floats:
+    """The share of the possible uplift of each run, by `STEP` visits."""
+    rows = []
+    for run in runs:
+        count = len(run.shown) // STEP
+        shown, random, best = (
+            part[: count * STEP].reshape(count, STEP).mean(axis=1) for part in run
+        )
+        rows.append((shown - random) / (best - random))
+    return np.array(rows)
+
+
+def write(folder: Path, tables: Mapping[str, Mapping[str, Line]], visits: int) -> None:
+    """Write the page and a plot for each table that has results."""
+    parts = [HEAD]
+    for name, lines in tables.items():
+        if not lines:
+            continue
+        title, about = ABOUT[name]
+        draw(folder / f"learning-{name}.png", title, lines)
+        parts += [f"## {title}\n", f"{about} {_seeds(lines)}\n", _table(lines)]
+        parts.append(f"![{title}: share of the possible uplift by visit](learning-{name}.png)\n")
+    (folder / "learning.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _seeds(lines: Mapping[str, Line]) -> str:
+    count = next(iter(lines.values())).seeds
+    return f"Mean of {count} seeds." if count > 1 else "One seed."
+
+
+def _table(lines: Mapping[str, Line]) -> str:
+    first = next(iter(lines.values())).windows
+    names = " | ".join(f"{window.start:,}-{window.end:,}" for window in first)
+    rows = [f"| policy | {names} |", "|---|" + "---|" * len(first)]
+    for label, line in lines.items():
+        cells = " | ".join(
+            f"{100 * window.uplift_share:.1f} ± {100 * window.uplift_share_sd:.1f} %"
+            for window in line.windows
+        )
+        rows.append(f"| {label} | {cells} |")
+    return "\n".join(rows) + "\n"
+
+
+def draw(path: Path, title: str, lines: Mapping[str, Line]) -> None:
+    """Mean by visit with a band of ± 1 standard deviation between seeds."""
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (label, line) in enumerate(lines.items()):
+        colour = RUN_COLOURS[number % len(RUN_COLOURS)]
+        at = (np.arange(line.curve.shape[1]) + 0.5) * STEP
+        mean, spread = line.curve.mean(axis=0), line.curve.std(axis=0)
+        style = "-" if number < len(RUN_COLOURS) else "--"
+        axes.plot(at, mean, color=colour, linestyle=style, label=label)
+        axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=1)
+    axes.axhline(1, color=INK, linewidth=1, linestyle="--")
+    axes.set_title(title.replace("`", ""), color=INK, fontsize=11)
+    axes.set_xlabel(f"visits (a point is the mean of {STEP})")
+    axes.set_ylabel("share of the possible uplift")
+    axes.set_ylim(-0.25, 1.05)
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=DPI)
