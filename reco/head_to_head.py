@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from reco.learners import learner
 from reco.shoppers import feedback_rule
 from reco.simulation import Rates, Window, simulate, windows
@@ -68,5 +66,5 @@ def chart(curves: Mapping[str, Sequence[Window]], tell: Callable[[str], None]) -
 
 
 def _bar(share: float) -> str:
-    length = round(np.clip(share, 0.0, 1.0) * _WIDTH)
+    length = round(min(max(share, 0.0), 1.0) * _WIDTH)
     return "█" * length + "·" * (_WIDTH - length)

@@ -61,10 +61,15 @@ def policy_of(decision: Decision) -> Policy:
     Raises:
         CannotRecompute: this software has no such policy.
     """
-    named = {"alpha": "alpha", "lambda": "lambda_", "epsilon": "epsilon"}
-    known = {named[name]: value for name, value in decision.parameters.items() if name in named}
+    said = decision.parameters
     try:
-        return Policy(decision.policy, **known)
+        plain = Policy(decision.policy)
+        return Policy(
+            decision.policy,
+            said.get("alpha", plain.alpha),
+            said.get("lambda", plain.lambda_),
+            said.get("epsilon", plain.epsilon),
+        )
     except ValueError as error:
         raise CannotRecompute(f"decision {decision.decision_id}: {error}") from error
 

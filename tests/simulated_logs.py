@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from producer.simulate import Shoppers
-from reco.simulation import Learner
 from server.propensities import Flags, expectation, propensities
-from server.scorer import Policy, choose, next_rank, score, seeds_of
+from server.scorer import Model, Policy, choose, next_rank, score, seeds_of
 from shared import off_policy
-from shared.arm_statistics import Floats, Integers
+from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.catalogue import DataSet
 from shared.ground_truth import GroundTruth
+from shared.linucb import solve
 from shared.off_policy import Estimate, Log, Overlap, Prediction
 
 K: Final = 5
@@ -42,10 +42,13 @@ class SimulatedLogs:
         arms = np.array([product.product_id for product in offered])
         rng = np.random.default_rng(seed)
         row, arm = rng.integers(0, POOL, PAST), rng.integers(0, products, PAST)
-        learner = Learner(arms.tolist(), data.encoder.d, 1.0)
         clicked = (rng.random(PAST) < self._P[row, arm]).astype(np.float64)
-        learner.learn(arms[arm], self._X[row], clicked)
-        self._model = learner.model
+        learned = ArmStatistics(data.encoder.d)
+        learned.add(arms[arm], self._X[row], clicked, np.arange(PAST))
+        at = [learned.index[product] for product in arms.tolist()]
+        solution = solve(learned.b[at], learned.xx[at], 1.0)
+        n, untrained = learned.n[at], np.zeros(0, np.int64)
+        self._model = Model(arms, n, learned.clicks[at], solution, untrained)
 
     def truth(self, policy: Policy) -> float:
         """The click rate of a policy that draws nothing, exactly."""

@@ -11,8 +11,8 @@ from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.demo import RUN_ID, Demo, Plan, Progress
 from reco.fleet import ChildFailed
-from reco.page import free_port
 from reco.head_to_head import RULE_NAME, chart, compared, rule_rates, served_rates
+from reco.page import free_port
 from reco.policy_options import default_alpha
 from reco.verdict import Verdict
 from reco.wiring import say

@@ -29,7 +29,8 @@ def test_arms_for_themselves_are_solved_from_their_sums(data: DataSet) -> None:
     known = Learner(world_of("seed", data), Policy("linucb"))
     past = outcomes(data, 300)
     for start in range(0, 300, 7):
-        known.learn(*(part[start : start + 7] for part in past))
+        some = slice(start, start + 7)
+        known.learn(past.arms[some], past.X[some], past.rewards[some])
     arm = int(past.arms[0])
     mine = past.arms == arm
     X, r = past.X[mine], past.rewards[mine]
