@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -74,13 +75,44 @@ def test_the_demo_passes_though_processes_are_killed(data_folder: Path, tmp_path
     assert shown.count("kill -9") == verdict["kills"]
 
 
-def started(process: "subprocess.Popen[str]") -> set[int]:
-    """The demo's descendants, once visits flow."""
+def test_the_page_is_there_from_the_start_and_stays_with_hold(data_folder: Path) -> None:
+    process = demo(data_folder, "--cold", "--visits", "200", "--rate", "100", "--hold")
+    address = line_with(process, "page: ").rpartition("page: ")[2].strip()
+    line_with(process, "visits: click rate")  # so the server is up
+    answer = httpx.get(address, timeout=DEADLINE_S)
+    assert answer.status_code == 200
+    assert "<title>LiveReco" in answer.text
+    line_with(process, "verdict: pass")
+    line_with(process, "Ctrl-C ends it")
+    seen = visits_seen(address)
+    until(lambda: visits_seen(address) > max(seen, 200))
+    children = descendants(process.pid)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (0, "")
+    until(lambda: not alive(children))
+
+
+def visits_seen(address: str) -> int:
+    """What the page's stream says at once."""
+    with httpx.stream("GET", f"{address}/v1/live", timeout=DEADLINE_S) as answer:
+        first = next(line for line in answer.iter_lines() if line.startswith("data: "))
+    return int(msgspec.json.decode(first.removeprefix("data: "))["rates"]["visits"])
+
+
+def line_with(process: "subprocess.Popen[str]", text: str) -> str:
+    """The demo's next line that says so."""
     assert process.stdout is not None
     for line in process.stdout:
-        if "visits: click rate" in line:
-            return descendants(process.pid)
-    raise AssertionError("the demo ended before it began")
+        if text in line:
+            return line
+    raise AssertionError(f"the demo never said {text!r}")
+
+
+def started(process: "subprocess.Popen[str]") -> set[int]:
+    """The demo's descendants, once visits flow."""
+    line_with(process, "visits: click rate")
+    return descendants(process.pid)
 
 
 def descendants(pid: int) -> set[int]:
