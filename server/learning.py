@@ -38,6 +38,16 @@ class _Snapshot(NamedTuple):
     covariance: _Singles
 
 
+class Changed(NamedTuple):
+    """The arms (rows of the model) that moved, and where to."""
+
+    rows: list[int]
+    n: list[int]
+    clicks: list[int]
+    theta: _Singles
+    covariance: _Singles
+
+
 class LearningHistory:
     """Keeps each followed arm's solution as it was, thinned as time goes on.
 
@@ -55,11 +65,26 @@ class LearningHistory:
         return arm in self._row
 
     def sample(self, model: Model, at_s: float) -> None:
-        """Take down what has changed since the last time: quick, for under the lock."""
+        """Take down what has changed since the last time."""
+        self.record(self.changed(model), at_s)
+
+    def changed(self, model: Model) -> "Changed":
+        """A copy of what has changed since the last time: quick, for under the lock."""
         theta = model.solution.theta[: self._tracked]
-        for row in np.flatnonzero((theta != self._theta).any(axis=1)).tolist():
-            self._theta[row] = theta[row]
-            self._snapshots[row].append(_snapshot(model, row, at_s))
+        rows = np.flatnonzero((theta != self._theta).any(axis=1))
+        self._theta[rows] = theta[rows]
+        return Changed(
+            rows.tolist(),
+            model.n[rows].tolist(),
+            model.clicks[rows].tolist(),
+            theta[rows].astype(np.float32),
+            model.solution.covariance[rows].astype(np.float32),
+        )
+
+    def record(self, changed: "Changed", at_s: float) -> None:
+        """Add it to the history."""
+        for row, *parts in zip(*changed, strict=True):
+            self._snapshots[row].append(_Snapshot(at_s, *parts))
 
     def curve(self, arm: int, x: Floats) -> list[Point]:
         """The arm's history in a context (1 × d).
@@ -84,13 +109,3 @@ def present(model: Model, row: int, x: Floats, at_s: float) -> Point:
     one = Solution(model.solution.theta[row : row + 1], model.solution.covariance[row : row + 1])
     mean, sd = float(means(x, one)[0, 0]), float(deviations(x, one)[0, 0])
     return Point(round(at_s, 3), int(model.n[row]), int(model.clicks[row]), mean, sd)
-
-
-def _snapshot(model: Model, row: int, at_s: float) -> _Snapshot:
-    return _Snapshot(
-        at_s,
-        int(model.n[row]),
-        int(model.clicks[row]),
-        model.solution.theta[row].astype(np.float32),
-        model.solution.covariance[row].astype(np.float32),
-    )

@@ -105,7 +105,7 @@ class LiveFeed:
         self._row = {arm: row for row, arm in enumerate(data.arms)}
         self._utc_s = utc_s
         self._lock = threading.Lock()
-        self._history_lock = threading.Lock()  # taken before the view's, never after it
+        self._history_lock = threading.Lock()
         self._state = LiveState(data.encoder, partitions, hidden)
         self._advances: deque[tuple[int, int, float]] = deque()
         shoppers = [_context(user) for user in data.users]
@@ -137,10 +137,12 @@ class LiveFeed:
 
     def sample(self) -> None:
         """Once a second: how the model's estimates stand."""
-        with self._history_lock, self._view.locked() as seen:
+        with self._view.locked() as seen:
             estimates, n = self._table.estimates(seen.model), seen.model.n.copy()
-            self._learning.sample(seen.model, self._utc_s())
+            changed = self._learning.changed(seen.model)
             stale = seen.stale
+        with self._history_lock:
+            self._learning.record(changed, self._utc_s())
         with self._lock:
             self._tendencies = self._table.tendencies(estimates, n)
             self._state.mark()
