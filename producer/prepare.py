@@ -14,6 +14,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from producer import text_model
+from producer.new_products import TEXT_MODEL
 from producer.simulate import Shoppers
 from producer.text_components import BY, COMPONENTS, normalised
 from producer.users import fake_users
@@ -72,6 +74,7 @@ def prepare(folder: Path, seed: int, text_by: str = "scikit-learn") -> Summary:
                 )
             ),
         ),
+        TEXT_MODEL: text_model.to_json(text_model.fit(texts_of(products))),
         "encoder.json": encoder.to_json().decode() + "\n",
     }
     for name, text in contents.items():

@@ -25,10 +25,15 @@ class TextWiserMissing(Exception):
 
 def normalised(components: Floats) -> Floats:
     """The same components with a sign and a rounding that do not depend on who computed them."""
-    largest = np.abs(components).argmax(axis=0)
-    signs = np.sign(components[largest, np.arange(components.shape[1])])
-    result: Floats = np.round(components * signs, DECIMALS) + 0.0  # and no negative zero
+    result: Floats = np.round(components * signs_of(components), DECIMALS) + 0.0  # and no -0
     return result
+
+
+def signs_of(components: Floats) -> Floats:
+    """What makes the largest value of each component positive."""
+    largest = np.abs(components).argmax(axis=0)
+    signs: Floats = np.sign(components[largest, np.arange(components.shape[1])])
+    return signs
 
 
 def by_scikit_learn(texts: Sequence[str]) -> Floats:

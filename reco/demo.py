@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from producer.simulate import Shoppers
+from reco.catalogue_feed import open_products
 from reco.fleet import Child, ChildFailed
 from reco.rebuild import compare_all
 from reco.state import read_states
@@ -301,7 +302,8 @@ class Demo:
     ) -> Verdict:
         self._tell("replaying the log, to compare it with the store bit for bit")
         data, source = self._plan.data, cluster.source(OUTCOMES)
-        rules = Rules.of(data.config, data.arms, source.partitions)
+        products = open_products(cluster, data)
+        rules = Rules.of(data.config, data.arms, source.partitions, newcomers=products)
         consumer = cluster.consumer(OUTCOMES, reset="error")
         states = read_states(store, range(source.partitions))
         replay, _ = compare_all(consumer, rules, states, {})

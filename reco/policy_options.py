@@ -5,9 +5,11 @@ from typing import Any, TypeVar
 
 import click
 
+from reco.catalogue_feed import features_of
 from server.joint_solver import JointSolver
 from server.scorer import JOINT
 from shared.catalogue import DataSet
+from shared.live_catalogue import LiveCatalogue
 from shared.settings import ALPHA, SHARED_ALPHA
 from shared.shared_linucb import Hyperparameters
 
@@ -53,9 +55,12 @@ def chosen(policy: str, hyper: Hyperparameters | None) -> tuple[Hyperparameters,
     return start, hyper is None
 
 
-def joint_solver(policy: str, hyper: Hyperparameters | None, data: DataSet) -> JointSolver | None:
+def joint_solver(
+    policy: str, hyper: Hyperparameters | None, data: DataSet, catalogue: LiveCatalogue
+) -> JointSolver | None:
     """What solves the arms together, if the policy is one that does."""
     if policy not in JOINT:
         return None
     start, estimates = chosen(policy, hyper)
-    return JointSolver(data.arms, data.features, data.encoder.d, start, estimates)
+    Z = features_of(catalogue, data)
+    return JointSolver(catalogue.arms, Z, data.encoder.d, start, estimates)

@@ -1,12 +1,19 @@
 """The thread that keeps the model's view up to date beside the serving."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
+from server.joint_solver import JointSolver
 from server.model_view import ModelView, WrongModel
 from shared.arm_statistics import CorruptRow
-from shared.ports import CorruptState
+from shared.live_catalogue import LiveCatalogue
+from shared.ports import BrokerUnavailable, CorruptState, LogTruncated
+from shared.products_feed import ProductsFeed
+
+_log = logging.getLogger(__name__)
 
 FOLLOW_S: Final = 0.1
 
@@ -16,18 +23,35 @@ class NoView(Exception):
 
 
 class Follower(threading.Thread):
-    """Keeps the view up to date beside the serving, so that serving never waits for the store."""
+    """Keeps the view up to date beside the serving, so that serving never waits for the store.
 
-    def __init__(self, view: ModelView, stop: threading.Event) -> None:
+    Args:
+        view: what is kept up to date.
+        stop: set to end it.
+        products: which products are ranked, where that changes while it runs.
+        solver: makes what solves them together, if the policy is one that does.
+    """
+
+    def __init__(
+        self,
+        view: ModelView,
+        stop: threading.Event,
+        products: ProductsFeed | None = None,
+        solver: Callable[[LiveCatalogue], JointSolver | None] = lambda catalogue: None,
+    ) -> None:
         super().__init__(name="view", daemon=True)
         self.failure = ""
         self._view = view
         self._stopping = stop
+        self._products = products
+        self._solver = solver
+        self._version = products.catalogue.version if products else 0
 
     def run(self) -> None:
         """Follow until stopped, or until the store turns out to hold another model."""
         try:
             while not self._stopping.is_set():
+                self._follow_products()
                 self._view.refresh(FOLLOW_S)
                 if self._view.error:
                     self._stopping.wait(FOLLOW_S)
@@ -36,6 +60,18 @@ class Follower(threading.Thread):
             self._stopping.set()
         finally:
             self._view.close()
+
+    def _follow_products(self) -> None:
+        if self._products is None:
+            return
+        try:
+            self._products.follow()
+        except (BrokerUnavailable, LogTruncated) as error:
+            _log.debug("the catalogue stays as it is: %s", error)
+        catalogue = self._products.catalogue
+        if catalogue.version != self._version:
+            self._version = catalogue.version
+            self._view.rank_these(catalogue.arms, self._solver(catalogue))
 
     def await_view(self, patience_s: float) -> bool:
         """Wait for the first whole view; False if the process is stopped before.

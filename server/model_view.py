@@ -11,7 +11,9 @@ from server.joint_solver import JointSolver
 from server.partition_view import PartitionView, Update
 from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Integers
+from shared.events import key_of
 from shared.linucb import solve, untrained
+from shared.partitioner import partition_of
 from shared.ports import (
     ChangeFeed,
     ChangesLost,
@@ -98,6 +100,8 @@ class ModelView:
         self._joint = joint
         self._unsolved: dict[int, int] = {}
         """Partition → next offset that the next joint solve will reach."""
+        self._unread: set[int] = set()
+        """Partitions that a new joint solver has not read yet."""
         self._unsolved_since = float("inf")
         self._solve_at = float("-inf")
         self._parameters: dict[str, float] = joint.parameters if joint else {}
@@ -183,6 +187,37 @@ class ModelView:
             if self.ready:
                 self.error = ""
 
+    def rank_these(self, arms: Sequence[int], joint: JointSolver | None = None) -> None:
+        """Rank these products from now on. Belongs to the thread of `refresh`.
+
+        What is known of an arm that stays is kept; that of one that is new, or back, is read.
+
+        Args:
+            arms: product_ids.
+            joint: solves these together. The products of before are ranked until it has read and
+                solved all.
+        """
+        if joint:
+            self._joint, self._row = joint, {arm: row for row, arm in enumerate(arms)}
+            self._unread = set(range(len(self._partitions)))
+            for partition in self._partitions:
+                partition.lost()
+            return
+        old, before = self._model, self._row
+        self._row = {arm: row for row, arm in enumerate(arms)}
+        stays = [(before[arm], row) for arm, row in self._row.items() if arm in before]
+        source, target = np.array(stays, np.int64).reshape(-1, 2).T
+        n, clicks = np.zeros(len(arms), np.int64), np.zeros(len(arms), np.int64)
+        solution = untrained(len(arms), self._config.d, self._lambda)
+        n[target], clicks[target] = old.n[source], old.clicks[source]
+        solution.theta[target] = old.solution.theta[source]
+        solution.covariance[target] = old.solution.covariance[source]
+        ranked = np.array(arms, np.int64)
+        with self._lock:
+            self._model = Model(ranked, n, clicks, solution, np.flatnonzero(n == 0))
+        for arm in self._row.keys() - before.keys():
+            self._partitions[partition_of(key_of(arm), len(self._partitions))].lost()
+
     def close(self) -> None:
         """Stop listening."""
         if self._feed:
@@ -247,6 +282,8 @@ class ModelView:
             self._joint.take(target, n, clicks, b[source], xx[source])
             self._joint.forget(forgotten)
             self._unsolved[number] = update.next_offset
+            if update.whole:
+                self._unread.discard(number)
             self._unsolved_since = min(self._unsolved_since, self._clock())
             return
         solution = solve(b[source], xx[source], self._lambda)
@@ -270,7 +307,7 @@ class ModelView:
 
     def _solve_if_due(self) -> None:
         """Put all that was read into a new joint solution, as far as the budget allows."""
-        if not self._joint or not self._unsolved or self._clock() < self._solve_at:
+        if not self._joint or not self._unsolved or self._unread or self._clock() < self._solve_at:
             return
         started_at, reached = self._clock(), self._unsolved
         model, parameters = self._joint.solve(), self._joint.parameters

@@ -16,6 +16,7 @@ VISITS: Final = "visits"
 DECISIONS: Final = "decisions"
 OUTCOMES: Final = "outcomes"
 DEAD_LETTERS: Final = "dead-letters"
+PRODUCTS: Final = "products"
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +99,32 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
+class ProductChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a product from now on. Topic `products`, compacted, keyed by `product_id`."""
+
+    product_id: int
+    name: str
+    category: str
+    price: float
+    is_coffee: bool
+    features: dict[str, float]
+    """Of a product that was added, by name; empty for a prepared one."""
+    retired: bool
+    """It is no longer ranked. Its history remains, and outcomes on their way still count."""
+    from_offset: int | None
+    """Outcomes of this product before this offset of its partition are an unknown product's.
+
+    None while the product is being added: nobody may judge its outcomes until that is done.
+    """
+    changed_at: datetime
+    schema_version: int = SCHEMA_VERSION
+
+
 type_of_topic: Final[dict[str, type[msgspec.Struct]]] = {
     VISITS: Visit,
     DECISIONS: Decision,
     OUTCOMES: Outcome,
+    PRODUCTS: ProductChange,
 }
 
 _encoder = msgspec.json.Encoder()
@@ -109,6 +132,7 @@ encode = _encoder.encode
 decode_visit = msgspec.json.Decoder(Visit).decode
 decode_decision = msgspec.json.Decoder(Decision).decode
 decode_outcome = msgspec.json.Decoder(Outcome).decode
+decode_product_change = msgspec.json.Decoder(ProductChange).decode
 
 
 def key_of(identifier: int) -> bytes:

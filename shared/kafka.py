@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -138,13 +138,21 @@ class KafkaCluster:
         partitions, topic_id = found
         return Source(self.cluster_id, topic, partitions, topic_id=topic_id)
 
-    def create_topics(self, topics: Mapping[str, int]) -> None:
+    def create_topics(self, topics: Mapping[str, int], compacted: Collection[str] = ()) -> None:
         """Make topics with the broker's default replication.
+
+        Args:
+            topics: partition counts by name.
+            compacted: those that keep the last record of every key for ever.
 
         Raises:
             BrokerUnavailable: the broker refuses or does not answer.
         """
-        wanted = [NewTopic(name, num_partitions=count) for name, count in topics.items()]
+        compact = {"cleanup.policy": "compact"}
+        wanted = [
+            NewTopic(name, num_partitions=count, config=compact if name in compacted else {})
+            for name, count in topics.items()
+        ]
         futures = self._admin.create_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S)
         for name, future in futures.items():
             try:

@@ -2,11 +2,20 @@
 
 from typing import Final
 
-from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS
+from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 
-PARTITIONS: Final[dict[str, int]] = {VISITS: 12, DECISIONS: 12, OUTCOMES: 12, DEAD_LETTERS: 3}
+PARTITIONS: Final[dict[str, int]] = {
+    VISITS: 12,
+    DECISIONS: 12,
+    OUTCOMES: 12,
+    DEAD_LETTERS: 3,
+    PRODUCTS: 1,
+}
 """Partition count of every topic. That of `outcomes` limits the number of trainers, and it can't be
 changed later: an arm would move to another partition."""
+
+COMPACTED: Final = (PRODUCTS,)
+"""Topics that keep the last record of every key for ever, instead of all records for a while."""
 
 SLATE_LENGTH: Final = 5
 

@@ -5,7 +5,7 @@ Replay (`reco replay`) and the trainer run this same code, so that they can be c
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -23,13 +23,31 @@ MAX_ABS_X: Final = 1_000.0
 """Encoded contexts lie in [0, 1]; beyond this a number is a mistake, and would drown all others."""
 
 
+class Newcomers(Protocol):
+    """Who knows of products that were added later (`shared.products_feed`)."""
+
+    def catch_up(self) -> None:
+        """Learn everything there is to know at this moment; may raise `BrokerUnavailable`."""
+
+    def first_offset(self, product_id: int) -> int | None:
+        """The first offset at which its outcomes count; None if there is no such product.
+
+        May raise `BrokerUnavailable`: it can't be said yet.
+        """
+
+
 class Rules(msgspec.Struct, frozen=True):
     """What makes an outcome acceptable."""
 
     config: ModelConfig
     partitions: dict[int, int]
-    """Every known arm → the partition it must arrive in."""
+    """Every known arm → the partition it must arrive in. Grows as newcomers are met."""
     dedupe_window: int = DEDUPE_WINDOW
+    partition_count: int = 0
+    newcomers: Newcomers | None = None
+    """Asked about an arm that is not known, before its outcome becomes a dead letter."""
+    first_offsets: dict[int, int] = {}
+    """Of the newcomers among the arms."""
 
     @classmethod
     def of(
@@ -38,10 +56,27 @@ class Rules(msgspec.Struct, frozen=True):
         arms: Iterable[int],
         partition_count: int,
         dedupe_window: int = DEDUPE_WINDOW,
+        newcomers: Newcomers | None = None,
     ) -> "Rules":
         """Rules for these arms on a topic with this many partitions."""
         partitions = {arm: partition_of(key_of(arm), partition_count) for arm in arms}
-        return cls(config, partitions, dedupe_window)
+        return cls(config, partitions, dedupe_window, partition_count, newcomers)
+
+    def meet(self, arms: Iterable[int]) -> None:
+        """Ask about arms that are not known.
+
+        An outcome lies in the log before it is judged here, and a product is announced before its
+        first outcome can be: so whoever judges it, now or in a replay, finds the same.
+        """
+        unknown = [arm for arm in dict.fromkeys(arms) if arm not in self.partitions]
+        if not unknown or self.newcomers is None:
+            return
+        self.newcomers.catch_up()
+        for arm in unknown:
+            first = self.newcomers.first_offset(arm)
+            if first is not None:
+                self.first_offsets[arm] = first
+                self.partitions[arm] = partition_of(key_of(arm), self.partition_count)
 
 
 class Folded(NamedTuple):
@@ -146,26 +181,32 @@ class PartitionFold:
         return self.statistics.pack(arms)
 
     def _validate(self, records: Sequence[Record]) -> tuple["_Valid", list[tuple[Record, str]]]:
-        config, homes, here = self._rules.config, self._rules.partitions, self.partition
+        decoded: list[tuple[Record, Outcome]] = []
         kept: list[Record] = []
         outcomes: list[Outcome] = []
         dead: list[tuple[Record, str]] = []
         for record in records:
             try:
-                outcome = decode_outcome(record.value or b"")
+                decoded.append((record, decode_outcome(record.value or b"")))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 dead.append((record, f"undecodable: {error}"))
-                continue
+        config, homes, here = self._rules.config, self._rules.partitions, self.partition
+        if any(outcome.product_id not in homes for _, outcome in decoded):
+            self._rules.meet(outcome.product_id for _, outcome in decoded)
+        first = self._rules.first_offsets
+        for record, outcome in decoded:
             if (
                 homes.get(outcome.product_id) == here
                 and outcome.encoder_id == config.encoder_id
                 and len(outcome.x) == config.d
                 and 0.0 <= outcome.reward <= 1.0
+                and (not first or record.offset >= first.get(outcome.product_id, 0))
             ):
                 kept.append(record)
                 outcomes.append(outcome)
             else:
-                dead.append((record, self._fault(outcome)))
+                dead.append((record, self._fault(record, outcome)))
+        dead.sort(key=_offset)
         numbers = itertools.chain.from_iterable([outcome.x for outcome in outcomes])
         X = np.fromiter(numbers, np.float64, len(outcomes) * config.d).reshape(-1, config.d)
         offsets = np.array([record.offset for record in kept], np.int64)
@@ -174,14 +215,14 @@ class PartitionFold:
             sane = np.logical_and.reduce(np.abs(X) <= MAX_ABS_X, axis=1)
             reason = f"x has a number that is not finite or beyond ±{MAX_ABS_X:g}"
             dead += [(kept[i], reason) for i in np.flatnonzero(~sane)]
-            dead.sort(key=lambda pair: pair[0].offset)
+            dead.sort(key=_offset)
             valid = valid.only(sane)
         return valid, dead
 
-    def _fault(self, outcome: Outcome) -> str:
+    def _fault(self, record: Record, outcome: Outcome) -> str:
         config = self._rules.config
         home = self._rules.partitions.get(outcome.product_id)
-        if home is None:
+        if home is None or record.offset < self._rules.first_offsets.get(outcome.product_id, 0):
             return f"unknown product {outcome.product_id}"
         if home != self.partition:
             return f"wrong partition: product {outcome.product_id} belongs to {home}"
@@ -190,6 +231,10 @@ class PartitionFold:
         if len(outcome.x) != config.d:
             return f"x has {len(outcome.x)} numbers, not {config.d}"
         return f"reward {outcome.reward:g} is not in [0, 1]"
+
+
+def _offset(pair: tuple[Record, str]) -> int:
+    return pair[0].offset
 
 
 class _Valid(NamedTuple):

@@ -79,6 +79,7 @@ def possible(
     dataset: DataSet, seed: int, decisions: list[Decision], visits: dict[str, Visit]
 ) -> dict[str, Possible]:
     """What the simulated shoppers' hidden model says of each decision's visit."""
+    # Of products that were added later the prepared data know nothing: their visits are left out.
     truth = GroundTruth(dataset.products, dataset.encoder, seed)
     column = {product: number for number, product in enumerate(dataset.arms)}
     result = {}

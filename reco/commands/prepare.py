@@ -36,6 +36,7 @@ def command(seed: int, out: Path, text_by: str, json_file: str | None) -> None:
     users.csv             1,000 users
     product_features.csv  text components, category, is_coffee, price
     user_features.csv     what the encoder makes of a user
+    text_model.json       how a new product gets its text components
     history.csv           10,000 events: event_id, the context, product_id, response
     encoder.json          ranges and categories of the context
 

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from reco import options
+from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.rebuild import CannotReplay, Report, compare_all
 from reco.state import read_states
@@ -63,8 +64,11 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
-    rules = Rules.of(dataset.config_of(gamma), dataset.arms, source.partitions, dedupe_window)
     states = read_states(store, range(source.partitions))
+    products = open_products(cluster, dataset)  # after the states: what they know is known here
+    rules = Rules.of(
+        dataset.config_of(gamma), dataset.arms, source.partitions, dedupe_window, products
+    )
     consumer = cluster.consumer(OUTCOMES, reset="error")
     try:
         report, rebuilt = compare_all(consumer, rules, states, base, source)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from reco import http_options, options
+from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.http_options import HttpOptions
 from reco.http_serving import open_http, start_http
@@ -34,6 +35,7 @@ from reco.wiring import (
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE, undelivered
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
+from server.joint_solver import JointSolver
 from server.model_view import ModelView
 from server.readiness import STALE_LIMIT_S, not_ready
 from server.scorer import POLICIES, Policy
@@ -41,6 +43,7 @@ from server.stream import StreamServer
 from server.timed_view import TimedView
 from shared.events import VISITS
 from shared.kafka_admin import KafkaAdmin
+from shared.live_catalogue import LiveCatalogue
 from shared.metrics import ServerMetrics
 from shared.ports import BrokerUnavailable
 from shared.settings import LAMBDA, POLICY, SERVER_GROUP, SLATE_LENGTH
@@ -157,6 +160,7 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
+    products = open_products(cluster, dataset)
     looked_at = min(depth or k, k)
     metrics, expected, name = ServerMetrics(), ExpectedClicks(k), process_name()
     freshness = FreshnessProbe(source.partitions, time.monotonic, metrics.freshness.observe)
@@ -168,15 +172,18 @@ def command(
         freshness.advanced(partition, next_offset)
         page.advanced(partition, next_offset)
 
+    def solver(catalogue: LiveCatalogue) -> JointSolver | None:
+        return joint_solver(policy, hyper, dataset, catalogue)
+
     view = ModelView(
         store,
-        dataset.arms,
+        products.catalogue.arms,
         dataset.config_of(gamma),
         source.partitions,
         LAMBDA,
         time.monotonic,
         advanced,
-        joint_solver(policy, hyper, dataset),
+        solver(products.catalogue),
     )
     group = f"{SERVER_GROUP}-{model}"
     consumer = cluster.consumer(VISITS, group, name=name)
@@ -187,7 +194,7 @@ def command(
         TimedView(view, time.monotonic, metrics.rank_latency.observe),
         traffic,
         dataset.encoder,
-        reaction(dataset, seed, looked_at, expected),
+        reaction(dataset, seed, looked_at, expected, products.catalogue),
         feedback_rule(feedback, looked_at),
         k=k,
         utc_now=utc_now,
@@ -228,7 +235,7 @@ def command(
         extra_routes=lambda gate: page.routes(view, lambda: gate.draining),
     )
     report = Reporter(server, view, freshness, lines_per_s, as_json)
-    follower = Follower(view, stop)
+    follower = Follower(view, stop, products, solver)
     follower.start()
     try:
         with observed(service, name, metrics_at, board) as observer, page.fed():
@@ -248,6 +255,7 @@ def command(
         if api:
             api.server.stop()
         follower.join()
+        products.close()
         consumer.close()
         writer.close()
     if follower.failure:

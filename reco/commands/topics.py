@@ -14,14 +14,16 @@ from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
     OUTCOMES,
+    PRODUCTS,
     VISITS,
     decode_decision,
     decode_outcome,
+    decode_product_change,
     decode_visit,
 )
 from shared.kafka import KafkaCluster
 from shared.ports import EventConsumer, Record
-from shared.settings import PARTITIONS
+from shared.settings import COMPACTED, PARTITIONS
 
 POLL_RECORDS = 500
 POLL_S = 0.2
@@ -47,7 +49,7 @@ def create_command(kafka: str, patience_s: float) -> None:
     there = cluster.topics()
     missing = {name: count for name, count in PARTITIONS.items() if name not in there}
     if missing:
-        cluster.create_topics(missing)
+        cluster.create_topics(missing, COMPACTED)
     for name, wanted in PARTITIONS.items():
         count = there.get(name)
         if count is None:
@@ -175,6 +177,13 @@ def _outcome(record: Record) -> str:
     return f"{outcome.outcome_id}: product {outcome.product_id} at rank {outcome.rank} {mark}"
 
 
+def _product_change(record: Record) -> str:
+    change = decode_product_change(record.value or b"")
+    state = "retired" if change.retired else f"ranked, outcomes from {change.from_offset} on"
+    state = "being added" if change.from_offset is None else state
+    return f"product {change.product_id} {change.name}, {change.price:.2f}: {state}"
+
+
 def _dead_letter(record: Record) -> str:
     headers = {name: value.decode() for name, value in record.headers}
     origin = f"{headers['topic']}/{headers['partition']}@{headers['offset']}"
@@ -213,4 +222,10 @@ def _as_json(record: Record) -> str:
     ).decode()
 
 
-_DESCRIBE = {VISITS: _visit, DECISIONS: _decision, OUTCOMES: _outcome, DEAD_LETTERS: _dead_letter}
+_DESCRIBE = {
+    VISITS: _visit,
+    DECISIONS: _decision,
+    OUTCOMES: _outcome,
+    DEAD_LETTERS: _dead_letter,
+    PRODUCTS: _product_change,
+}

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from reco import options
+from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.observed import Observer, observed
 from reco.services import ObservedTrainer, wrote
@@ -88,7 +89,13 @@ def command(
         cluster.producer(),
         store,
         lambda: cluster.source(OUTCOMES),
-        Rules.of(dataset.config_of(gamma), dataset.arms, source.partitions, dedupe_window),
+        Rules.of(
+            dataset.config_of(gamma),
+            dataset.arms,
+            source.partitions,
+            dedupe_window,
+            open_products(cluster, dataset),
+        ),
         writer=name,
         clock=time.monotonic,
         recover=SnapshotFolder(snapshots, model).newest,

@@ -10,6 +10,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from infra.embedded import EmbeddedBroker, EmbeddedStore
+from reco.catalogue_feed import open_products
 from reco.demo import read_topic
 from reco.fleet import Child
 from reco.rebuild import Report, compare_all
@@ -122,7 +123,8 @@ class System:
     def compared(self) -> Report:
         """The store beside a replay of the log."""
         source = self.cluster.source(OUTCOMES)
-        rules = Rules.of(self.data.config, self.data.arms, source.partitions)
+        products = open_products(self.cluster, self.data)
+        rules = Rules.of(self.data.config, self.data.arms, source.partitions, newcomers=products)
         consumer = self.cluster.consumer(OUTCOMES, reset="error")
         states = read_states(self.store, range(source.partitions))
         report, _ = compare_all(consumer, rules, states, {})

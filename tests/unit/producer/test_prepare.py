@@ -20,6 +20,7 @@ DIGESTS: Final = {
     "history.csv": "fbd46cdd0884f603",
     "product_features.csv": "c808c742dfce32d9",
     "products.csv": "bd71720b5d5bcac3",
+    "text_model.json": "5dae62765c7af9c0",
     "user_features.csv": "01a45c408107b94b",
     "users.csv": "128a33cb238163b5",
 }
@@ -60,7 +61,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_it_writes_six_files_and_leaves_no_drafts(folder: Path) -> None:
+def test_it_writes_its_files_and_leaves_no_drafts(folder: Path) -> None:
     assert sorted(contents(folder)) == FILES
 
 

@@ -15,7 +15,16 @@ from infra.embedded import Addresses, EmbeddedBroker, embedded
 from reco.__main__ import cli, run
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet
-from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS, Outcome, encode, key_of
+from shared.events import (
+    DEAD_LETTERS,
+    DECISIONS,
+    OUTCOMES,
+    PRODUCTS,
+    VISITS,
+    Outcome,
+    encode,
+    key_of,
+)
 from shared.kafka import KafkaCluster
 from shared.linucb import precision
 from shared.partitioner import partition_of
@@ -252,7 +261,7 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
 def test_topics_that_are_there_are_left_alone(reco: Reco) -> None:
     result = reco("topics", "create")
     assert result.code == 0
-    assert result.out.count("is there with") == 4
+    assert result.out.count("is there with") == 5
 
 
 @pytest.mark.usefixtures("here")
@@ -275,7 +284,7 @@ def test_a_topic_with_another_partition_count_is_refused(reco: Reco, line: str) 
 def test_topics_are_listed(reco: Reco) -> None:
     listed = {row["topic"]: row for row in reco("topics", "list", "--json").json()}
     assert listed[OUTCOMES] == {"topic": OUTCOMES, "partitions": 12, "records": 31, "trimmed": 0}
-    assert listed.keys() == {VISITS, DECISIONS, OUTCOMES, DEAD_LETTERS}
+    assert listed.keys() == {VISITS, DECISIONS, OUTCOMES, DEAD_LETTERS, PRODUCTS}
     assert OUTCOMES in reco("topics", "list").out
 
 

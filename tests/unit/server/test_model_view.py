@@ -284,3 +284,54 @@ def test_what_was_read_is_solved_though_the_store_is_away() -> None:
     watched.view.refresh()
     with watched.view.locked() as view:
         assert view.positions[HOME] == 1
+
+
+def test_a_new_product_is_ranked_at_once_and_one_with_a_past_brings_it() -> None:
+    watched = Watched()
+    watched.learn(1, 2, 2)
+    watched.view = ModelView(watched.world.store, [1, 3], CONFIG, PARTITIONS, 1.0, lambda: 0.0)
+    watched.view.refresh()
+    watched.view.rank_these([1, 3, 2, 99])
+    with watched.view.locked() as view:
+        assert view.model.arms.tolist() == [1, 3, 2, 99]
+        assert view.model.untrained.tolist() == [1, 2, 3]
+    watched.view.refresh()  # reads what others have learned of 2 meanwhile
+    with watched.view.locked() as view:
+        assert view.model.n.tolist() == [1, 0, 2, 0]
+        assert view.model.untrained.tolist() == [1, 3]
+        assert view.model.solution.theta[2].tolist() == watched.stored_theta(2).tolist()
+
+
+def test_a_retired_product_is_no_longer_ranked_and_the_others_keep_what_they_know() -> None:
+    watched = Watched()
+    watched.learn(1, 2, 2)
+    watched.view.refresh()
+    watched.view.rank_these([arm for arm in ARMS if arm != 1])
+    watched.learn(1, 2)
+    watched.view.refresh()
+    with watched.view.locked() as view:
+        assert 1 not in view.model.arms
+        at = view.model.arms.tolist().index(2)
+        assert view.model.n[at] == 3
+        assert view.model.solution.theta[at].tolist() == watched.stored_theta(2).tolist()
+    watched.view.rank_these(list(ARMS))
+    watched.view.refresh()
+    with watched.view.locked() as view:
+        assert view.model.n[:2].tolist() == [2, 3]
+
+
+def test_solved_together_a_new_product_is_ranked_once_all_is_solved_with_it() -> None:
+    watched = WatchedTogether()
+    watched.learn(1, 1, 2, 5)
+    watched.view.refresh()
+    arms = [arm for arm in ARMS if arm != 5] + [99]
+    Z = np.concatenate([FEATURES[[list(ARMS).index(arm) for arm in arms[:-1]]], [[0.3, -0.2]]])
+    watched.view.rank_these(arms, JointSolver(arms, Z, D, HYPER, estimates=False))
+    with watched.view.locked() as view:
+        assert view.model.arms.tolist() == list(ARMS)  # still those of before
+    watched.world.clock.now_s += 1.0
+    watched.view.refresh()
+    with watched.view.locked() as view:
+        assert view.model.arms.tolist() == arms
+        assert view.model.n.sum() == 3
+        assert np.abs(view.model.solution.theta[-1]).max() > 0.0  # what its features say

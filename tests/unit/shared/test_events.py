@@ -15,11 +15,13 @@ import shared
 from shared.events import (
     DECISIONS,
     OUTCOMES,
+    PRODUCTS,
     SCHEMA_VERSION,
     VISITS,
     Context,
     Decision,
     Outcome,
+    ProductChange,
     SlateItem,
     Visit,
     decode_decision,
@@ -76,6 +78,17 @@ RECORDS: Final[dict[str, msgspec.Struct]] = {
         encoder_id="8359b8672b67c3f2",
         decided_at=AT,
         resolved_at=AT + timedelta(seconds=1),
+    ),
+    PRODUCTS: ProductChange(
+        product_id=201,
+        name="Cold Brew",
+        category="Drinks & Desserts",
+        price=6.5,
+        is_coffee=True,
+        features={"text_0": 0.25, "is_coffee": 1.0},
+        retired=False,
+        from_offset=104,
+        changed_at=AT,
     ),
 }
 TOPICS: Final = sorted(type_of_topic)

@@ -1,0 +1,102 @@
+"""Products to be added to a catalogue in use: read, checked, and given features."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from producer.text_components import COMPONENTS
+from producer.text_model import TextModel, from_json
+from shared.catalogue import Product
+
+TEXT_MODEL: Final = "text_model.json"
+FEATURES: Final = "product_features.csv"
+
+
+class BadProducts(Exception):
+    """The file holds no products that could be added; the message says why."""
+
+
+class NewProduct(NamedTuple):
+    """A product and its features by name."""
+
+    product: Product
+    features: dict[str, float]
+
+
+class FeatureMaker:
+    """Gives a product the features that `reco prepare` would have given it.
+
+    Args:
+        folder: the prepared data.
+        products: the prepared products, for the range of prices.
+
+    Raises:
+        BadProducts: a file of the folder is missing or not as it should be.
+    """
+
+    def __init__(self, folder: Path, products: list[Product]) -> None:
+        prices = [product.price for product in products]
+        self._least, self._most = min(prices), max(prices)
+        try:
+            with (folder / FEATURES).open(encoding="utf-8", newline="") as file:
+                self.names: Final = next(csv.reader(file), [])[1:]
+            self._text: TextModel = from_json((folder / TEXT_MODEL).read_bytes())
+        except (OSError, ValueError) as error:
+            raise BadProducts(
+                f"{folder} has no usable {FEATURES} and {TEXT_MODEL} ({error}): make them with "
+                f"`reco prepare --out {folder}`"
+            ) from error
+
+    def features(self, product: Product) -> dict[str, float]:
+        """Text components, category, is_coffee and price; a new category is none of the old."""
+        components = self._text.transform(f"{product.name} {product.category}")
+        price = (product.price - self._least) / ((self._most - self._least) or 1.0)
+        found = {f"text_{i}": components[i] for i in range(COMPONENTS)}
+        found |= {
+            f"category_{product.category}": 1.0,
+            "is_coffee": float(product.is_coffee),
+            "price": float(np.clip(price, 0.0, 1.0)),
+        }
+        return {name: found.get(name, 0.0) for name in self.names}
+
+
+def read_new_products(path: Path, maker: FeatureMaker) -> list[NewProduct]:
+    """Products of a CSV with the columns of products.csv; columns of features win over ours.
+
+    Raises:
+        BadProducts: see there.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = [_read(row, maker) for row in rows]
+    except OSError as error:
+        raise BadProducts(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, csv.Error) as error:
+        raise BadProducts(
+            f"{path} is not as it should be: {error}; it needs the columns product_id, name, "
+            "category, price, is_coffee"
+        ) from error
+    ids = [new.product.product_id for new in found]
+    if not ids or len(set(ids)) < len(ids):
+        raise BadProducts(f"{path} has no rows, or a product_id twice")
+    return found
+
+
+def _read(row: Mapping[str, str], maker: FeatureMaker) -> NewProduct:
+    product = msgspec.convert(row, Product, strict=False)
+    if not math.isfinite(product.price) or product.price < 0.0 or product.product_id < 1:
+        raise ValueError(
+            f"product {product.product_id} has the price {product.price}: ids from 1 on and finite "
+            "prices are needed"
+        )
+    own = Product.__struct_fields__  # price and is_coffee are features too, but scaled
+    given = {name: float(row[name]) for name in maker.names if name not in own and row.get(name)}
+    if not all(map(math.isfinite, given.values())):
+        raise ValueError(f"product {product.product_id} has a feature that is no finite number")
+    return NewProduct(product, maker.features(product) | given)

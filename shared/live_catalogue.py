@@ -1,0 +1,71 @@
+"""The catalogue as it is now: the prepared products, and the changes that came on `products`. Pure.
+
+Whoever folds the same changes has the same catalogue. A change is the product's whole state, so the
+topic can be compacted to the last one of each product.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from shared.catalogue import Product
+from shared.events import ProductChange
+
+
+class Entry(NamedTuple):
+    """What is known of a product."""
+
+    product: Product
+    features: dict[str, float]
+    """By name; empty for prepared products, whose features are in the data folder."""
+    retired: bool
+    from_offset: int | None
+    """First outcomes offset of its partition that may be the product's; None while it is added."""
+
+
+class LiveCatalogue:
+    """Products by id; grows with every change.
+
+    Args:
+        products: the prepared ones.
+    """
+
+    def __init__(self, products: Iterable[Product]) -> None:
+        self.version = 0
+        """Counts the changes."""
+        self._entries = {
+            product.product_id: Entry(product, {}, retired=False, from_offset=0)
+            for product in products
+        }
+
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        """All products ever known, the prepared ones first. For any thread."""
+        return dict(self._entries)
+
+    @property
+    def arms(self) -> list[int]:
+        """What is ranked, in the order in which it became known."""
+        return [
+            arm
+            for arm, entry in self.entries.items()
+            if not entry.retired and entry.from_offset is not None
+        ]
+
+    @property
+    def products(self) -> list[Product]:
+        """All products that were ever ranked, retired ones too: their history remains."""
+        return [e.product for e in self.entries.values() if e.from_offset is not None]
+
+    def entry(self, product_id: int) -> Entry | None:
+        """One product; None if it is not known."""
+        return self._entries.get(product_id)
+
+    def take(self, change: ProductChange) -> None:
+        """The next change of the topic."""
+        product = Product(
+            change.product_id, change.name, change.category, change.price, change.is_coffee
+        )
+        self._entries[change.product_id] = Entry(
+            product, change.features, change.retired, change.from_offset
+        )
+        self.version += 1

@@ -1,0 +1,199 @@
+"""Products come and go while trainers run: whoever judges an outcome, at any time, judges alike."""
+
+import pytest
+
+from producer.new_products import NewProduct
+from reco.product_changes import CannotChange, add, retire
+from reco.rebuild import compare_all
+from shared.catalogue import Product
+from shared.events import DEAD_LETTERS, OUTCOMES, PRODUCTS, encode, key_of
+from shared.live_catalogue import LiveCatalogue
+from shared.partitioner import partition_of
+from shared.products_feed import ProductsFeed
+from shared.testing import Crash, FakeBroker, FakeClock, FakeStore
+from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS, WINDOW, outcome
+from trainer.apply import Rules
+from trainer.loop import Trainer
+
+NEW = 77
+HOME = partition_of(key_of(NEW), PARTITIONS)
+PREPARED = [Product(arm, f"product {arm}", "Pizzas", 10.0, False) for arm in ARMS]
+ITEM = NewProduct(Product(NEW, "New", "Pizzas", 9.0, False), {"price": 0.5})
+
+
+class Shop:
+    """A fake broker and store, one trainer, and someone who changes the catalogue."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker({OUTCOMES: PARTITIONS, DEAD_LETTERS: 2, PRODUCTS: 1})
+        self.store = FakeStore()
+        self.clock = FakeClock()
+        self.sent = 0
+        self.trainer = Trainer(
+            self.broker.consumer(OUTCOMES, "g", reset="error"),
+            self.broker.producer(),
+            self.store,
+            lambda: self.broker.source(OUTCOMES),
+            self.rules(),
+            writer="trainer",
+            clock=self.clock,
+        )
+        self.trainer.assigned(range(PARTITIONS))
+
+    def feed(self) -> ProductsFeed:
+        return ProductsFeed(self.broker.consumer(PRODUCTS, "alone"), LiveCatalogue(PREPARED))
+
+    def rules(self) -> Rules:
+        return Rules.of(CONFIG, ARMS, PARTITIONS, WINDOW, self.feed())
+
+    def catalogue(self) -> LiveCatalogue:
+        feed = self.feed()
+        feed.catch_up()
+        return feed.catalogue
+
+    def send(self, arm: int = NEW) -> None:
+        """An outcome arrives where the arm lives, whether anyone knows it or not."""
+        self.sent += 1
+        home = partition_of(key_of(arm), PARTITIONS)
+        self.broker.append(OUTCOMES, home, key_of(arm), encode(outcome(self.sent, arm)))
+
+    def train(self) -> None:
+        for _ in range(4):
+            self.clock.now_s += 3.0
+            self.trainer.run_once(0.0)
+
+    def add(self, die_at: str | None = None, between: bool = False) -> None:
+        """Add the product; die at a step, or let outcomes come and the trainer run at each."""
+
+        def step(name: str) -> None:
+            if name == die_at:
+                raise Crash(name)
+            if between:
+                self.send()
+                self.train()
+
+        consumer = self.broker.consumer(OUTCOMES, "admin")
+        add(
+            [ITEM],
+            self.catalogue(),
+            self.broker.producer(),
+            consumer.watermarks,
+            PARTITIONS,
+            lambda: NOON,
+            step,
+        )
+
+    def assert_agreed(self) -> tuple[int, int]:
+        """A replay from scratch agrees to the bit; returns (applied, dead letters)."""
+        consumer = self.broker.consumer(OUTCOMES, "replay", reset="error")
+        states = [self.store.states.get(partition) for partition in range(PARTITIONS)]
+        report, _ = compare_all(consumer, self.rules(), states, {})
+        assert report.violations == []
+        assert (report.differing_bits, report.lag) == (0, 0)
+        return report.applied, report.dead_letters
+
+
+def test_a_product_that_is_added_is_learned_by_a_trainer_that_runs() -> None:
+    shop = Shop()
+    shop.send(1)
+    shop.train()
+    shop.add()
+    assert shop.catalogue().arms[-1] == NEW
+    shop.send()
+    shop.train()
+    assert NEW in shop.store.states[HOME].rows
+    assert shop.assert_agreed() == (2, 0)
+
+
+def test_outcomes_of_before_it_was_added_stay_an_unknown_products() -> None:
+    shop = Shop()
+    shop.send()
+    shop.train()
+    shop.send()  # not judged yet when the product is added
+    shop.add()
+    shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (1, 2)
+
+
+def test_outcomes_that_come_while_it_is_added_are_judged_alike_by_all() -> None:
+    shop = Shop()
+    shop.send()
+    shop.train()
+    shop.add(between=True)
+    shop.send()
+    shop.train()
+    applied, dead = shop.assert_agreed()
+    assert applied + dead == shop.sent
+    assert dead == 2  # before the end was read: one long before, one just
+    assert applied == 2
+
+
+@pytest.mark.parametrize("die_at", ["announced", "placed"])
+def test_who_dies_while_adding_leaves_nothing_that_can_not_be_finished(die_at: str) -> None:
+    shop = Shop()
+    shop.send(1)
+    shop.train()
+    with pytest.raises(Crash):
+        shop.add(die_at=die_at)
+    assert NEW not in shop.catalogue().arms
+    shop.send()  # of a product that nobody ranks yet: judged only once it is clear
+    shop.train()
+    assert "being added" in shop.trainer.counts.waiting[HOME]
+    shop.add()
+    shop.send()
+    shop.train()
+    assert shop.trainer.ready
+    assert shop.assert_agreed() == (2, 1)
+
+
+def test_a_retired_product_is_not_ranked_and_its_late_outcomes_count() -> None:
+    shop = Shop()
+    retire([3], shop.catalogue(), shop.broker.producer(), lambda: NOON)
+    assert 3 not in shop.catalogue().arms
+    shop.send(3)
+    shop.train()
+    assert shop.assert_agreed() == (1, 0)
+    shop.add()
+    retire([NEW], shop.catalogue(), shop.broker.producer(), lambda: NOON)
+    shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (2, 0)
+    entry = shop.catalogue().entry(NEW)
+    assert entry
+    assert entry.features == ITEM.features
+
+
+@pytest.mark.parametrize(
+    ("product_ids", "complaint"),
+    [
+        ([999], "is not there"),
+        ([3], "is retired already"),
+        ([arm for arm in ARMS if arm != 3], "no product would be left"),
+    ],
+)
+def test_what_can_not_be_retired_is_refused(product_ids: list[int], complaint: str) -> None:
+    shop = Shop()
+    retire([3], shop.catalogue(), shop.broker.producer(), lambda: NOON)
+    with pytest.raises(CannotChange, match=complaint):
+        retire(product_ids, shop.catalogue(), shop.broker.producer(), lambda: NOON)
+
+
+def test_an_id_is_given_once() -> None:
+    shop = Shop()
+    shop.add()
+    with pytest.raises(CannotChange, match="product 77 is there already"):
+        shop.add()
+    retire([NEW], shop.catalogue(), shop.broker.producer(), lambda: NOON)
+    with pytest.raises(CannotChange, match="is there already"):
+        shop.add()
+
+
+def test_without_anyone_to_ask_a_stranger_is_a_stranger() -> None:
+    shop = Shop()
+    shop.send()
+    consumer = shop.broker.consumer(OUTCOMES, "plain", reset="error")
+    shop.train()
+    states = [shop.store.states.get(partition) for partition in range(PARTITIONS)]
+    report, _ = compare_all(consumer, Rules.of(CONFIG, ARMS, PARTITIONS, WINDOW), states, {})
+    assert report.dead_letters == 1
