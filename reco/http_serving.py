@@ -13,6 +13,7 @@ from reco.http_options import HttpOptions
 from reco.wiring import say, utc_now
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http import BadAddress, Deadlines, HttpServer
@@ -24,6 +25,7 @@ from server.scorer import Policy
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
+from shared.live_catalogue import LiveCatalogue
 from shared.metrics import HttpMetrics, ServerMetrics
 from shared.redis_window import RedisWindow
 
@@ -48,10 +50,11 @@ def open_http(
     cluster: KafkaCluster,
     dataset: DataSet,
     view: ModelView,
-    policy: Policy,
+    policy: Policy | Traffic,
     depth: int | None,
     freshness: FreshnessProbe,
     *,
+    catalogue: LiveCatalogue | None = None,
     metrics: ServerMetrics | None = None,
     not_ready: Callable[[], Sequence[str]] | None = None,
     extra_routes: Callable[[Gate], Sequence[BaseRoute]] = lambda gate: [],
@@ -81,7 +84,7 @@ def open_http(
         resolver,
         window,
         view,
-        Answers(dataset.products, CONTEXT_FEATURES),
+        Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES),
         lambda: view.ready,
         not_ready or (lambda: [] if view.ready else ["the model is being read"]),
         gate,

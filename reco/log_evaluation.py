@@ -7,7 +7,7 @@ The policy is asked what it would have shown in every logged visit, with the mod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,9 +20,6 @@ from shared import off_policy
 from shared.arm_statistics import Floats, Integers
 from shared.events import Decision, Outcome
 from shared.off_policy import Estimate, Log, Overlap, Prediction
-
-ENOUGH: Final = 100
-"""Effective visits below which the intervals of the central limit theorem mean little."""
 
 
 class NothingToEvaluate(Exception):
@@ -236,14 +233,4 @@ def _caution(log: Rounds, found: Overlap) -> str | None:
             "the logged policy never randomised, so the log says nothing of any other slate: only "
             "the logged click rate is an estimate"
         )
-    if not found.covered:
-        return (
-            f"the mean weight is {found.mean_weight:.2f} instead of 1: the log does not reach what "
-            "the policy would show, and ips and snips are wrong by more than their intervals say"
-        )
-    if found.effective_sample_size < ENOUGH:
-        return (
-            f"the log is worth only {found.effective_sample_size:.0f} visits to this policy: the "
-            "intervals, those of ips above all, are too narrow"
-        )
-    return None
+    return off_policy.doubt(found)

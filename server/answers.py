@@ -17,8 +17,8 @@ from server.api_types import (
 )
 from server.model_view import View
 from shared.arm_statistics import upper_triangle
-from shared.catalogue import Product
 from shared.events import Decision, SlateItem
+from shared.live_catalogue import LiveCatalogue
 from shared.reward_window import Clicked, Found
 
 
@@ -26,24 +26,34 @@ class Answers:
     """Names and features added to what is known by number.
 
     Args:
-        products: the catalogue.
+        catalogue: the products as they are now.
         features: names of x's elements, in their order.
     """
 
-    def __init__(self, products: Sequence[Product], features: Sequence[str]) -> None:
-        self._names = {product.product_id: product.name for product in products}
+    def __init__(self, catalogue: LiveCatalogue, features: Sequence[str]) -> None:
+        self._catalogue = catalogue
         self._features = features
-        self.products = ProductsResponse(
+
+    @property
+    def products(self) -> ProductsResponse:
+        """All products that were ever ranked."""
+        ranked = set(self._catalogue.arms)
+        return ProductsResponse(
             products=[
                 ProductResponse(
                     product_id=product.product_id,
                     name=product.name,
                     category=product.category,
                     price=product.price,
+                    retired=product.product_id not in ranked,
                 )
-                for product in products
+                for product in self._catalogue.products
             ]
         )
+
+    def _name(self, product_id: int) -> str:
+        entry = self._catalogue.entry(product_id)
+        return entry.product.name if entry else ""
 
     def ranked(self, decision: Decision) -> RankResponse:
         """What to show."""
@@ -100,7 +110,7 @@ class Answers:
         product_id = int(model.arms[row])
         return ArmResponse(
             product_id=product_id,
-            name=self._names.get(product_id, ""),
+            name=self._name(product_id),
             examinations=int(model.n[row]),
             clicks=int(model.clicks[row]),
             coefficients=[
@@ -120,7 +130,7 @@ class Answers:
         return [
             RankedProduct(
                 product_id=item.product_id,
-                name=self._names.get(item.product_id, ""),
+                name=self._name(item.product_id),
                 score=item.score,
                 mean=item.mean,
                 bonus=item.bonus,

@@ -128,6 +128,8 @@ class ProductResponse(Struct, frozen=True, kw_only=True):
     name: str
     category: str
     price: float
+    retired: bool = False
+    """It is no longer ranked."""
 
 
 class ProductsResponse(Struct, frozen=True, kw_only=True):

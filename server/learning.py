@@ -61,6 +61,15 @@ class LearningHistory:
         self._snapshots = [Thinned[_Snapshot](POINTS) for _ in range(self._tracked)]
         self.sample(model, at_s)
 
+    def follow(self, model: Model) -> None:
+        """Other products are ranked: keep the histories of those that stay."""
+        before = dict(zip(self._row, self._snapshots, strict=True))
+        self._tracked = min(len(model.arms), TRACKED)
+        arms = model.arms[: self._tracked].tolist()
+        self._row = {arm: row for row, arm in enumerate(arms)}
+        self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
+        self._snapshots = [before.get(arm) or Thinned[_Snapshot](POINTS) for arm in arms]
+
     def __contains__(self, arm: int) -> bool:
         return arm in self._row
 

@@ -8,15 +8,18 @@ from itertools import islice
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from server import explain, learning
 from server.learning import LearningHistory, Point
 from server.live_state import Freshness, Hidden, LiveState, OutcomeSeen, Rates, VisitSeen
-from server.scorer import Policy
+from server.scorer import Model, Policy
 from server.stream import Viewing
 from server.tendencies import Table, Tendencies
+from shared.arm_statistics import Integers
 from shared.catalogue import DataSet, Product, User
 from shared.events import Context, Decision
+from shared.live_catalogue import LiveCatalogue
 
 LISTED: Final = 12
 """New visits that one message lists at most: more can't be read in a quarter of a second."""
@@ -51,7 +54,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What does not change while the page is open."""
+    """What changes only when products come or go."""
 
     products: list[Product]
     options: Options
@@ -87,6 +90,7 @@ class LiveFeed:
         partitions: of the outcomes topic.
         hidden: what random and best slates would get, where a simulator knows it.
         utc_s: seconds since 1970, as outcomes are stamped.
+        catalogue: the products as they are now, where they come and go.
     """
 
     def __init__(
@@ -97,27 +101,29 @@ class LiveFeed:
         partitions: int,
         hidden: Hidden | None,
         utc_s: Callable[[], float],
+        catalogue: LiveCatalogue | None = None,
     ) -> None:
         self._view = view
         self._policy = policy
         self._encoder = data.encoder
-        self._products = {product.product_id: product for product in data.products}
-        self._row = {arm: row for row, arm in enumerate(data.arms)}
+        self._catalogue = catalogue or LiveCatalogue(data.products)
         self._utc_s = utc_s
         self._lock = threading.Lock()
-        self._history_lock = threading.Lock()
+        self._history_lock = threading.Lock()  # taken before the view's, never after it
         self._state = LiveState(data.encoder, partitions, hidden)
         self._advances: deque[tuple[int, int, float]] = deque()
         shoppers = [_context(user) for user in data.users]
-        self._table = Table(data.products, data.encoder, shoppers)
         with view.locked() as seen:
+            self._arms = seen.model.arms
             self._learning = LearningHistory(seen.model, utc_s())
             self._advances.extend((p, at, utc_s()) for p, at in enumerate(seen.positions))
+        self._products = self._named(self._arms)
+        self._table = Table(list(self._products.values()), data.encoder, shoppers)
         self._tendencies: Tendencies | None = None
         self._stale = False
         self._partitions: list[PartitionSeen] = []
         self._replicas: list[Replica] = []
-        self._samples = 0
+        self._samples = self._changed = 0
         self.sample()
 
     def advanced(self, partition: int, next_offset: int) -> None:
@@ -137,11 +143,12 @@ class LiveFeed:
 
     def sample(self) -> None:
         """Once a second: how the model's estimates stand."""
-        with self._view.locked() as seen:
-            estimates, n = self._table.estimates(seen.model), seen.model.n.copy()
-            changed = self._learning.changed(seen.model)
-            stale = seen.stale
         with self._history_lock:
+            with self._view.locked() as seen:
+                self._match(seen.model)
+                estimates, n = self._table.estimates(seen.model), seen.model.n.copy()
+                changed = self._learning.changed(seen.model)
+                stale = seen.stale
             self._learning.record(changed, self._utc_s())
         with self._lock:
             self._tendencies = self._table.tendencies(estimates, n)
@@ -157,14 +164,7 @@ class LiveFeed:
     def first(self) -> bytes:
         """What a page that has just been opened needs."""
         with self._lock:
-            setting = Setting(
-                list(self._products.values()),
-                self._options(),
-                self._policy.name,
-                self._policy.parameters,
-                self._state.series.values(),
-            )
-            return self._message(list(self._state.visits), True, setting)
+            return self._message(list(self._state.visits), True, self._setting())
 
     def next(self, after: int, sampled: int) -> tuple[bytes | None, int, int]:
         """What is new since visit number `after` and sample `sampled`, and where that leads.
@@ -177,7 +177,8 @@ class LiveFeed:
                 return None, after, sampled
             new = (visit for visit in reversed(self._state.visits) if visit.number > after)
             visits = list(islice(new, LISTED))[::-1]
-            text = self._message(visits, self._samples != sampled, None)
+            setting = self._setting() if self._changed > sampled else None
+            text = self._message(visits, self._samples != sampled, setting)
             return text, rates.visits, self._samples
 
     def explain(self, context: Context, k: int) -> explain.Explanation:
@@ -188,9 +189,11 @@ class LiveFeed:
         """
         x = explain.encoded(self._encoder, context)
         with self._view.locked() as seen:
-            slate = explain.slate_of(self._policy, seen.model, self._row, x, k)
+            rows = {arm: row for row, arm in enumerate(seen.model.arms.tolist())}
+            slate = explain.slate_of(self._policy, seen.model, rows, x, k)
+            shown = np.array([item.product_id for item in slate.items])
         return explain.Explanation(
-            explain.explained(slate, x, self._encoder, self._products),
+            explain.explained(slate, x, self._encoder, self._named(shown)),
             self._policy.name,
             self._policy.parameters,
             seen.positions,
@@ -205,12 +208,41 @@ class LiveFeed:
             NotFinite: a number of the context is none.
         """
         x = explain.encoded(self._encoder, context)
-        row = self._row[product_id]
         with self._view.locked() as seen:
-            present = learning.present(seen.model, row, x, self._utc_s())
+            [*at] = np.flatnonzero(seen.model.arms == product_id).tolist()
+            if not at:
+                raise KeyError(product_id)
+            present = learning.present(seen.model, at[0], x, self._utc_s())
         with self._history_lock:
             past = self._learning.curve(product_id, x) if product_id in self._learning else []
         return [*past, present]
+
+    def _named(self, arms: Integers) -> dict[int, Product]:
+        """These products, by id; the view may be a moment ahead of what is known of a new one."""
+        entries = [(arm, self._catalogue.entry(arm)) for arm in arms.tolist()]
+        return {
+            arm: entry.product if entry else Product(arm, f"product {arm}", "new", 0.0, False)
+            for arm, entry in entries
+        }
+
+    def _match(self, model: Model) -> None:
+        """Follow the products that are ranked; under the view's lock."""
+        if model.arms is self._arms:
+            return
+        products = self._named(model.arms)
+        self._table = self._table.of(list(products.values()))
+        self._learning.follow(model)
+        self._arms, self._products = model.arms, products
+        self._changed = self._samples + 1
+
+    def _setting(self) -> Setting:
+        return Setting(
+            list(self._products.values()),
+            self._options(),
+            self._policy.name,
+            self._policy.parameters,
+            self._state.series.values(),
+        )
 
     def _message(self, visits: list[VisitSeen], sampled: bool, setting: Setting | None) -> bytes:
         self._note_advances()

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from server.api_types import RankRequest
+from server.experiment import Traffic, Variant
 from server.model_view import View
 from server.problems import INVALID, Trouble
 from server.scorer import Model, Policy, rank, seeds_of
@@ -57,7 +58,7 @@ class Ranker:
 
     Args:
         view: gives a consistent model.
-        policy: how to score.
+        policy: how to score; or whom by which policy. A request without a user counts as one.
         encoder: contexts to x.
         depth: ranks that a shopper looks at who does not click; None for all.
         utc_now: for `decided_at`.
@@ -68,7 +69,7 @@ class Ranker:
     def __init__(
         self,
         view: Viewing,
-        policy: Policy,
+        policy: Policy | Traffic,
         encoder: Encoder,
         depth: int | None,
         *,
@@ -78,7 +79,7 @@ class Ranker:
     ) -> None:
         self.counts = RankCounts()
         self._view = view
-        self._policy = policy
+        self._traffic = Traffic.to(policy) if isinstance(policy, Policy) else policy
         self._encoder = encoder
         self._depth = depth
         self._utc_now = utc_now
@@ -107,11 +108,14 @@ class Ranker:
         self.counts.unknown_categories += encoded.unknown_categories
         self.counts.clipped += encoded.clipped
         with self._view.locked() as view:
-            slates = self._slates(view, encoded.X, jobs)
-        decided_at, parameters = self._utc_now(), self._policy.parameters
+            variants = [self._variant(job) for job in jobs]
+            slates = self._slates(view, encoded.X, jobs, variants)
+        decided_at = self._utc_now()
         decided = [
-            self._waiting(job, x, view, slate, decided_at, parameters)
-            for job, x, slate in zip(jobs, encoded.X.tolist(), slates, strict=True)
+            self._waiting(job, x, view, slate, decided_at, variant)
+            for job, x, slate, variant in zip(
+                jobs, encoded.X.tolist(), slates, variants, strict=True
+            )
         ]
         self._observe_s(self._clock() - started_s)
         return decided
@@ -123,14 +127,14 @@ class Ranker:
         view: View,
         slate: list[SlateItem],
         decided_at: datetime,
-        parameters: dict[str, float],
+        variant: Variant,
     ) -> Waiting:
         decision = Decision(
             decision_id=job.decision_id,
             visit_id=job.decision_id,
             user_id=job.request.user_id or 0,
-            policy=self._policy.name,
-            parameters=parameters,
+            policy=variant.policy.name,
+            parameters=variant.policy.parameters | view.parameters,
             x=x,
             encoder_id=self._encoder.id,
             view=view.positions,
@@ -138,24 +142,34 @@ class Ranker:
             decided_at=decided_at,
             stale=view.stale,
             via="http",
+            experiment=self._traffic.experiment,
+            variant=variant.name,
         )
         return Waiting(
             decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))
         )
 
-    def _slates(self, view: View, X: Floats, jobs: Sequence[Job]) -> list[list[SlateItem]]:
-        """Rank together what ranks the same products to the same length."""
+    def _variant(self, job: Job) -> Variant:
+        user_id = job.request.user_id
+        if user_id is None:  # nobody to be true to: the decision's own hash decides
+            user_id = int(seeds_of([job.decision_id])[0])
+        return self._traffic.variant_of(user_id)
+
+    def _slates(
+        self, view: View, X: Floats, jobs: Sequence[Job], variants: Sequence[Variant]
+    ) -> list[list[SlateItem]]:
+        """Rank together what ranks the same products to the same length by the same policy."""
         groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for i, (_, request) in enumerate(jobs):
             candidates, exclude = request.candidates, request.exclude
             subset = i if candidates is not None or exclude else None
-            groups[request.k, subset].append(i)
+            groups[request.k, subset, variants[i]].append(i)
         slates: list[list[SlateItem]] = [[]] * len(jobs)
         for places in groups.values():
             request = jobs[places[0]].request
             model = _ranked(view.model, request)
             seeds = seeds_of([jobs[i].decision_id for i in places])
-            ranked = rank(self._policy, model, X[places], seeds, request.k)
+            ranked = rank(variants[places[0]].policy, model, X[places], seeds, request.k)
             for i, slate in zip(places, ranked, strict=True):
                 slates[i] = slate
         return slates

@@ -1,6 +1,7 @@
 """What the model has come to expect of whole groups of products, by time of the week. Pure."""
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 from itertools import product as pairs
 from typing import Final
@@ -48,11 +49,8 @@ class Table:
     def __init__(
         self, products: Sequence[Product], encoder: Encoder, shoppers: Sequence[Context]
     ) -> None:
-        names = [COFFEE if product.is_coffee else product.category for product in products]
-        # Coffee first: it is what one looks for.
-        self.groups = sorted(set(names), key=lambda name: (name != COFFEE, name))
+        self._put(products)
         self.times = [f"{day} {part}" for day, part in pairs(DAYS, PARTS)]
-        self._member = np.array([[name == group for name in names] for group in self.groups])
         # The estimate is linear in x, so that of the average x is the average estimate.
         self._X = np.stack(
             [
@@ -60,6 +58,18 @@ class Table:
                 for day, part in pairs(DAYS, PARTS)
             ]
         )
+
+    def of(self, products: Sequence[Product]) -> "Table":
+        """The same about other products."""
+        other = copy(self)
+        other._put(products)
+        return other
+
+    def _put(self, products: Sequence[Product]) -> None:
+        names = [COFFEE if product.is_coffee else product.category for product in products]
+        # Coffee first: it is what one looks for.
+        self.groups = sorted(set(names), key=lambda name: (name != COFFEE, name))
+        self._member = np.array([[name == group for name in names] for group in self.groups])
 
     def estimates(self, model: Model) -> Floats:
         """Times × arms: quick, for under the lock."""

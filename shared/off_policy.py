@@ -27,6 +27,9 @@ from shared.linucb import means, solve, untrained
 
 CONFIDENCE: Final = 0.95
 FOLDS: Final = 2
+ENOUGH: Final = 50
+"""Effective visits below which the intervals of the central limit theorem mean little
+(`python -m tests.benchmarks.coverage`)."""
 _RIDGE: Final = 1.0
 
 
@@ -92,6 +95,21 @@ def overlap(log: Log) -> Overlap:
         float(w.max()),
         abs(mean - 1.0) <= 4.0 * error + 1e-9 if mean > 0.0 else False,
     )
+
+
+def doubt(found: Overlap) -> str | None:
+    """Why the estimates should not be believed, if so."""
+    if not found.covered:
+        return (
+            f"the mean weight is {found.mean_weight:.2f} instead of 1: the log does not reach what "
+            "the policy would show, and ips and snips are wrong by more than their intervals say"
+        )
+    if found.effective_sample_size < ENOUGH:
+        return (
+            f"the log is worth only {found.effective_sample_size:.0f} visits to this policy: the "
+            "intervals, those of ips above all, are too narrow"
+        )
+    return None
 
 
 def ips(log: Log) -> Estimate:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import bandit_feedback, options
+from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.demo import read_topic
 from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
@@ -21,8 +22,10 @@ from server.scorer import Policy
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
+from shared.live_catalogue import LiveCatalogue
 from shared.off_policy import Estimate
 from shared.ports import Record, State
+from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, PARTITIONS
 from shared.snapshots import SnapshotError, load
 from trainer.apply import Rules
@@ -55,25 +58,27 @@ def run(asked: Asked) -> None:
     if (asked.decisions is None) != (asked.outcomes is None):
         raise click.UsageError("give both --decisions FILE and --outcomes FILE, or neither")
     dataset = load_or_prepare(asked.data)
-    decisions, records = _log(asked)
+    decisions, records, products = _log(asked, dataset)
+    catalogue = products.catalogue if products else LiveCatalogue(dataset.products)
+    arms = [product.product_id for product in catalogue.products]
     bases = _bases(asked.snapshot)
     try:
         log = rounds(
             decisions,
             outcomes_of(record for found in records.values() for record in found),
-            dataset.arms,
+            arms,
             dataset.encoder.id,
         )
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
-    rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES])
-    models = PastModels(dataset.arms, rules, records, LAMBDA, bases)
+    rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
+    models = PastModels(arms, rules, records, LAMBDA, bases)
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
     console = Console(stderr=asked.json_file == "-")
     _print(result, console)
     options.write_json(msgspec.to_builtins(result), asked.json_file)
     if asked.export:
-        feedback = bandit_feedback.bandit_feedback(log, dataset.arms, _features(asked, dataset))
+        feedback = bandit_feedback.bandit_feedback(log, arms, _features(asked, catalogue))
         try:
             bandit_feedback.write(asked.export, feedback)
         except OSError as error:
@@ -84,30 +89,33 @@ def run(asked: Asked) -> None:
         say(f"wrote {int(feedback['n_rounds']):,} rounds to {asked.export}")
 
 
-def _log(asked: Asked) -> tuple[list[Decision], dict[int, list[Record]]]:
+def _log(
+    asked: Asked, dataset: DataSet
+) -> tuple[list[Decision], dict[int, list[Record]], ProductsFeed | None]:
     if asked.decisions and asked.outcomes:
         try:
             partitions = PARTITIONS[OUTCOMES]
-            return read_decisions(asked.decisions), read_outcomes(asked.outcomes, partitions)
+            decisions = read_decisions(asked.decisions)
+            return decisions, read_outcomes(asked.outcomes, partitions), None
         except UnreadableEvents as error:
             raise click.UsageError(str(error)) from error
     cluster = open_cluster(asked.kafka, asked.patience_s)
     outcomes_log(cluster)
-    decisions = []
+    found: list[Decision] = []
     for record in read_topic(cluster, DECISIONS):
         try:
-            decisions.append(decode_decision(record.value or b""))
+            found.append(decode_decision(record.value or b""))
         except (msgspec.DecodeError, UnicodeDecodeError):
             say(f"{record.topic}/{record.partition}@{record.offset} is no decision; left out")
     records: dict[int, list[Record]] = {}
     for record in read_topic(cluster, OUTCOMES):
         records.setdefault(record.partition, []).append(record)
-    if not asked.snapshot and any(found[0].offset > 0 for found in records.values()):
+    if not asked.snapshot and any(log[0].offset > 0 for log in records.values()):
         say(
             "the log no longer reaches back to its start, so the models of the first decisions "
             "lack what came before; --snapshot FILE evaluates with a frozen one"
         )
-    return decisions, records
+    return found, records, open_products(cluster, dataset)
 
 
 def _bases(path: Path | None) -> dict[int, State]:
@@ -119,13 +127,16 @@ def _bases(path: Path | None) -> dict[int, State]:
         raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
 
 
-def _features(asked: Asked, dataset: DataSet) -> Floats | None:
+def _features(asked: Asked, catalogue: LiveCatalogue) -> Floats | None:
     path = asked.data / "product_features.csv"
     if not path.is_file():
         return None
     with path.open(encoding="utf-8", newline="") as file:
-        rows = {int(row[0]): [*map(float, row[1:])] for row in list(csv.reader(file))[1:]}
-    return np.array([rows[arm] for arm in dataset.arms], np.float64)
+        [_, *names], *rows = csv.reader(file)
+    found = {int(row[0]): [*map(float, row[1:])] for row in rows}
+    for arm, entry in catalogue.entries.items():
+        found.setdefault(arm, [entry.features.get(name, 0.0) for name in names])
+    return np.array([found[product.product_id] for product in catalogue.products], np.float64)
 
 
 def _print(result: LogEvaluation, console: Console) -> None:

@@ -17,6 +17,7 @@ from producer.prepare import prepare
 from reco.wiring import one_blas_thread
 from server.scorer import Policy
 from shared.catalogue import load_data
+from shared.off_policy import doubt
 from tests.simulated_logs import SimulatedLogs
 
 SEED: Final = 1237
@@ -50,7 +51,7 @@ def main() -> None:
         prepare(Path(folder), SEED)
         world = SimulatedLogs(load_data(Path(folder)), asked.products)
     print(f"{asked.logs} logs of {asked.visits} visits, {asked.products} products, 5 ranks")
-    print("| log by | policy | its click rate | effective visits | told | ips | snips | dr |")
+    print("| log by | policy | its click rate | effective visits | cautioned | ips | snips | dr |")
     print("|---|---|---|---|---|---|---|---|")
     for logged, logging, wanted, target in CASES:
         truth = world.truth(target)
@@ -59,7 +60,7 @@ def main() -> None:
         for seed in range(asked.logs):
             estimates, overlap = world.estimates(logging, target, asked.visits, seed)
             effective.append(overlap.effective_sample_size)
-            told.append(not overlap.covered)
+            told.append(doubt(overlap) is not None)
             for estimate in estimates:
                 low, high = estimate.interval or (1.0, 0.0)
                 covered[estimate.estimator].append(low <= truth <= high)

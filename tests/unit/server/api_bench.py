@@ -23,6 +23,7 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Outcome, decode_outcome
 from shared.features import CONTEXT_FEATURES
 from shared.linucb import untrained
+from shared.live_catalogue import LiveCatalogue
 from shared.metrics import HttpMetrics
 from shared.reward_window import WindowRules
 from shared.testing import FakeBroker, FakeClock, FakeWindow
@@ -103,7 +104,7 @@ class Bench:
             self.resolver,
             self.window,
             self.view,
-            Answers(data.products, CONTEXT_FEATURES),
+            Answers(LiveCatalogue(data.products), CONTEXT_FEATURES),
             lambda: self.view.ready,
             lambda: self.not_ready,
             self.gate,

@@ -292,7 +292,7 @@ def test_what_is_not_there_or_not_allowed_is_a_problem_too(bench: Bench) -> None
 def test_products_and_arms_can_be_looked_up(bench: Bench, data: DataSet) -> None:
     products = bench.ask("GET", "/v1/products").json()["products"]
     assert [product["product_id"] for product in products] == data.arms
-    assert products[0].keys() == {"product_id", "name", "category", "price"}
+    assert products[0].keys() == {"product_id", "name", "category", "price", "retired"}
     arm = bench.ask("GET", "/v1/arms/192").json()
     assert (arm["product_id"], arm["name"]) == (192, "Long Black")
     assert (arm["examinations"], arm["clicks"]) == (1, 0)
