@@ -113,7 +113,8 @@ def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> D
         )
     if guarantee == AT_LEAST_ONCE or cluster.embedded:
         return AtLeastOnce(cluster.producer())
-    return ExactlyOnce(cluster.transactional_producer(Replica(group).name))
+    replica = Replica(group)  # held as long as the delivery is
+    return ExactlyOnce(cluster.transactional_producer(replica.name), replica.release)
 
 
 def open_trace(service: str, name: str, *, starts: bool = False) -> Trace:

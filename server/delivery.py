@@ -118,12 +118,20 @@ class AtLeastOnce:
 
 
 class ExactlyOnce:
-    """`Delivery` with transactions."""
+    """`Delivery` with transactions.
+
+    Args:
+        producer: of the transactions.
+        closed: called at the end, when another may take over the producer's name.
+    """
 
     guarantee: Final = EXACTLY_ONCE
 
-    def __init__(self, producer: TransactionalProducer) -> None:
+    def __init__(
+        self, producer: TransactionalProducer, closed: Callable[[], None] = lambda: None
+    ) -> None:
         self._producer = producer
+        self._closed = closed
         self.send = producer.send  # a call less for each record
         self.begin = producer.begin
 
@@ -142,6 +150,7 @@ class ExactlyOnce:
     def close(self) -> None:
         """See `Delivery.close`."""
         self._producer.close()
+        self._closed()
 
 
 def undelivered(error: BrokerUnavailable, delivery: Delivery) -> str:
