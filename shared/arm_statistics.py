@@ -27,7 +27,7 @@ _Scalar = TypeVar("_Scalar", np.float64, np.int64)
 MAGIC: Final = b"ARMS"
 VERSION: Final = 1
 
-_BLOCK: Final = 256
+_BLOCK: Final = 512
 """Outcomes that are expanded to products at a time: what fits a core's cache."""
 
 
@@ -142,22 +142,24 @@ class ArmStatistics:
 
     def _add_block(self, arms: Integers, X: Floats, rewards: Floats, offsets: Integers) -> None:
         rows = np.array(self._rows_of(arms.tolist()))
-        touched, order, sizes = _rounds(rows)
-        terms = self._terms(X[order], rewards[order])
-        factors = None if self.gamma == 1.0 else self._factors(rows, offsets)[order, None]
-        # What is touched, arms with most outcomes first: a round adds to the first few of them.
-        sums = self._sums[touched]
-        start = 0
-        for size in sizes:
-            end = start + size
-            if factors is not None:
-                sums[:size] *= factors[start:end]
-            sums[:size] += terms[start:end]
-            start = end
-        self._sums[touched] = sums
-        np.add.at(self._counts[:, 0], rows, 1)
-        np.add.at(self._counts[:, 1], rows, rewards > 0.0)
-        np.maximum.at(self._counts[:, 2], rows, offsets)
+        order = rows.argsort(kind="stable")  # each arm's outcomes together, in their order
+        rows, clicked, offsets = rows[order], rewards[order], offsets[order]
+        terms = self._terms(X[order], clicked)
+        starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+        ends = np.append(starts[1:], len(rows))
+        touched = rows[starts]
+        if self.gamma < 1.0:
+            self._decay_and_add(rows, terms, offsets)
+        else:
+            terms[starts] += self._sums[touched]
+            # Over an outer axis numpy adds row after row, never in pairs (held by a test).
+            for row, start, end in zip(
+                touched.tolist(), starts.tolist(), ends.tolist(), strict=True
+            ):
+                np.add.reduce(terms[start:end], axis=0, out=self._sums[row])
+        self._counts[touched, 0] += ends - starts
+        self._counts[touched, 1] += np.add.reduceat(clicked > 0.0, starts, dtype=np.int64)
+        self._counts[touched, 2] = np.maximum(self._counts[touched, 2], offsets[ends - 1])
 
     def pack(self, arms: Iterable[int]) -> dict[int, bytes]:
         """The rows of these arms as they are stored (`row_dtype`, with a CRC-32)."""
@@ -219,15 +221,13 @@ class ArmStatistics:
             self._counts, self._sums = _grown(self._counts, room), _grown(self._sums, room)
         return rows
 
-    def _factors(self, rows: Integers, offsets: Integers) -> Floats:
+    def _decay_and_add(self, rows: Integers, terms: Floats, offsets: Integers) -> None:
         """What is left of an arm's sums when each outcome is added; a new arm's are 0 anyway."""
-        last = self._counts[:, 2]
-        newest = {row: int(last[row]) for row in rows.tolist()}
-        factors = np.empty(len(rows))
-        for i, (row, offset) in enumerate(zip(rows.tolist(), offsets.tolist(), strict=True)):
-            factors[i] = self._decay(offset - newest[row])
+        newest = {row: int(self._counts[row, 2]) for row in rows.tolist()}
+        for row, term, offset in zip(rows.tolist(), terms, offsets.tolist(), strict=True):
+            self._sums[row] *= self._decay(offset - newest[row])
+            self._sums[row] += term
             newest[row] = offset
-        return factors
 
     def _decay(self, distance: int) -> float:
         # math.pow, one by one: a vectorised power may round differently for other array lengths.
@@ -248,25 +248,6 @@ class ArmStatistics:
             if found != computed:
                 raise CorruptRow(f"row of arm {arm}: the checksum does not match")
         return packed
-
-
-def _rounds(rows: Integers) -> tuple[Integers, Integers, list[int]]:
-    """Rounds in which every arm stands at most once: its k-th outcome is in round k.
-
-    Returns:
-        The rows that occur, those with most outcomes first; the outcomes, round by round and
-        within a round in the order of these rows; the size of each round.
-    """
-    by_row = rows.argsort(kind="stable")
-    ordered = rows[by_row]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    lengths = np.diff(starts, append=len(rows))
-    longest_first = (-lengths).argsort(kind="stable")
-    place = np.empty_like(starts)
-    place[longest_first] = np.arange(len(starts))
-    nth = np.arange(len(rows)) - starts.repeat(lengths)
-    order = by_row[(nth * len(starts) + place.repeat(lengths)).argsort(kind="stable")]
-    return ordered[starts[longest_first]], order, np.bincount(nth).tolist()
 
 
 def _checksums(packed: NDArray[np.void]) -> list[int]:
