@@ -4,7 +4,9 @@ Replay (`reco replay`) and the trainer run this same code, so that they can be c
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -101,15 +103,18 @@ class DedupeWindow:
         self._width = width
         self._last_seen: dict[str, int] = {}
 
-    def first_seen(self, outcomes: Sequence[Outcome], offsets: Integers) -> NDArray[np.bool_]:
+    def first_seen(self, ids: Sequence[str], offsets: Integers) -> NDArray[np.bool_]:
         """Note the ids at these offsets; False for each that stood in the window before."""
         width, last_seen = self._width, self._last_seen
-        first = np.ones(len(outcomes), np.bool_)
-        for i, (outcome, offset) in enumerate(zip(outcomes, offsets.tolist(), strict=True)):
-            before = last_seen.get(outcome.outcome_id)
-            last_seen[outcome.outcome_id] = offset
-            if before is not None and offset - before <= width:
-                first[i] = False
+        first = np.ones(len(ids), np.bool_)
+        if len(set(ids)) == len(ids) and last_seen.keys().isdisjoint(ids):  # as nearly always
+            last_seen.update(zip(ids, offsets.tolist(), strict=True))
+        else:
+            for i, (outcome_id, offset) in enumerate(zip(ids, offsets.tolist(), strict=True)):
+                before = last_seen.get(outcome_id)
+                last_seen[outcome_id] = offset
+                if before is not None and offset - before <= width:
+                    first[i] = False
         if len(last_seen) > 2 * width + 1_000:
             oldest = int(offsets[-1]) - width
             self._last_seen = {i: seen for i, seen in last_seen.items() if seen >= oldest}
@@ -155,17 +160,17 @@ class PartitionFold:
         if not records:
             return Folded([], [], 0, 0)
         valid, dead = self._validate(records)
-        fresh = valid.only(self._window.first_seen(valid.outcomes, valid.offsets))
+        fresh = valid.only(self._window.first_seen(valid.ids, valid.offsets))
         if records[0].offset < self.next_offset:
             # Reading back: seen by the window, counted long ago.
             dead = [pair for pair in dead if pair[0].offset >= self.next_offset]
             valid, fresh = (part.only(part.offsets >= self.next_offset) for part in (valid, fresh))
         self.pass_to(records[-1].offset + 1)
-        arms = [outcome.product_id for outcome in fresh.outcomes]
+        arms = fresh.arms
         if arms:
-            rewards = np.array([outcome.reward for outcome in fresh.outcomes], np.float64)
-            self.statistics.add(np.array(arms, np.int64), fresh.X, rewards, fresh.offsets)
-        return Folded(list(dict.fromkeys(arms)), dead, len(arms), len(valid.outcomes) - len(arms))
+            at = np.array(arms, np.int64)
+            self.statistics.add(at, fresh.X, fresh.rewards, fresh.offsets)
+        return Folded(list(dict.fromkeys(arms)), dead, len(arms), len(valid.arms) - len(arms))
 
     def pass_to(self, offset: int) -> None:
         """Nothing that readers are shown lies before this offset any more."""
@@ -181,41 +186,44 @@ class PartitionFold:
         return self.statistics.pack(arms)
 
     def _validate(self, records: Sequence[Record]) -> tuple["_Valid", list[tuple[Record, str]]]:
-        decoded: list[tuple[Record, Outcome]] = []
-        kept: list[Record] = []
-        outcomes: list[Outcome] = []
+        config, homes, here = self._rules.config, self._rules.partitions, self.partition
+        d, encoder_id, first = config.d, config.encoder_id, self._rules.first_offsets
+        # Columns, filled as the records are decoded: an outcome that is let go of at once leaves
+        # its memory, still in the cache, to the next one.
+        ids, arms, rewards, offsets, numbers = [], [], [], [], array("d")
         dead: list[tuple[Record, str]] = []
+        met = False
         for record in records:
             try:
-                decoded.append((record, decode_outcome(record.value or b"")))
+                outcome = decode_outcome(record.value or b"")
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 dead.append((record, f"undecodable: {error}"))
-        config, homes, here = self._rules.config, self._rules.partitions, self.partition
-        if any(outcome.product_id not in homes for _, outcome in decoded):
-            self._rules.meet(outcome.product_id for _, outcome in decoded)
-        first = self._rules.first_offsets
-        for record, outcome in decoded:
+                continue
+            if not met and outcome.product_id not in homes:
+                met = True
+                self._rules.meet(_products(records))
             if (
                 homes.get(outcome.product_id) == here
-                and outcome.encoder_id == config.encoder_id
-                and len(outcome.x) == config.d
+                and outcome.encoder_id == encoder_id
+                and len(outcome.x) == d
                 and 0.0 <= outcome.reward <= 1.0
                 and (not first or record.offset >= first.get(outcome.product_id, 0))
             ):
-                kept.append(record)
-                outcomes.append(outcome)
+                ids.append(outcome.outcome_id)
+                arms.append(outcome.product_id)
+                rewards.append(outcome.reward)
+                offsets.append(record.offset)
+                numbers.fromlist(outcome.x)
             else:
                 dead.append((record, self._fault(record, outcome)))
-        dead.sort(key=_offset)
-        numbers = itertools.chain.from_iterable([outcome.x for outcome in outcomes])
-        X = np.fromiter(numbers, np.float64, len(outcomes) * config.d).reshape(-1, config.d)
-        offsets = np.array([record.offset for record in kept], np.int64)
-        valid = _Valid(outcomes, X, offsets)
+        X = np.frombuffer(numbers).reshape(-1, d)
+        valid = _Valid(ids, arms, np.array(rewards), X, np.array(offsets, np.int64))
         if not np.abs(X).max(initial=0.0) <= MAX_ABS_X:  # so for NaN too
             sane = np.logical_and.reduce(np.abs(X) <= MAX_ABS_X, axis=1)
             reason = f"x has a number that is not finite or beyond ±{MAX_ABS_X:g}"
-            dead += [(kept[i], reason) for i in np.flatnonzero(~sane)]
-            dead.sort(key=_offset)
+            insane = set(valid.offsets[~sane].tolist())
+            dead += [(record, reason) for record in records if record.offset in insane]
+            dead.sort(key=lambda pair: pair[0].offset)
             valid = valid.only(sane)
         return valid, dead
 
@@ -233,19 +241,30 @@ class PartitionFold:
         return f"reward {outcome.reward:g} is not in [0, 1]"
 
 
-def _offset(pair: tuple[Record, str]) -> int:
-    return pair[0].offset
+def _products(records: Sequence[Record]) -> Iterator[int]:
+    """The products that the readable records name: read again, where a batch has to ask."""
+    for record in records:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield decode_outcome(record.value or b"").product_id
 
 
 class _Valid(NamedTuple):
-    """Outcomes that passed, their contexts as one array, and where they stand."""
+    """Outcomes that passed, column by column, and where they stand."""
 
-    outcomes: list[Outcome]
+    ids: list[str]
+    arms: list[int]
+    rewards: Floats
     X: Floats
     offsets: Integers
 
     def only(self, chosen: NDArray[np.bool_]) -> "_Valid":
         if chosen.all():
             return self
-        outcomes = list(itertools.compress(self.outcomes, chosen.tolist()))
-        return _Valid(outcomes, self.X[chosen], self.offsets[chosen])
+        few = chosen.tolist()
+        return _Valid(
+            list(itertools.compress(self.ids, few)),
+            list(itertools.compress(self.arms, few)),
+            self.rewards[chosen],
+            self.X[chosen],
+            self.offsets[chosen],
+        )

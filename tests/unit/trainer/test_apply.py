@@ -89,21 +89,21 @@ def test_a_rejected_record_does_not_make_the_next_one_a_duplicate() -> None:
 @pytest.mark.parametrize(("distance", "first"), [(WINDOW, False), (WINDOW + 1, True)])
 def test_an_id_is_forgotten_beyond_exactly_w_offsets(distance: int, first: bool) -> None:
     window = DedupeWindow(WINDOW)
-    window.first_seen([outcome(0, 1)], np.array([0]))
-    assert window.first_seen([outcome(0, 1)], np.array([distance])).tolist() == [first]
+    window.first_seen(["d-0:1"], np.array([0]))
+    assert window.first_seen(["d-0:1"], np.array([distance])).tolist() == [first]
 
 
 def test_a_duplicate_renews_the_memory_of_its_id() -> None:
     window = DedupeWindow(WINDOW)
     for offset in (0, WINDOW, 2 * WINDOW):
-        last = window.first_seen([outcome(0, 1)], np.array([offset]))
+        last = window.first_seen(["d-0:1"], np.array([offset]))
     assert last.tolist() == [False]
 
 
 def test_the_window_does_not_grow_without_bound() -> None:
     window = DedupeWindow(10)
     for number in range(5_000):
-        window.first_seen([outcome(number, 1)], np.array([number]))
+        window.first_seen([f"d-{number}:1"], np.array([number]))
     assert len(window._last_seen) <= 2 * 10 + 1_001
 
 
