@@ -71,9 +71,10 @@ def reaction(
         columns = [[shop.column[product_id] for product_id in slate] for slate in slates]
         if expected is not None:
             _add(expected, shop, P, columns)
+        of_slates: list[list[float]] = np.take_along_axis(P, np.array(columns), axis=1).tolist()
         return [
-            truth.examine(visit.visit_id, slate[:depth], row[shown[:depth]])
-            for visit, slate, shown, row in zip(visits, slates, columns, P, strict=True)
+            truth.examine(visit.visit_id, slate[:depth], row[:depth])
+            for visit, slate, row in zip(visits, slates, of_slates, strict=True)
         ]
 
     return react

@@ -3,6 +3,7 @@
 Whoever learns must never look in here. The server may ask it for a reaction.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -10,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.arm_statistics import Floats
+from shared.arm_statistics import Floats, Integers
 from shared.catalogue import Product
 from shared.events import Context
 from shared.features import Encoder
@@ -45,35 +46,36 @@ class GroundTruth:
     ) -> None:
         prices = np.array([product.price for product in products])
         spread = float(prices.max() - prices.min()) or 1.0
-        self._dear = (prices - prices.min()) / spread > 0.8
-        self._coffee = np.array([product.is_coffee for product in products])
-        self._treat = np.array([product.category in TREATS for product in products])
+        dear = (prices - prices.min()) / spread > 0.8
+        coffee = np.array([product.is_coffee for product in products])
+        treat = np.array([product.category in TREATS for product in products])
         if swapped:
-            self._coffee, self._treat = self._treat, self._coffee
-        self._base = BASE + extra
+            coffee, treat = treat, coffee
+        # The rules know sixteen kinds of visit: one row each.
+        morning, weekend, young, search = np.array(list(itertools.product((0, 1), repeat=4))).T
+        logit = np.full((16, len(products)), BASE + extra)
+        logit += MORNING_COFFEE * np.outer(morning, coffee)
+        logit += WEEKEND_TREAT * np.outer(weekend, treat)
+        logit += YOUNG_AND_DEAR * np.outer(young, dear)
+        logit += FROM_SEARCH * search[:, None]
+        self._probabilities: Floats = 1.0 / (1.0 + np.exp(-logit))
         self._age_range = encoder.ranges["age"]
         self._seed = f"{seed}|".encode()
 
     def click_probabilities(self, contexts: Sequence[Context]) -> Floats:
         """Probability of a click on each product when it is looked at, N × K."""
         least, most = self._age_range
-        morning = np.array([6 <= context.occurred_at.hour < 12 for context in contexts])
+        hours = np.array([context.occurred_at.hour for context in contexts])
         weekend = np.array([context.occurred_at.weekday() >= 5 for context in contexts])
-        young = np.array([(context.age - least) / (most - least) < 0.25 for context in contexts])
+        ages = np.array([context.age for context in contexts])
         search = np.array([context.traffic_source == "Search" for context in contexts])
-        logit = np.full((len(contexts), len(self._dear)), self._base)
-        logit += MORNING_COFFEE * np.outer(morning, self._coffee)
-        logit += WEEKEND_TREAT * np.outer(weekend, self._treat)
-        logit += YOUNG_AND_DEAR * np.outer(young, self._dear)
-        logit += FROM_SEARCH * search[:, None]
-        probabilities: Floats = 1.0 / (1.0 + np.exp(-logit))
-        return probabilities
+        morning, young = (hours >= 6) & (hours < 12), (ages - least) / (most - least) < 0.25
+        kinds: Integers = 8 * morning + 4 * weekend + 2 * young + search
+        return self._probabilities.take(kinds, axis=0)
 
     def would_click(self, visit_id: str, product_id: int, probability: float) -> bool:
         """Throw the dice of this visit and product."""
-        text = self._seed + f"{visit_id}|{product_id}".encode()
-        word = int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
-        return (word >> 11) * 2.0**-53 < probability
+        return self._thrown(self._dice_of(visit_id), product_id) < probability
 
     def examine(
         self, visit_id: str, slate: Sequence[int], probabilities: Sequence[float] | Floats
@@ -85,10 +87,20 @@ class GroundTruth:
             slate: product_ids, best first.
             probabilities: of a click on each of them.
         """
+        dice = self._dice_of(visit_id)
         for rank, (product_id, p) in enumerate(zip(slate, probabilities, strict=True), start=1):
-            if self.would_click(visit_id, product_id, float(p)):
+            if self._thrown(dice, product_id) < p:
                 return rank
         return None
+
+    def _dice_of(self, visit_id: str) -> blake2b:
+        return blake2b(self._seed + f"{visit_id}|".encode(), digest_size=8)
+
+    @staticmethod
+    def _thrown(dice: blake2b, product_id: int) -> float:
+        own = dice.copy()
+        own.update(b"%d" % product_id)
+        return (int.from_bytes(own.digest(), "little") >> 11) * 2.0**-53
 
 
 def slate_click_probability(p: Floats) -> float:
