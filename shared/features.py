@@ -143,17 +143,22 @@ class Encoder:
         numbers -= self._least
         numbers /= self._width
         inside = np.clip(numbers, 0.0, 1.0)
-        X = np.zeros((len(contexts), self.d))
+        # One column more, for what the encoder does not know; it is cut off in the end.
+        X = np.zeros((len(contexts), self.d + 1))
         X[:, : len(NUMBERS)] = inside
-        unknown = 0
-        for row, context in enumerate(contexts):
-            gender = self._gender.get(context.gender)
-            source = self._source.get(context.traffic_source)
-            unknown += (gender is None) + (source is None)
-            ones = [column for column in (gender, source) if column is not None]
-            ones += self._time_columns(context)
-            X[row, ones] = 1.0
-        return Encoded(X, unknown, int((inside != numbers).sum()))
+        spare, rows = self.d, np.arange(len(contexts))
+        genders = np.array([self._gender.get(c.gender, spare) for c in contexts])
+        sources = np.array([self._source.get(c.traffic_source, spare) for c in contexts])
+        times = [c.occurred_at for c in contexts]
+        # Three of the day's quarters; the night has none.
+        quarters = np.array(
+            [self._time + at.hour // 6 - 1 if at.hour >= 6 else spare for at in times]
+        )
+        weekdays = np.array([self._time + (3 if at.weekday() >= 5 else 4) for at in times])
+        for columns in (genders, sources, quarters, weekdays):
+            X[rows, columns] = 1.0
+        unknown = int((genders == spare).sum() + (sources == spare).sum())
+        return Encoded(X[:, :spare].copy(), unknown, int((inside != numbers).sum()))
 
     def decode(self, x: Sequence[float]) -> Context:
         """A context that is encoded as x: what the model knows of a visit, readable again.
@@ -175,13 +180,6 @@ class Encoder:
             traffic_source=next((name for name, i in self._source.items() if x[i] > 0.5), ""),
             occurred_at=datetime(2026, 1, day, 6 * quarter + 3),  # noqa: DTZ001 (shop-local)
         )
-
-    def _time_columns(self, context: Context) -> list[int]:
-        at = context.occurred_at
-        weekday = self._time + (3 if at.weekday() >= 5 else 4)
-        # Three of the day's quarters; the night has none.
-        quarter = at.hour // 6
-        return [weekday, self._time + quarter - 1] if quarter else [weekday]
 
     def _canonical(self) -> bytes:
         return msgspec.json.encode(self._content, order="sorted")
