@@ -3,6 +3,8 @@
 Compatibility: fields are only ever added, with a default, so an old reader ignores what it does
 not know and a new one fills in what an old writer left out. `schema_version` says which set of
 fields the writer knew.
+
+`gc=False`: records hold no reference to one another, so the garbage collector need not visit them.
 """
 
 from datetime import datetime
@@ -19,7 +21,7 @@ DEAD_LETTERS: Final = "dead-letters"
 PRODUCTS: Final = "products"
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who visits, from where, and when by the shop's own clock."""
 
     age: int
@@ -31,7 +33,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Shop-local time without a zone: the hour and weekday that the shopper lives in."""
 
 
-class Visit(msgspec.Struct, frozen=True, kw_only=True):
+class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user arrives. Topic `visits`, keyed by `user_id`."""
 
     visit_id: str
@@ -42,7 +44,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
-class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
+class SlateItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One ranked product. `score` is what it was ranked by, `mean` + `bonus` is why."""
 
     product_id: int
@@ -56,7 +58,7 @@ class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was shown, and all that is needed to compute it again. Topic `decisions`."""
 
     decision_id: str
@@ -83,7 +85,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One examined product and its reward. Topic `outcomes`, keyed by `product_id`."""
 
     outcome_id: str
