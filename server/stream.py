@@ -232,15 +232,15 @@ class StreamServer:
         resolved_s: float,
         headers: Headers,
     ) -> None:
-        key = visit.visit_id.encode()
-        self._delivery.send(DECISIONS, key, encode(decision), headers=headers)
-        rewards = self._feedback(clicked_rank, len(decision.slate))
+        send, slate = self._delivery.send, decision.slate
+        send(DECISIONS, visit.visit_id.encode(), encode(decision), headers=headers)
+        rewards = self._feedback(clicked_rank, len(slate))
 
         def delivered(partition: int, offset: int) -> None:
             self._freshness.delivered(partition, offset, resolved_s)
 
         for position, reward in rewards:
-            product_id = decision.slate[position - 1].product_id
+            product_id = slate[position - 1].product_id
             outcome = Outcome(
                 outcome_id=f"{decision.decision_id}:{position}",
                 decision_id=decision.decision_id,
@@ -252,13 +252,10 @@ class StreamServer:
                 decided_at=decision.decided_at,
                 resolved_at=resolved_at,
             )
-            self._delivery.send(
-                OUTCOMES,
-                key_of(product_id),
-                encode(outcome),
-                headers=headers,
-                on_delivered=delivered,
-            )
+            # One of a visit tells how fresh the model is: the last, which is the click.
+            report = delivered if position == rewards[-1][0] else None
+            key, value = key_of(product_id), encode(outcome)
+            send(OUTCOMES, key, value, headers=headers, on_delivered=report)
         self._batch.outcomes += len(rewards)
         self._batch.visits += 1
         self._batch.clicks += clicked_rank is not None

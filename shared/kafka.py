@@ -352,16 +352,15 @@ class KafkaConsumer:
         _log.debug("%s: %s", self._name, error)
         return False
 
-    @staticmethod
-    def _record(message: Message) -> Record:
+    def _record(self, message: Message) -> Record:
         headers: Any = message.headers()  # the binding's annotation has a string among the lists
         return Record(
-            message.topic() or "",
+            self.topic,
             message.partition() or 0,
             message.offset() or 0,
             message.key(),
             message.value(),
-            tuple((name, _bytes(value)) for name, value in headers or ()),
+            tuple((name, _bytes(value)) for name, value in headers) if headers else (),
             message.timestamp()[1],
         )
 

@@ -32,19 +32,25 @@ class KafkaProducer:
         """See `EventProducer.send`."""
 
         def report(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failure = error.str()
-            elif on_delivered:
+            self._note_failure(error, message)
+            if error is None and on_delivered:
                 on_delivered(message.partition() or 0, message.offset() or 0)
 
+        # Most records have neither, and both take time.
+        extra = {"headers": list(headers)} if headers else {}
+        callback = report if on_delivered else self._note_failure
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+                self._producer.produce(topic, value, key, on_delivery=callback, **extra)
                 return
             except BufferError:  # the local queue is full
                 self._producer.poll(0.1)
             except KafkaException as error:
                 raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
+
+    def _note_failure(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failure = error.str()
 
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""

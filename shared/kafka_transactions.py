@@ -74,15 +74,12 @@ class KafkaTransactionalProducer:
             if error is None and on_delivered:  # an error fails the commit
                 on_delivered(message.partition() or 0, message.offset() or 0)
 
+        # Most records have neither, and both take time.
+        extra = {"headers": list(headers)} if headers else {}
+        callback = report if on_delivered else None
         while True:
             try:
-                self._client.produce(
-                    topic,
-                    value,
-                    key,
-                    headers=list(headers),
-                    on_delivery=report if on_delivered else None,
-                )
+                self._client.produce(topic, value, key, on_delivery=callback, **extra)
                 return
             except BufferError:  # the local queue is full
                 self._client.poll(0.1)

@@ -249,14 +249,14 @@ def test_offsets_are_committed_only_after_the_acknowledgement(world: World) -> N
     assert sum(world.broker._groups["servers", VISITS].committed.values()) == 20
 
 
-def test_freshness_runs_from_the_reaction(world: World) -> None:
+def test_freshness_runs_from_the_reaction_once_a_visit(world: World) -> None:
     world.arrive([1])
     world.server().run_once(0.0)
     world.clock.now_s = 0.003
     for partition in range(TOPICS[OUTCOMES]):
         world.freshness.advanced(partition, 100)
     samples = world.freshness.take_ms()
-    assert samples == [3.0] * len(world.outcomes())
+    assert samples == [3.0] * len(world.decisions())
 
 
 def test_servers_of_a_group_share_the_visits(world: World) -> None:
