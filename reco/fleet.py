@@ -1,4 +1,4 @@
-"""The demo's processes: started, watched, restarted when they die, killed when asked to."""
+"""Processes of ours: started, watched, restarted when they die, killed when asked to."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,23 +25,33 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One `reco …` process whose standard output is lines of JSON.
+    """One `reco …` process whose standard output is lines of JSON (any other is passed over).
 
     Args:
         name: for people.
         arguments: of `reco`.
         log: file that its standard error goes to.
         restart: start it again whenever it ends with an error.
+        module: what is run with these arguments instead of `reco`.
+        environment: what it has in addition to ours.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], log: Path, *, restart: bool = True
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        restart: bool = True,
+        module: str = "reco",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         """What it reported, parsed."""
         self.starts = 0
-        self._arguments = arguments
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._environment = dict(environment or {})
         self._log = log
         self._restart = restart
         self._started_s = 0.0
@@ -73,11 +83,11 @@ class Child:
         self._started_s = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "reco", *self._arguments],
+                self._command,
                 stdin=subprocess.PIPE,  # closed with us, which ends it: see `UNTIL_EOF`
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, UNTIL_EOF: "1"},
+                env={**os.environ, **self._environment, UNTIL_EOF: "1"},
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
             )
         self._reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)

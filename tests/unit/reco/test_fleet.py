@@ -71,3 +71,14 @@ def test_a_child_that_dies_again_and_again_is_given_up_with_its_words(tmp_path: 
     with pytest.raises(ChildFailed, match="wrong does not stay up; it says: reco train"):
         until(try_on)
     child.stop()
+
+
+def test_a_child_may_be_another_module_with_an_environment_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "said.py").write_text(
+        "import json, os; print(json.dumps({'name': os.environ['X']}))"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "X": "y"}
+    child = Child("said", [], tmp_path / "log", module="said", environment=environment)
+    assert child.lines.get(timeout=30.0) == {"name": "y"}
+    until(lambda: child.finished)
+    child.stop()
