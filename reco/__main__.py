@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from reco.commands import (
+    bench,
     dead_letters,
     demo,
     embedded,
@@ -56,6 +57,7 @@ for _name, _module in {
     "dead-letters": dead_letters,
     "redis-users": redis_users,
     "embedded": embedded,
+    "bench": bench,
 }.items():
     cli.add_command(_module.command, _name)
 
