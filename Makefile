@@ -5,6 +5,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-text lint bench image mutation lock clean
 .PHONY: help env demo test test-text lint bench mutation learning-report lock clean
+.PHONY: help env demo test test-text lint bench mutation chaos lock clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -61,6 +62,8 @@ learning-report: env .venv-compare/.ready ## Policies and worlds and other libra
 	@.venv-compare/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv-compare .venv-compare/bin/uv pip sync --quiet --require-hashes requirements/compare.txt
 	@touch $@
+chaos: env ## Faults on a real broker and store, in containers: half an hour; ARGS=--short, four minutes
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock"
 lock: env ## Resolve the locks anew
