@@ -160,8 +160,17 @@ class Demo:
                 seed=self._plan.seed,
                 policy=self._plan.policy,
                 alpha=self._plan.alpha,
-                **(common if number > 1 else {"http": address, **common}),
+                **{**({"http": address} if number == 1 else {}), **self._serve_options(number)},
+                **common,
             )
+
+    def _serve_options(self, number: int) -> dict[str, Any]:
+        """Of server number `number`, for who serves in another way."""
+        return {}
+
+    def _produce_options(self) -> dict[str, Any]:
+        """Of the producer, likewise."""
+        return {}
 
     def _addressed(self, at: dict[str, Any]) -> dict[str, Any]:
         return {"kafka": at["kafka"], "data": str(self._plan.folder)}
@@ -189,6 +198,7 @@ class Demo:
             rate=rate,
             seed=plan.seed,
             **self._addressed(at),
+            **self._produce_options(),
         )
         started_s = time.monotonic()
         self._next_kill_s = started_s + CHAOS_SECONDS / (len(VICTIMS) + 1)
@@ -261,6 +271,7 @@ class Demo:
             lambda: all(group.committed([p]).get(p, 0) >= end for p, end in ends.items()),
             "the servers do not decide all visits",
         )
+        self._resolved(cluster)
         self._learned(cluster, store)
         if self._plan.hold:
             return
@@ -276,6 +287,9 @@ class Demo:
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 self._tick()
+
+    def _resolved(self, cluster: KafkaCluster) -> None:
+        """Wait for outcomes that are still to come; in stream mode they came with the decisions."""
 
     def _learned(self, cluster: KafkaCluster, store: RedisStore) -> int:
         """Wait until the trainer has applied all there is; returns the number of records."""

@@ -53,10 +53,10 @@ def open_http(
     policy: Policy | Traffic,
     depth: int | None,
     freshness: FreshnessProbe,
+    metrics: ServerMetrics,
+    not_ready: Callable[[], Sequence[str]],
     *,
     catalogue: LiveCatalogue | None = None,
-    metrics: ServerMetrics | None = None,
-    not_ready: Callable[[], Sequence[str]] | None = None,
     extra_routes: Callable[[Gate], Sequence[BaseRoute]] = lambda gate: [],
 ) -> HttpService:
     """Make it; it listens at once, and answers after `server.start`.
@@ -64,7 +64,6 @@ def open_http(
     Raises:
         click.UsageError: nothing can listen at the address.
     """
-    metrics = metrics or ServerMetrics()
     window = RedisWindow(redis, model, options.rules)
     ranker = Ranker(
         view,
@@ -86,7 +85,7 @@ def open_http(
         view,
         Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES),
         lambda: view.ready,
-        not_ready or (lambda: [] if view.ready else ["the model is being read"]),
+        not_ready,
         gate,
         HttpMetrics(metrics.registry),
         time.monotonic,

@@ -34,7 +34,11 @@ class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True
     ]
     occurred_at: Annotated[
         datetime,
-        Meta(tz=False, description="Shop-local time without a zone, such as 2026-01-26T07:29:00."),
+        Meta(
+            tz=False,
+            description="Shop-local time without a zone, in ISO 8601.",
+            extra_json_schema={"examples": ["2026-01-26T07:29:00"]},
+        ),
     ]
 
 

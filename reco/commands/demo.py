@@ -10,6 +10,7 @@ from reco import options
 from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.demo import RUN_ID, Demo, Plan, Progress
+from reco.demo_http import HttpDemo
 from reco.fleet import ChildFailed
 from reco.head_to_head import RULE_NAME, chart, compared, rule_rates, served_rates
 from reco.page import free_port
@@ -39,6 +40,9 @@ MOST_VISITS = 20_000
     "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
 )
 @click.option("--cold", is_flag=True, help="Start without the history.")
+@click.option(
+    "--via-http", is_flag=True, help="Visits and clicks come through the HTTP API, some too late."
+)
 @click.option("--chaos", is_flag=True, help="Kill processes with SIGKILL while it runs.")
 @click.option(
     "--http-port",
@@ -63,6 +67,7 @@ def command(
     policy: str,
     alpha: float | None,
     cold: bool,
+    via_http: bool,
     chaos: bool,
     http_port: int,
     hold: bool,
@@ -108,7 +113,8 @@ def command(
             port,
             hold,
         )
-        demo = Demo(plan, lambda text: tell(f"· {text}"), lambda now: tell(progress_line(now)))
+        kind = HttpDemo if via_http else Demo
+        demo = kind(plan, lambda text: tell(f"· {text}"), lambda now: tell(progress_line(now)))
         try:
             verdict = demo.run(judged)
         except ChildFailed as error:

@@ -12,8 +12,9 @@ import msgspec
 from producer.history import HistoryError, read_history
 from producer.service import Counts, VisitProducer, send_outcomes
 from producer.simulate import Shoppers
-from reco import options
+from reco import http_shopping, options
 from reco.data import load_or_prepare
+from reco.http_shopping import Via
 from reco.observed import observed
 from reco.services import ObservedProducer
 from reco.wiring import (
@@ -60,6 +61,7 @@ REPORT_EVERY_S = 1.0
     type=click.Path(path_type=Path),
     help="Publish this history.csv as outcomes instead of visits.",
 )
+@http_shopping.options
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
 @options.observed
 @options.patience
@@ -73,6 +75,7 @@ def command(
     count: int | None,
     run_id: str | None,
     history: Path | None,
+    via: Via | None,
     as_json: bool,
     metrics_at: options.Address | None,
     patience_s: float,
@@ -80,13 +83,19 @@ def command(
     """Send simulated visits to the topic `visits`; SIGTERM confirms what was sent, then ends.
 
     With --history, the events of a history file go to the topic `outcomes` instead: the trainer
-    learns from the past as it does from the present.
+    learns from the past as it does from the present. With --via, the shoppers visit the HTTP API
+    of `reco serve --http` instead: they get a slate, think, and click or leave.
 
     Example: reco produce --rate 200 --count 10000
     """
     stop = stop_on_signals()
     board = open_board(redis, model) if redis else None
     dataset = load_or_prepare(data)
+    if via is not None:
+        shoppers = Shoppers(dataset.users, seed, run_id or run_name())
+        visits = range(count) if count else itertools.count()
+        http_shopping.run(via, dataset, shoppers, visits, seed, rate, patience_s, stop, as_json)
+        return
     cluster = open_cluster(kafka, patience_s)
     reporter = Reporter(as_json)
     if history is not None:

@@ -1,0 +1,185 @@
+"""Simulated shoppers at the API: they ask, think, click or leave; turned away they ask again."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import httpx
+import msgspec
+
+from producer.habits import Habits, thinking_s
+from producer.service import Stop
+from producer.simulate import Shoppers
+from shared.events import Visit
+
+React = Callable[[Visit, Sequence[int]], int | None]
+"""What the shopper does with the slate: the clicked rank from 1 on, or None."""
+
+TICK_S: Final = 0.01
+_CONNECTIONS: Final = 64
+_RETRY_S: Final = 0.1
+
+
+class GivenUp(Exception):
+    """No server answered for too long; the message says which, and what it said last."""
+
+
+@dataclass
+class Counts:
+    """What the shoppers have met."""
+
+    sent: int = 0
+    confirmed: int = 0
+    """Visits that are over: clicked, left, or refused."""
+    clicks: int = 0
+    late: int = 0
+    """Clicks that came after the window's end."""
+    retries: int = 0
+
+
+class Shopped(NamedTuple):
+    """One visit, from the shopper's side."""
+
+    visit: Visit
+    slate: list[int]
+    clicked: int | None
+    """product_id of a click that counted"""
+
+
+class HttpShoppers:
+    """Sends visits to an API at a steady rate, each shopper at its own pace from then on.
+
+    The decision_id is the visit_id, so every request may be sent again, to any server.
+
+    Args:
+        client: reaches the API.
+        urls: addresses of the servers, asked in turn.
+        shoppers: who visits.
+        react: whether they click.
+        habits: and when.
+        seed: of the thinking times.
+        rate: visits a second; 0 for as many as the servers take.
+        patience_s: how long to ask again before giving up.
+        clock: monotonic seconds.
+        utc_now: for `emitted_at`.
+        done: told of every visit that is over.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        urls: Sequence[str],
+        shoppers: Shoppers,
+        react: React,
+        habits: Habits,
+        seed: int,
+        rate: float,
+        patience_s: float,
+        *,
+        clock: Callable[[], float],
+        utc_now: Callable[[], datetime],
+        done: Callable[[Shopped], None] = lambda shopped: None,
+    ) -> None:
+        self.counts = Counts()
+        self._client = client
+        self._urls = itertools.cycle(url.rstrip("/") for url in urls)
+        self._shoppers = shoppers
+        self._react = react
+        self._habits = habits
+        self._seed = seed
+        self._rate = rate
+        self._patience_s = patience_s
+        self._clock = clock
+        self._utc_now = utc_now
+        self._done = done
+        self._asking = asyncio.Semaphore(_CONNECTIONS)
+        self._unranked = 0
+
+    async def run(self, indices: Iterable[int], stop: Stop) -> None:
+        """Send visits until they end or `stop` is set; those who are here finish.
+
+        Raises:
+            GivenUp: nobody answers.
+        """
+        waiting = iter(indices)
+        started_s, exhausted = self._clock(), False
+        async with asyncio.TaskGroup() as visits:
+            while not exhausted and not stop.is_set():
+                for _ in range(self._due(self._clock() - started_s)):
+                    index = next(waiting, None)
+                    if index is None:
+                        exhausted = True
+                        break
+                    self.counts.sent += 1
+                    self._unranked += 1
+                    visits.create_task(self._visit(index))
+                await asyncio.sleep(TICK_S if self._rate else 0.0)
+
+    def _due(self, elapsed_s: float) -> int:
+        # Servers that can't keep up slow the arrivals down, not the clicks of who is here.
+        free = max(_CONNECTIONS - self._unranked, 0)
+        if not self._rate:
+            return free
+        return min(free, int(elapsed_s * self._rate) + 1 - self.counts.sent)
+
+    async def _visit(self, index: int) -> None:
+        visit = self._shoppers.visit(index, self._utc_now())
+        request = {
+            "context": visit.context,
+            "user_id": visit.user_id,
+            "decision_id": visit.visit_id,
+        }
+        status, answer = await self._post("/v1/rank", request)
+        self._unranked -= 1
+        if status != 200:
+            raise GivenUp(f"ranking a visit was refused with {status}: {answer.get('detail')}")
+        slate = [item["product_id"] for item in answer["slate"]]
+        rank = self._react(visit, slate)
+        clicked = await self._click(visit, slate[rank - 1]) if rank else None
+        self.counts.confirmed += 1
+        self._done(Shopped(visit, slate, clicked))
+
+    async def _click(self, visit: Visit, product_id: int) -> int | None:
+        await asyncio.sleep(thinking_s(self._habits, self._seed, visit.visit_id))
+        path = f"/v1/decisions/{visit.visit_id}/click"
+        status, answer = await self._post(path, {"product_id": product_id})
+        if status == 410:
+            self.counts.late += 1
+            return None
+        if status != 200:
+            raise GivenUp(f"a click was refused with {status}: {answer.get('detail')}")
+        self.counts.clicks += 1
+        return product_id
+
+    async def _post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
+        """The first answer that is none of "try again"."""
+        content = msgspec.json.encode(body)
+        headers = {"content-type": "application/json"}
+        give_up_s = self._clock() + self._patience_s
+        while True:
+            url = next(self._urls)
+            try:
+                async with self._asking:
+                    answer = await self._client.post(url + path, content=content, headers=headers)
+                said = f"{answer.status_code} {answer.text[:200]}"
+                if answer.status_code != 503:
+                    return answer.status_code, _object(answer)
+            except httpx.TransportError as error:
+                said = str(error) or type(error).__name__
+            if self._clock() >= give_up_s:
+                raise GivenUp(
+                    f"{url} does not serve: {said} (tried for {self._patience_s:g} s); start one "
+                    "with `reco serve --http`, or give --via its address"
+                )
+            self.counts.retries += 1
+            await asyncio.sleep(_RETRY_S)
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise GivenUp(f"{answer.url} answers something that is not this API") from error

@@ -1,0 +1,41 @@
+"""The demo over HTTP: shoppers ask, think and click, out of order, and some of them too late."""
+
+from typing import Any, Final
+
+from infra.embedded import free_port
+from reco.demo import Demo, read_topic
+from shared.events import DECISIONS, decode_decision
+from shared.kafka import KafkaCluster
+
+WINDOW_S: Final = 5
+LATE_S: Final = 6
+LATE_SHARE: Final = 0.02
+THINK_S: Final = 0.3
+
+
+class HttpDemo(Demo):
+    """Visits come through the API, and outcomes through the reward window."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._ports: dict[int, int] = {}
+
+    def _serve_options(self, number: int) -> dict[str, Any]:
+        self._ports[number] = (
+            self._plan.http_port if number == 1 else free_port()
+        )  # fixed, so that it is the same after a restart
+        return {"http": f"127.0.0.1:{self._ports[number]}", "reward_window": f"{WINDOW_S}s"}
+
+    def _produce_options(self) -> dict[str, Any]:
+        urls = ",".join(f"http://127.0.0.1:{port}" for port in self._ports.values())
+        late = {"late_share": LATE_SHARE, "late_after": f"{LATE_S}s"}
+        return {"via": urls, "think": f"{THINK_S}s", **late}
+
+    def _resolved(self, cluster: KafkaCluster) -> None:
+        sent = set(self._visit_ids)
+
+        def all_are() -> bool:
+            records = read_topic(cluster, DECISIONS)
+            return sent <= {decode_decision(record.value or b"").visit_id for record in records}
+
+        self._await(all_are, "the reward windows of some visits do not end")
