@@ -21,9 +21,8 @@ class HttpDemo(Demo):
         self._ports: dict[int, int] = {}
 
     def _serve_options(self, number: int) -> dict[str, Any]:
-        self._ports[number] = (
-            self._plan.http_port if number == 1 else free_port()
-        )  # fixed, so that it is the same after a restart
+        # Fixed beforehand, so that it is the same after a restart.
+        self._ports[number] = self._plan.http_port if number == 1 else free_port()
         return {"http": f"127.0.0.1:{self._ports[number]}", "reward_window": f"{WINDOW_S}s"}
 
     def _produce_options(self) -> dict[str, Any]:

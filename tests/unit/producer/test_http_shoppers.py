@@ -1,0 +1,127 @@
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+import pytest
+
+from producer.habits import Habits
+from producer.http_shoppers import GivenUp, HttpShoppers, Shopped
+from producer.simulate import Shoppers
+from shared.catalogue import DataSet
+from shared.events import Visit
+
+SLATE = [8, 42, 61]
+Answering = Callable[[httpx.Request], httpx.Response]
+
+
+class Api:
+    """Answers as the API does; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.clicks: dict[str, int] = {}
+        self.turn_away = 0
+        self.click_status = 200
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.asked[path] += 1
+        if self.turn_away:
+            self.turn_away -= 1
+            return httpx.Response(503, json={}, headers={"retry-after": "1"})
+        body = msgspec.json.decode(request.content)
+        if path == "/v1/rank":
+            slate = [{"product_id": product} for product in SLATE]
+            return httpx.Response(200, json={"decision_id": body["decision_id"], "slate": slate})
+        if self.click_status == 200:
+            self.clicks[path.split("/")[3]] = body["product_id"]
+        return httpx.Response(self.click_status, json={"detail": "why"})
+
+
+def shop(
+    data: DataSet, answer: Answering, count: int, patience_s: float = 5.0
+) -> tuple[HttpShoppers, list[Shopped]]:
+    """Visits by shoppers who click the second product, if their number is even."""
+    over: list[Shopped] = []
+
+    def react(visit: Visit, slate: Sequence[int]) -> int | None:
+        assert slate == SLATE
+        return None if int(visit.visit_id.rpartition("-")[2]) % 2 else 2
+
+    async def run() -> HttpShoppers:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            service = HttpShoppers(
+                client,
+                ["http://one", "http://two/"],
+                Shoppers(data.users, 1, "run"),
+                react,
+                Habits(median_s=0.001),
+                1,
+                0.0,
+                patience_s,
+                clock=asyncio.get_running_loop().time,
+                utc_now=lambda: datetime(2026, 1, 5, tzinfo=UTC),
+                done=over.append,
+            )
+            await service.run(range(count), threading.Event())
+            return service
+
+    return asyncio.run(run()), over
+
+
+def test_every_shopper_asks_and_those_who_like_something_click(data: DataSet) -> None:
+    api = Api()
+    service, over = shop(data, api, 100)
+    assert (service.counts.sent, service.counts.confirmed, service.counts.clicks) == (100, 100, 50)
+    assert api.clicks == {f"run-{number:07d}": 42 for number in range(0, 100, 2)}
+    assert sum(each.clicked == 42 for each in over) == 50
+    assert {each.visit.visit_id for each in over} == {f"run-{number:07d}" for number in range(100)}
+
+
+def test_who_is_turned_away_asks_again(data: DataSet) -> None:
+    api = Api()
+    api.turn_away = 3
+    service, over = shop(data, api, 4)
+    assert (len(over), service.counts.retries) == (4, 3)
+    assert api.asked["/v1/rank"] >= 4
+
+
+def test_a_server_that_is_away_is_passed_over(data: DataSet) -> None:
+    api = Api()
+
+    def half(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "one":
+            raise httpx.ConnectError("refused")
+        return api(request)
+
+    service, over = shop(data, half, 4)
+    assert len(over) == 4
+    assert service.counts.retries > 0
+
+
+def test_a_late_click_is_no_click(data: DataSet) -> None:
+    api = Api()
+    api.click_status = 410
+    service, over = shop(data, api, 10)
+    assert (service.counts.late, service.counts.clicks) == (5, 0)
+    assert all(each.clicked is None for each in over)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda request: httpx.Response(503, text="busy"), "busy"),
+        (lambda request: httpx.Response(422, json={"detail": "no context"}), "no context"),
+        (lambda request: httpx.Response(200, text="<html>"), "not this API"),
+    ],
+)
+def test_shoppers_give_up_and_say_why(data: DataSet, answer: Answering, why: str) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        shop(data, answer, 1, patience_s=0.0)
+    given_up = caught.value.exceptions[0]
+    assert isinstance(given_up, GivenUp)
+    assert why in str(given_up)

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from reco import http_options
+from reco.__main__ import run
+from reco.http_options import HttpOptions
+
+
+def parsed(*arguments: str) -> tuple[HttpOptions | None, str]:
+    """The options as a command gets them, and what was complained of."""
+    got: list[HttpOptions | None] = []
+
+    @click.command()
+    @http_options.http
+    def command(http: HttpOptions | None) -> None:
+        got.append(http)
+
+    result = CliRunner().invoke(command, arguments)
+    return (got[0] if got else None), result.output
+
+
+def test_without_an_address_there_is_no_api() -> None:
+    assert parsed("--reward-window", "5s") == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("1.5", 1_500)]
+)
+def test_durations_have_units(text: str, milliseconds: int) -> None:
+    options, _ = parsed("--http", "127.0.0.1:0", "--reward-window", text)
+    assert options is not None
+    assert options.rules.window_ms == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "0s", "1e9s", "3 d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    options, output = parsed("--http", "a:1", "--reward-window", text)
+    assert options is None
+    assert "is no duration, such as 30s" in output
+
+
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# of the shop\nfirst-key-of-the-shop\n\nsecond-key-of-the-shop\n")
+    options, _ = parsed("--http", "a:1", "--api-keys", str(file))
+    assert options is not None
+    assert options.keys == [b"first-key-of-the-shop", b"second-key-of-the-shop"]
+
+
+@pytest.mark.parametrize(("text", "why"), [("# none\n", "has no key"), ("short\n", "shorter")])
+def test_a_file_without_good_keys_does_not_open_the_api(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    options, output = parsed("--http", "a:1", "--api-keys", str(file))
+    assert options is None
+    assert why in " ".join(output.split())
+    assert "can't read" in parsed("--http", "a:1", "--api-keys", str(tmp_path / "none"))[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["serve", "--no-stream"], "nothing to do"),
+        (["produce", "--via", "127.0.0.1:8000"], "no address such as"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    assert run(arguments) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_shoppers_without_a_server_say_what_to_do(
+    capsys: pytest.CaptureFixture[str], data_folder: Path
+) -> None:
+    address = "http://127.0.0.1:9"
+    arguments = ["produce", "--via", address, "--data", str(data_folder), "--count", "1"]
+    assert run([*arguments, "--patience-s", "0"]) == 1
+    error = capsys.readouterr().err
+    assert "does not serve" in error
+    assert "reco serve --http" in error
