@@ -1,0 +1,128 @@
+"""`POST /v1/rank` and the click path against an empty handler of the same server, under load.
+
+Server, store, broker and load (`wrk`, 32 connections) are processes of their own; the paths are
+measured by turns in one run. The empty handler is `GET /livez`, which reads no body either: so the
+share is on the safe side.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from producer.prepare import prepare
+from server.openapi import EXAMPLES
+from tests.benchmarks.measure import Result
+from tests.e2e.api_process import serving
+
+CONNECTIONS: Final = 32
+SECONDS: Final = 4
+TURNS: Final = 3
+LEAST_SHARE: Final = 0.6
+MOST_P99_MS: Final = 5.0
+
+_RANK: Final = """
+wrk.method, wrk.body = 'POST', [[{body}]]
+wrk.headers['Content-Type'] = 'application/json'
+"""
+# Ranks and clicks by turns: what is clicked is the product that was ranked first.
+_CLICK: Final = """
+local body = [[{body}]]
+local headers = {{['Content-Type'] = 'application/json'}}
+local waiting = {{}}
+request = function()
+    local next = table.remove(waiting)
+    if next then
+        return wrk.format('POST', '/v1/decisions/' .. next[1] .. '/click', headers,
+            '{{"product_id":' .. next[2] .. '}}')
+    end
+    return wrk.format('POST', '/v1/rank', headers, body)
+end
+response = function(status, _, answer)
+    local decision, product = answer:match('"decision_id":"([^"]+)","slate":%[{{"product_id":(%d+)')
+    if product then table.insert(waiting, {{decision, product}}) end
+end
+"""
+
+
+class Load(NamedTuple):
+    """What one turn of load came to."""
+
+    per_s: float
+    p99_ms: float
+
+
+def results() -> Iterator[Result]:
+    """Measure everything; three quarters of a minute. Nothing without `wrk`."""
+    if shutil.which("wrk") is None:
+        print("HTTP is not measured: install wrk (apt-get install wrk)", file=sys.stderr)
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        prepare(folder / "data", 1237)
+        served = stack.enter_context(
+            serving(folder / "data", folder, most_waiting=2_000_000, http_in_flight=1_000)
+        )
+        body = json.dumps(next(iter(EXAMPLES.values())))
+        scripts = {
+            "empty": (folder / "empty.lua", ""),
+            "rank": (folder / "rank.lua", _RANK.format(body=body)),
+            "click": (folder / "click.lua", _CLICK.format(body=body)),
+        }
+        for path, text in scripts.values():
+            path.write_text(text)
+        best: dict[str, Load] = {}
+        for _ in range(TURNS):
+            for name, (path, _) in scripts.items():
+                target = "/livez" if name == "empty" else "/v1/rank"
+                load = under_load(served.url + target, path)
+                if name not in best or load.per_s > best[name].per_s:
+                    best[name] = load
+    yield from _results(best)
+
+
+def _results(best: dict[str, Load]) -> Iterator[Result]:
+    empty = best["empty"]
+    for name, title in (("rank", "POST /v1/rank"), ("click", "ranks and clicks by turns")):
+        load = best[name]
+        share = load.per_s / empty.per_s
+        target = LEAST_SHARE if name == "rank" else None
+        yield Result(
+            name=f"{title}, per request",
+            unit="µs",
+            ours=1e6 / load.per_s,
+            reference=1e6 / empty.per_s,
+            reference_name="empty handler, same server",
+            ratio=share,
+            target=target,
+            met=None if target is None else share >= target,
+        )
+    p99_ms = best["rank"].p99_ms
+    yield Result(
+        name=f"POST /v1/rank, p99 at {CONNECTIONS} connections",
+        unit="µs",
+        ours=p99_ms * 1e3,
+        target=MOST_P99_MS * 1e3,
+        met=p99_ms < MOST_P99_MS,
+    )
+
+
+def under_load(url: str, script: Path) -> Load:
+    """One turn of `wrk`."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", "-s", str(script)]
+    said = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    if failed and url.endswith("/v1/rank") and "click" not in script.name:
+        raise RuntimeError(f"{failed[1]} requests failed: {said}")
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    p99 = re.search(r"99% +([\d.]+)(us|ms|s)", said)
+    if not rate or not p99:
+        raise RuntimeError(f"wrk says something else: {said}")
+    unit_ms = {"us": 1e-3, "ms": 1.0, "s": 1e3}[p99[2]]
+    return Load(float(rate[1]), float(p99[1]) * unit_ms)
