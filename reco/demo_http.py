@@ -31,7 +31,7 @@ class HttpDemo(Demo):
         return {"via": urls, "think": f"{THINK_S}s", **late}
 
     def _resolved(self, cluster: KafkaCluster) -> None:
-        sent = set(self._visit_ids)
+        sent = set(self.visit_ids)
 
         def all_are() -> bool:
             records = read_topic(cluster, DECISIONS)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from infra.embedded import EmbeddedError
 from reco.options import json_output, write_json
-from tests.benchmarks import joint, memory, speed
+from tests.benchmarks import http, joint, memory, speed
 from tests.benchmarks.measure import Result
 
 CAPTION = "µs and bytes (B) are per visit, arm or outcome, as the line says"
@@ -33,7 +33,7 @@ def main(json_file: str | None) -> None:
     results: list[Result] = []
     with console.status("Measuring …") as status:
         try:
-            for part in (speed, joint, memory):
+            for part in (speed, joint, memory, http):
                 for result in part.results():
                     results.append(result)
                     status.update(f"Measured: {result.name} …")

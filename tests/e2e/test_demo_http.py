@@ -1,0 +1,16 @@
+"""`reco demo --via-http`: the verdict holds with clicks out of order, and some too late."""
+
+from pathlib import Path
+
+from tests.e2e.test_demo import run
+
+
+def test_the_demo_learns_and_passes_over_http(data_folder: Path, tmp_path: Path) -> None:
+    code, shown, verdict = run(
+        data_folder, tmp_path, "--via-http", "--visits", "200", "--rate", "40"
+    )
+    assert (code, verdict["verdict"], verdict["reasons"]) == (0, "pass", [])
+    assert verdict["visits"] == 200
+    assert verdict["replay"]["differing_bits"] == 0
+    assert verdict["uplift_captured_expected"] > 0.5
+    assert "-> Recs: [" in shown
