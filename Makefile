@@ -6,6 +6,7 @@ ARGS ?=
 .PHONY: help env demo test test-text lint bench image mutation lock clean
 .PHONY: help env demo test test-text lint bench mutation learning-report lock clean
 .PHONY: help env demo test test-text lint bench mutation chaos lock clean
+.PHONY: help env demo test test-integration test-text lint bench mutation lock clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -28,6 +29,9 @@ demo: env ## Watch it learn: broker, store, producer, server and trainer, about 
 
 test: env ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-integration: env ## Run the tests on a real broker and store, in containers (needs Docker)
+	$(BIN)/python -m pytest -n 2 tests/integration $(ARGS)
 
 test-text: ## Compare with TextWiser, in its own environment (.venv-text, 6 GB)
 	@test -e .venv-text/.ready || $(PYTHON) -m venv .venv-text
