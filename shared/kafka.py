@@ -14,13 +14,12 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from shared.kafka_connection import KafkaConnection, made, text_of
+from shared.kafka_connection import KafkaConnection, described_topic, made, text_of
 from shared.kafka_producer import KafkaProducer
 from shared.kafka_transactions import TRANSACTIONAL, KafkaTransactionalProducer
 from shared.ports import (
@@ -36,9 +35,6 @@ _log = logging.getLogger(__name__)
 
 EMBEDDED_CLUSTER: Final = "mockCluster"
 """What the cluster id of librdkafka's mock cluster starts with."""
-
-_NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
-"""How an older broker's missing topic id is spelt: 16 zero bytes."""
 
 _REQUEST_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -130,7 +126,14 @@ class KafkaCluster:
         Raises:
             BrokerUnavailable: there is no such topic (yet), or no answer.
         """
-        found = self._embedded_topic(topic) if self.embedded else self._described(topic)
+        try:
+            found = (
+                self._embedded_topic(topic)
+                if self.embedded
+                else described_topic(self._admin, topic, _REQUEST_TIMEOUT_S)
+            )
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
         if found is None:
             raise BrokerUnavailable(
                 f"{self._name} has no topic {topic!r}: make it with `reco topics create`"
@@ -214,19 +217,6 @@ class KafkaCluster:
     @property
     def _name(self) -> str:
         return f"the Kafka broker at {self.address}"
-
-    def _described(self, topic: str) -> tuple[int, str] | None:
-        asked = self._admin.describe_topics(
-            TopicCollection([topic]), request_timeout=_REQUEST_TIMEOUT_S
-        )
-        try:
-            found = asked[topic].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return None
-            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
-        topic_id = str(found.topic_id)
-        return len(found.partitions), "" if topic_id == _NO_TOPIC_ID else topic_id
 
     def _embedded_topic(self, topic: str) -> tuple[int, str] | None:
         # The mock cluster does not serve DescribeTopics, and can't delete a topic either.

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from shared.peer import Peer, who_listens
 from shared.ports import BrokerRefuses, BrokerUnavailable
 
 _log = logging.getLogger(__name__)
+
+_NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
+"""How an older broker's missing topic id is spelt: 16 zero bytes."""
 
 _TRY_S: Final = 1.0
 _PREFIX: Final = "KAFKA_"
@@ -129,6 +132,23 @@ class KafkaConnection:
                 "KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_*"
             )
         return ""
+
+
+def described_topic(admin: Any, topic: str, timeout_s: float) -> tuple[int, str] | None:
+    """A topic's partition count and id, empty where the broker has none; None: no such topic.
+
+    Raises:
+        KafkaException: no answer.
+    """
+    asked = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+    try:
+        found = asked[topic].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    topic_id = str(found.topic_id)
+    return len(found.partitions), "" if topic_id == _NO_TOPIC_ID else topic_id
 
 
 def text_of(error: BaseException) -> str:
