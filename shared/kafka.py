@@ -126,14 +126,7 @@ class KafkaCluster:
         Raises:
             BrokerUnavailable: there is no such topic (yet), or no answer.
         """
-        try:
-            found = (
-                self._embedded_topic(topic)
-                if self.embedded
-                else described_topic(self._admin, topic, _REQUEST_TIMEOUT_S)
-            )
-        except KafkaException as error:
-            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
+        found = self._embedded_topic(topic) if self.embedded else self._described(topic)
         if found is None:
             raise BrokerUnavailable(
                 f"{self._name} has no topic {topic!r}: make it with `reco topics create`"
@@ -218,10 +211,15 @@ class KafkaCluster:
     def _name(self) -> str:
         return f"the Kafka broker at {self.address}"
 
+    def _described(self, topic: str) -> tuple[int, str] | None:
+        try:
+            return described_topic(self._admin, topic, _REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._name} does not answer: {text_of(error)}") from error
+
     def _embedded_topic(self, topic: str) -> tuple[int, str] | None:
-        # The mock cluster does not serve DescribeTopics, and can't delete a topic either.
-        partitions = self.topics().get(topic)
-        return None if partitions is None else (partitions, "")
+        count = self.topics().get(topic)  # DescribeTopics is not served
+        return None if count is None else (count, "")
 
     def _made(self, client: Callable[[dict[str, Any]], Any], own: dict[str, Any]) -> Any:
         return made(client, {**own, **self._settings})

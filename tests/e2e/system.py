@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from confluent_kafka import Producer
 
-from infra.embedded import EmbeddedBroker, EmbeddedStore
+from infra.embedded import Addresses, EmbeddedBroker, EmbeddedStore
 from reco.catalogue_feed import open_products
 from reco.demo import read_topic
 from reco.fleet import Child
@@ -40,13 +40,13 @@ DEADLINE_S = 40.0
 
 
 class System:
-    """Broker and store in this process, everything else in processes of its own."""
+    """A broker and a store that are there, everything else in processes of its own."""
 
-    def __init__(self, data_folder: Path, logs: Path, *, append_only: bool = False) -> None:
-        self.broker = EmbeddedBroker()
-        self.store_server = EmbeddedStore(append_only=append_only)
-        self.cluster = KafkaCluster(self.broker.address, patience_s=10.0)
-        self.store = RedisStore(self.store_server.url, MODEL, timeout_s=1.0)
+    def __init__(self, addresses: Addresses, model: str, data_folder: Path, logs: Path) -> None:
+        self.addresses = addresses
+        self.model = model
+        self.cluster = KafkaCluster(addresses.kafka, patience_s=10.0)
+        self.store = RedisStore(addresses.redis, model, timeout_s=1.0)
         self.data = load_data(data_folder)
         self.children: dict[str, Child] = {}
         self._folder = data_folder
@@ -54,10 +54,10 @@ class System:
 
     def start(self, name: str, command: str, *flags: str, **options: str | float) -> Child:
         """Start `reco <command> --json …` against this broker and store."""
-        arguments = [command, "--json", *flags, "--kafka", self.broker.address]
+        arguments = [command, "--json", *flags, "--kafka", self.addresses.kafka]
         arguments += ["--data", str(self._folder)]
         if command != "produce":
-            arguments += ["--redis", self.store_server.url, "--model", MODEL]
+            arguments += ["--redis", self.addresses.redis, "--model", self.model]
         if command == "serve":
             arguments += ["--lines-per-s", "0"]
         for option, value in options.items():
@@ -100,7 +100,7 @@ class System:
 
     def settle(self) -> None:
         """Wait until every visit is decided and every outcome learned."""
-        group = self.cluster.consumer(VISITS, f"{SERVER_GROUP}-{MODEL}")
+        group = self.cluster.consumer(VISITS, f"{SERVER_GROUP}-{self.model}")
         ends = {p: end for p in range(12) if (end := group.watermarks(p).end)}
         self.until(
             lambda: all(group.committed([p]).get(p, 0) >= end for p, end in ends.items()),
@@ -145,15 +145,13 @@ class System:
 
     def raw_producer(self) -> Producer:
         """A producer that is none of ours."""
-        return Producer({"bootstrap.servers": self.broker.address, "log_level": 0})
+        return Producer({"bootstrap.servers": self.addresses.kafka, "log_level": 0})
 
     def close(self) -> None:
         """End everything."""
         for child in self.children.values():
             child.kill()
         self.store.close()
-        self.store_server.close()
-        self.broker.close()
 
     def _decoded(self, topic: str, decode: Callable[[bytes], _T]) -> Iterator[_T]:
         for record in read_topic(self.cluster, topic):
@@ -172,10 +170,28 @@ class System:
         return [position.next_offset if position else -1 for position in positions] == ends
 
 
+class EmbeddedSystem(System):
+    """Broker and store in this process."""
+
+    def __init__(self, data_folder: Path, logs: Path, *, append_only: bool = False) -> None:
+        self.broker = EmbeddedBroker()
+        self.store_server = EmbeddedStore(append_only=append_only)
+        addresses = Addresses(self.broker.address, self.store_server.url)
+        super().__init__(addresses, MODEL, data_folder, logs)
+
+    def close(self) -> None:
+        """End everything."""
+        super().close()
+        self.store_server.close()
+        self.broker.close()
+
+
 @contextmanager
-def running(data_folder: Path, logs: Path, *, append_only: bool = False) -> Iterator[System]:
+def running(
+    data_folder: Path, logs: Path, *, append_only: bool = False
+) -> Iterator[EmbeddedSystem]:
     """A system for the length of a block."""
-    system = System(data_folder, logs, append_only=append_only)
+    system = EmbeddedSystem(data_folder, logs, append_only=append_only)
     try:
         yield system
     finally:

@@ -11,18 +11,18 @@ import redis
 
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS, encode, key_of
 from shared.partitioner import partition_of
-from tests.e2e.system import System, running
+from tests.e2e.system import EmbeddedSystem, running
 
 RATE = 150.0
 
 
 @pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
     with running(data_folder, tmp_path) as system:
         yield system
 
 
-def test_a_killed_trainer_loses_and_doubles_nothing(system: System) -> None:
+def test_a_killed_trainer_loses_and_doubles_nothing(system: EmbeddedSystem) -> None:
     system.start_all()
     system.produce(300, RATE)
     for decided in (60, 140, 220):
@@ -33,7 +33,7 @@ def test_a_killed_trainer_loses_and_doubles_nothing(system: System) -> None:
     assert report.applied == len({o.outcome_id for o in system.outcomes()})
 
 
-def test_a_killed_server_leaves_no_visit_undecided(system: System) -> None:
+def test_a_killed_server_leaves_no_visit_undecided(system: EmbeddedSystem) -> None:
     system.start_all()
     system.produce(300, RATE)
     for decided in (60, 180):
@@ -43,7 +43,7 @@ def test_a_killed_server_leaves_no_visit_undecided(system: System) -> None:
     system.assert_sound(300)
 
 
-def test_a_killed_producer_goes_on_where_it_was(system: System) -> None:
+def test_a_killed_producer_goes_on_where_it_was(system: EmbeddedSystem) -> None:
     system.start_all()
     producer = system.produce(300, RATE)
     for sent in (60, 180):
@@ -54,7 +54,7 @@ def test_a_killed_producer_goes_on_where_it_was(system: System) -> None:
     system.assert_sound(300)
 
 
-def test_two_trainers_that_own_every_partition_harm_nothing(system: System) -> None:
+def test_two_trainers_that_own_every_partition_harm_nothing(system: EmbeddedSystem) -> None:
     system.start("one", "train", static="0/1")
     system.start("other", "train", static="0/1")
     system.start("server", "serve")
@@ -64,7 +64,7 @@ def test_two_trainers_that_own_every_partition_harm_nothing(system: System) -> N
 
 
 def test_trainers_of_a_group_take_over_from_one_that_is_killed_and_one_that_sleeps(
-    system: System,
+    system: EmbeddedSystem,
 ) -> None:
     for name in ("first", "second"):
         system.start(name, "train")
@@ -84,13 +84,13 @@ def test_trainers_of_a_group_take_over_from_one_that_is_killed_and_one_that_slee
     system.assert_sound(700)
 
 
-def paused(system: System) -> None:
+def paused(system: EmbeddedSystem) -> None:
     os.kill(system.store_server.pid, signal.SIGSTOP)
     system.await_records(VISITS, system.records(VISITS) + 5 * int(RATE))  # five seconds of them
     os.kill(system.store_server.pid, signal.SIGCONT)
 
 
-def restarted_empty(system: System) -> None:
+def restarted_empty(system: EmbeddedSystem) -> None:
     system.store_server.kill()
     system.await_records(VISITS, system.records(VISITS) + 50)
     system.store_server.start()
@@ -98,7 +98,7 @@ def restarted_empty(system: System) -> None:
 
 @pytest.mark.parametrize("fault", [paused, restarted_empty])
 def test_serving_goes_on_and_learning_catches_up_when_the_store_is(
-    system: System, fault: Callable[[System], None]
+    system: EmbeddedSystem, fault: Callable[[EmbeddedSystem], None]
 ) -> None:
     system.start_all()
     system.produce(1_000, RATE)
@@ -131,7 +131,7 @@ def test_a_store_that_comes_back_older_is_brought_forward(
         system.assert_sound(500)
 
 
-def test_poison_duplicates_and_strangers_are_set_aside_and_counted(system: System) -> None:
+def test_poison_duplicates_and_strangers_are_set_aside_and_counted(system: EmbeddedSystem) -> None:
     system.start_all()
     system.produce(300, RATE)
     system.await_records(OUTCOMES, 200)
@@ -159,7 +159,7 @@ def test_poison_duplicates_and_strangers_are_set_aside_and_counted(system: Syste
     assert len(system.decisions()) == 300
 
 
-def test_a_cut_subscription_is_caught_up(system: System) -> None:
+def test_a_cut_subscription_is_caught_up(system: EmbeddedSystem) -> None:
     system.start_all()
     system.produce(300, RATE)
     with redis.Redis.from_url(system.store_server.url) as client:
@@ -175,7 +175,7 @@ def test_a_cut_subscription_is_caught_up(system: System) -> None:
     assert max(sum(decision.view) for decision in latest) >= learned
 
 
-def test_sigterm_under_load_ends_everything_well(system: System) -> None:
+def test_sigterm_under_load_ends_everything_well(system: EmbeddedSystem) -> None:
     system.start_all()
     producer = system.produce(100_000, 500.0)
     system.await_records(DECISIONS, 200)
