@@ -367,7 +367,7 @@ class Trainer:
             self._reload(moved, "the state in the store has changed")
 
     def _is_another_log(self) -> bool:
-        # A consumer goes on at its offset in a topic of the same name without a word.
+        # A consumer goes on at its offset in a topic of the same name, without a word.
         try:
             return not self._source.is_same_log(self._identify())
         except BrokerUnavailable:

@@ -3,11 +3,22 @@
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from infra.embedded import Addresses
 from shared.kafka import KafkaCluster
-from tests.integration.containers import START_S, KafkaServer, RedisServer, require_docker
+from shared.settings import PARTITIONS
+from tests.e2e.system import System
+from tests.integration.command import Reco, reco_with
+from tests.integration.containers import (
+    START_S,
+    KafkaServer,
+    RedisServer,
+    make_anew,
+    require_docker,
+)
 
 _numbers = itertools.count()
 
@@ -42,6 +53,36 @@ def redis_server(docker: None) -> Iterator[RedisServer]:
 def cluster(kafka: KafkaServer) -> KafkaCluster:
     """Our adapter, connected."""
     return KafkaCluster(kafka.address)
+
+
+@pytest.fixture
+def topics(cluster: KafkaCluster) -> None:
+    """The system's topics, empty."""
+    make_anew(cluster, list(PARTITIONS))
+
+
+@pytest.fixture
+def system(
+    kafka: KafkaServer,
+    redis_server: RedisServer,
+    topics: None,
+    name: str,
+    data_folder: Path,
+    tmp_path: Path,
+) -> Iterator[System]:
+    """Processes on the broker and the store, with a model of their own."""
+    system = System(Addresses(kafka.address, redis_server.url), name, data_folder, tmp_path)
+    try:
+        yield system
+    finally:
+        system.close()
+
+
+@pytest.fixture
+def reco(kafka: KafkaServer, redis_server: RedisServer, data_folder: Path) -> Reco:
+    """`reco` with the addresses in its environment."""
+    addresses = {"RECO_KAFKA": kafka.address, "RECO_REDIS": redis_server.url}
+    return reco_with({**addresses, "RECO_DATA": str(data_folder), "RECO_PATIENCE_S": "20"})
 
 
 @pytest.fixture

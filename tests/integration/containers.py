@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ from confluent_kafka.admin import AdminClient
 from testcontainers.community.kafka import RedpandaContainer
 from testcontainers.community.redis import RedisContainer
 from testcontainers.core.container import DockerContainer
+
+from shared.kafka import KafkaCluster
+from shared.ports import BrokerUnavailable
+from shared.settings import PARTITIONS
 
 REDPANDA_IMAGE: Final = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 REDIS_IMAGE: Final = os.environ.get("REDIS_IMAGE", "redis:8-alpine")
@@ -49,6 +53,30 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, f"never {what}"
         time.sleep(0.05)
+
+
+def make_anew(
+    cluster: KafkaCluster, topics: Sequence[str], counts: Mapping[str, int] = PARTITIONS
+) -> None:
+    """Delete topics that are there, and make them with these partition counts."""
+    there = [topic for topic in topics if topic in cluster.topics()]
+    if there:
+        for deleted in cluster.admin.delete_topics(there).values():
+            deleted.result()
+        until(lambda: not set(there) & cluster.topics().keys(), "topics deleted")
+    cluster.create_topics({topic: counts[topic] for topic in topics})
+    until(lambda: all(_is_led(cluster, topic, counts[topic]) for topic in topics), "topics made")
+
+
+def _is_led(cluster: KafkaCluster, topic: str, partitions: int) -> bool:
+    """Whether every partition answers: a moment after it was made, one may not yet."""
+    consumer = cluster.consumer(topic)
+    try:
+        return all(consumer.watermarks(each).start == 0 for each in range(partitions))
+    except BrokerUnavailable:
+        return False
+    finally:
+        consumer.close()
 
 
 class KafkaServer(RedpandaContainer):

@@ -10,14 +10,13 @@ from shared.redis_store import RedisStore
 from tests.contract.broker_suite import PARTITIONS, BrokerSuite
 from tests.contract.store_suite import StoreSuite
 from tests.contract.transaction_suite import TransactionSuite
-from tests.integration.containers import RedisServer, until
+from tests.integration.containers import RedisServer, make_anew
 
 
 @pytest.fixture
 def topic(cluster: KafkaCluster, name: str) -> str:
     """A new one, known to the broker."""
-    cluster.create_topics({name: PARTITIONS})
-    until(lambda: cluster.topics().get(name) == PARTITIONS, "a topic")
+    make_anew(cluster, [name], {name: PARTITIONS})
     return name
 
 
