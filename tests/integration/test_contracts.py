@@ -12,6 +12,8 @@ from tests.contract.store_suite import StoreSuite
 from tests.contract.transaction_suite import TransactionSuite
 from tests.integration.containers import RedisServer, make_anew
 
+pytestmark = pytest.mark.timeout(300)  # containers start within the first test's time
+
 
 @pytest.fixture
 def topic(cluster: KafkaCluster, name: str) -> str:
