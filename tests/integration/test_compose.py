@@ -132,6 +132,15 @@ def test_replay_from_the_host_finds_no_differing_bit(
     assert report["outcomes"] > 0
 
 
+def test_status_says_that_all_is_well(stack: Stack) -> None:
+    def well() -> bool:
+        status = json.loads(stack.run("run", "--rm", "-T", "reco", "status", "--json", check=False))
+        present = all(status[kind] for kind in ("servers", "trainers", "producers"))
+        return bool(status["healthy"]) and present
+
+    until(well, "all well")
+
+
 def test_replay_in_a_container_finds_none_either(stack: Stack) -> None:
     assert "✓ 0 differing bits" in stack.reco("replay", "--check")
 
