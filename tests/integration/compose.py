@@ -53,7 +53,7 @@ class Stack:
             **os.environ,
             "COMPOSE_PROJECT_NAME": project,
             "RECO_IMAGE": f"livereco:{project}",
-            "RECO_REWARD_WINDOW": "2s",
+            "RECO_REWARD_WINDOW": "20s",
             "RECO_RANK_BUDGET_MS": "5000",  # whoever runs the tests may be busy
             **ports,
         }
