@@ -155,20 +155,31 @@ CONTEXT = {
 }
 
 
+def posted(shop: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
+    """A request as docs/api.md asks for it: 503 means to send the same again, which is safe."""
+    for _ in range(3):
+        answer = shop.post(path, json=body)
+        if answer.status_code != 503:
+            break
+        assert "Retry-After" in answer.headers
+    return answer
+
+
 def test_one_address_serves_all_servers_and_none_is_missed_when_it_goes(stack: Stack) -> None:
     stack.up("--no-recreate", "--scale", "server=3")
     answers: list[httpx.Response] = []
     with httpx.Client(base_url=stack.http, timeout=30.0) as shop, ThreadPoolExecutor(1) as other:
         fewer = other.submit(stack.up, "--no-recreate", "--scale", "server=1")
         while not fewer.done():
-            rank = shop.post("/v1/rank", json={"context": CONTEXT})
-            decision, [first, *_] = rank.json()["decision_id"], rank.json()["slate"]
-            click = {"product_id": first["product_id"]}
-            answers += [rank, shop.post(f"/v1/decisions/{decision}/click", json=click)]
+            decision = f"test-{len(answers)}"
+            rank = posted(shop, "/v1/rank", {"context": CONTEXT, "decision_id": decision})
+            click = {"product_id": rank.json()["slate"][0]["product_id"]}
+            answers += [rank, posted(shop, f"/v1/decisions/{decision}/click", click)]
         fewer.result()
         assert shop.get("/openapi.json").json()["openapi"].startswith("3.1")
         assert shop.get("/metrics").status_code == 404
-    assert {answer.status_code for answer in answers} == {200}
+    failed = [(answer.status_code, answer.text) for answer in answers if answer.status_code != 200]
+    assert failed == []
 
 
 def test_services_get_along_with_what_they_may_do(stack: Stack, observer: Observer) -> None:
