@@ -10,17 +10,17 @@ from reco.__main__ import run
 from server.experiment import parse
 from server.scorer import Policy
 from shared.events import VISITS
-from tests.e2e.system import System, running
+from tests.e2e.system import EmbeddedSystem, running
 
 
 @pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
     with running(data_folder, tmp_path) as system:
         yield system
 
 
 def test_two_policies_serve_side_by_side_and_are_compared(
-    system: System, data_folder: Path, capsys: pytest.CaptureFixture[str]
+    system: EmbeddedSystem, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = "linucb/epsilon=0.1:50,random:50"
     system.start("trainer", "train")

@@ -9,18 +9,18 @@ import pytest
 from reco.__main__ import run
 from shared.events import DECISIONS, key_of
 from shared.partitioner import partition_of
-from tests.e2e.system import MODEL, System, running
+from tests.e2e.system import MODEL, EmbeddedSystem, running
 
 NEW = "product_id,name,category,price,is_coffee\n201,Cold Brew,Drinks & Desserts,6.5,1\n"
 
 
 @pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
     with running(data_folder, tmp_path) as system:
         yield system
 
 
-def shown(system: System, product_id: int) -> list[str]:
+def shown(system: EmbeddedSystem, product_id: int) -> list[str]:
     return [
         decision.decision_id
         for decision in system.decisions()
@@ -29,7 +29,7 @@ def shown(system: System, product_id: int) -> list[str]:
 
 
 def test_a_product_is_added_ranked_learned_and_retired_without_a_restart(
-    system: System, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    system: EmbeddedSystem, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ["--kafka", system.broker.address, "--data", str(data_folder)]
     (tmp_path / "new.csv").write_text(NEW)
@@ -58,14 +58,14 @@ def test_a_product_is_added_ranked_learned_and_retired_without_a_restart(
     assert (row["product_id"], row["state"], row["added"]) == (201, "retired", True)
 
 
-def retired(system: System) -> bool:
+def retired(system: EmbeddedSystem) -> bool:
     """The last 30 decisions show nothing of it."""
     latest = sorted(system.decisions(), key=lambda decision: decision.decided_at)[-30:]
     return not any(item.product_id == 201 for d in latest for item in d.slate)
 
 
 def test_a_server_and_a_trainer_that_start_later_know_it_too(
-    system: System, data_folder: Path, tmp_path: Path
+    system: EmbeddedSystem, data_folder: Path, tmp_path: Path
 ) -> None:
     where = ["--kafka", system.broker.address, "--data", str(data_folder)]
     (tmp_path / "new.csv").write_text(NEW)
@@ -88,7 +88,7 @@ def test_a_server_and_a_trainer_that_start_later_know_it_too(
     ],
 )
 def test_wrong_input_is_one_sentence(
-    system: System,
+    system: EmbeddedSystem,
     data_folder: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

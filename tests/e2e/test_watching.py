@@ -11,11 +11,11 @@ import pytest
 
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
-from tests.e2e.system import MODEL, System, running
+from tests.e2e.system import MODEL, EmbeddedSystem, running
 
 
 @pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
+def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
     with running(data_folder, tmp_path) as system:
         yield system
 
@@ -29,7 +29,7 @@ def free_address() -> str:
 class Operator:
     """Someone with a terminal and `curl`."""
 
-    def __init__(self, system: System, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, system: EmbeddedSystem, capsys: pytest.CaptureFixture[str]) -> None:
         self._addresses = ["--kafka", system.broker.address, "--redis", system.store_server.url]
         self._capsys = capsys
 
@@ -49,7 +49,7 @@ class Operator:
 
 
 def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
-    system: System, capsys: pytest.CaptureFixture[str]
+    system: EmbeddedSystem, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operator, server, trainer = Operator(system, capsys), free_address(), free_address()
     system.start("trainer", "train", metrics=trainer)
