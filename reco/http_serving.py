@@ -22,6 +22,7 @@ from server.rank_service import RankService
 from server.ranking import Ranker
 from server.resolver import Resolver
 from server.scorer import Policy
+from server.stream import Viewing
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
@@ -49,6 +50,7 @@ def open_http(
     model: str,
     cluster: KafkaCluster,
     dataset: DataSet,
+    ranked: Viewing,
     view: ModelView,
     policy: Policy | Traffic,
     depth: int | None,
@@ -66,7 +68,7 @@ def open_http(
     """
     window = RedisWindow(redis, model, options.rules)
     ranker = Ranker(
-        view,
+        ranked,
         policy,
         dataset.encoder,
         depth,

@@ -150,8 +150,10 @@ def experiment(function: _F) -> _F:
     return split(named(function))
 
 
-def traffic(policy: Policy, experiment: str | None, name: str) -> Traffic:
-    """Who is served by which policy.
+def traffic(
+    policy: Policy, policy_named: Callable[[str], Policy], experiment: str | None, name: str
+) -> Traffic:
+    """Who is served by which policy: all by the one, or each by that of its variant.
 
     Raises:
         click.BadParameter: the experiment is none.
@@ -159,7 +161,7 @@ def traffic(policy: Policy, experiment: str | None, name: str) -> Traffic:
     if experiment is None:
         return Traffic.to(policy)
     try:
-        return parse(experiment, policy, name)
+        return parse(experiment, policy_named, name)
     except BadExperiment as error:
         raise click.BadParameter(str(error), param_hint="--experiment") from error
 

@@ -5,7 +5,7 @@ decides, salted with the experiment's name so that the next experiment divides t
 policies rank from the same rows, and every outcome trains those, whoever showed the product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -66,7 +66,12 @@ class Traffic:
         return next(v for v, edge in zip(self.variants, self._edges, strict=True) if place < edge)
 
     def rank(
-        self, user_ids: Sequence[int], model: Model, X: Floats, seeds: Words, k: int
+        self,
+        user_ids: Sequence[int],
+        model_of: Callable[[Policy], Model],
+        X: Floats,
+        seeds: Words,
+        k: int,
     ) -> list[tuple[Variant, list[SlateItem]]]:
         """The slate of every visit by its user's policy (see `server.scorer.rank`)."""
         chosen = [self.variant_of(user_id) for user_id in user_ids]
@@ -74,18 +79,19 @@ class Traffic:
         for variant in self.variants:
             rows = [row for row, own in enumerate(chosen) if own is variant]
             if rows:
+                model = model_of(variant.policy)
                 ranked = rank(variant.policy, model, X[rows], seeds[rows], k)
                 for row, slate in zip(rows, ranked, strict=True):
                     slates[row] = (variant, slate)
         return slates
 
 
-def parse(text: str, otherwise: Policy, experiment: str) -> Traffic:
+def parse(text: str, policy_named: Callable[[str], Policy], experiment: str) -> Traffic:
     """`linucb:50,lints/alpha=0.1:50` → the split of traffic.
 
     Args:
-        text: policies with their shares, and after slashes what differs from `otherwise`.
-        otherwise: parameters that a variant does not name.
+        text: policies with their shares, and after slashes what differs from their defaults.
+        policy_named: a policy with the parameters that it has unless a variant says otherwise.
         experiment: its name.
 
     Raises:
@@ -99,14 +105,14 @@ def parse(text: str, otherwise: Policy, experiment: str) -> Traffic:
                 f"{part.strip()!r} has no share: give POLICY:SHARE,POLICY:SHARE as in "
                 "linucb:50,random:50"
             )
-        variants.append(Variant(name, _policy(name, otherwise)))
+        variants.append(Variant(name, _policy(name, policy_named)))
         shares.append(float(share))
     if len(variants) < 2 or len({variant.name for variant in variants}) < len(variants):
         raise BadExperiment("an experiment has at least two variants, and none of them twice")
     return Traffic(variants, shares, experiment)
 
 
-def _policy(name: str, otherwise: Policy) -> Policy:
+def _policy(name: str, policy_named: Callable[[str], Policy]) -> Policy:
     base, *settings = name.split("/")
     if base not in POLICIES:
         raise BadExperiment(f"no policy {base!r}: choose of {', '.join(POLICIES)}")
@@ -123,7 +129,7 @@ def _policy(name: str, otherwise: Policy) -> Policy:
                 "linucb/epsilon=0.05"
             )
     try:
-        return structs.replace(otherwise, name=base, **numbers)
+        return structs.replace(policy_named(base), **numbers)
     except ValueError as error:
         raise BadExperiment(f"{name!r}: {error}") from error
 

@@ -41,7 +41,7 @@ class Follower(threading.Thread):
     ) -> None:
         super().__init__(name="view", daemon=True)
         self.failure = ""
-        self._view = view
+        self.view: Final = view
         self._stopping = stop
         self._products = products
         self._solver = solver
@@ -52,14 +52,14 @@ class Follower(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self._follow_products()
-                self._view.refresh(FOLLOW_S)
-                if self._view.error:
+                self.view.refresh(FOLLOW_S)
+                if self.view.error:
                     self._stopping.wait(FOLLOW_S)
         except (WrongModel, CorruptRow, CorruptState) as error:
             self.failure = str(error)
             self._stopping.set()
         finally:
-            self._view.close()
+            self.view.close()
 
     def _follow_products(self) -> None:
         if self._products is None:
@@ -71,7 +71,7 @@ class Follower(threading.Thread):
         catalogue = self._products.catalogue
         if catalogue.version != self._version:
             self._version = catalogue.version
-            self._view.rank_these(catalogue.arms, self._solver(catalogue))
+            self.view.rank_these(catalogue.arms, self._solver(catalogue))
 
     def await_view(self, patience_s: float) -> bool:
         """Wait for the first whole view; False if the process is stopped before.
@@ -80,8 +80,8 @@ class Follower(threading.Thread):
             NoView: it did not come in time.
         """
         deadline_s = time.monotonic() + patience_s
-        while not self._view.ready and not self._stopping.is_set():
+        while not self.view.ready and not self._stopping.is_set():
             if time.monotonic() > deadline_s:
-                raise NoView(f"no model to serve: {self._view.error}")
+                raise NoView(f"no model to serve: {self.view.error}")
             self._stopping.wait(0.01)
-        return self._view.ready and not self._stopping.is_set()
+        return self.view.ready and not self._stopping.is_set()

@@ -1,7 +1,7 @@
 """The model in the server's memory: the rows in the store, followed and solved as they change."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from server.joint_solver import JointSolver
 from server.partition_view import PartitionView, Update
-from server.scorer import Model
+from server.scorer import Model, Policy
 from shared.arm_statistics import ArmStatistics, Integers
 from shared.events import key_of
 from shared.linucb import solve, untrained
@@ -46,6 +46,12 @@ class View(NamedTuple):
     parameters: dict[str, float] = {}  # noqa: RUF012 (never changed)
     """What the solution was made with, where that follows from the rows: a decision's record says
     it beside the policy's own parameters."""
+    others: Mapping[str, "View"] = {}
+    """Views with another solution of the same rows, by `Policy.solution`."""
+
+    def of(self, policy: Policy) -> "View":
+        """The view that this policy scores."""
+        return self.others.get(policy.solution, self)
 
 
 class WrongModel(Exception):

@@ -110,11 +110,12 @@ class Ranker:
         with self._view.locked() as view:
             variants = [self._variant(job) for job in jobs]
             slates = self._slates(view, encoded.X, jobs, variants)
+            views = [view.of(variant.policy) for variant in variants]
         decided_at = self._utc_now()
         decided = [
-            self._waiting(job, x, view, slate, decided_at, variant)
-            for job, x, slate, variant in zip(
-                jobs, encoded.X.tolist(), slates, variants, strict=True
+            self._waiting(job, x, own, slate, decided_at, variant)
+            for job, x, own, slate, variant in zip(
+                jobs, encoded.X.tolist(), views, slates, variants, strict=True
             )
         ]
         self._observe_s(self._clock() - started_s)
@@ -167,9 +168,10 @@ class Ranker:
         slates: list[list[SlateItem]] = [[]] * len(jobs)
         for places in groups.values():
             request = jobs[places[0]].request
-            model = _ranked(view.model, request)
+            policy = variants[places[0]].policy
+            model = _ranked(view.of(policy).model, request)
             seeds = seeds_of([jobs[i].decision_id for i in places])
-            ranked = rank(variants[places[0]].policy, model, X[places], seeds, request.k)
+            ranked = rank(policy, model, X[places], seeds, request.k)
             for i, slate in zip(places, ranked, strict=True):
                 slates[i] = slate
         return slates
@@ -190,13 +192,13 @@ def _ranked(model: Model, request: RankRequest) -> Model:
 
 
 def _part(model: Model, rows: Integers) -> Model:
-    n, solution = model.n[rows], model.solution
+    solution = model.solution
     return Model(
         model.arms[rows],
-        n,
+        model.n[rows],
         model.clicks[rows],
         Solution(solution.theta[rows], solution.covariance[rows]),
-        np.flatnonzero(n == 0),
+        np.flatnonzero(np.isin(rows, model.untrained)),
     )
 
 

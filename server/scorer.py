@@ -66,6 +66,11 @@ class Policy(msgspec.Struct, frozen=True):
         return self.epsilon
 
     @property
+    def solution(self) -> str:
+        """Which solution of the rows it scores: one that arms share, by name, or `disjoint`."""
+        return self.name if self.name in JOINT else "disjoint"
+
+    @property
     def parameters(self) -> dict[str, float]:
         """What the decision record says of it: only what this policy uses."""
         used = {

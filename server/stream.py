@@ -196,11 +196,12 @@ class StreamServer:
         with self._view.locked() as view:
             ranked = self._traffic.rank(
                 [visit.user_id for visit in visits],
-                view.model,
+                lambda policy: view.of(policy).model,
                 encoded.X,
                 seeds_of(decision_ids),
                 self._k,
             )
+            views = [view.of(variant.policy) for variant, _ in ranked]
         decided_at = self._utc_now()
         return [
             Decision(
@@ -208,18 +209,18 @@ class StreamServer:
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
                 policy=variant.policy.name,
-                parameters=variant.policy.parameters | view.parameters,
+                parameters=variant.policy.parameters | own.parameters,
                 x=x,
                 encoder_id=self._encoder.id,
-                view=view.positions,
+                view=own.positions,
                 slate=slate,
                 decided_at=decided_at,
-                stale=view.stale,
+                stale=own.stale,
                 experiment=self._traffic.experiment,
                 variant=variant.name,
             )
-            for visit, decision_id, x, (variant, slate) in zip(
-                visits, decision_ids, encoded.X.tolist(), ranked, strict=True
+            for visit, decision_id, x, own, (variant, slate) in zip(
+                visits, decision_ids, encoded.X.tolist(), views, ranked, strict=True
             )
         ]
 

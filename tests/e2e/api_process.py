@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.e2e.system import System, running
+from tests.e2e.system import EmbeddedSystem, running
 
 
 class Served(NamedTuple):
     """The system, and where its API is."""
 
-    system: System
+    system: EmbeddedSystem
     url: str
 
 

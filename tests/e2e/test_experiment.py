@@ -28,7 +28,7 @@ def test_two_policies_serve_side_by_side_and_are_compared(
     system.produce(300, 150.0)
     system.await_records(VISITS, 300)
     system.assert_sound(300)
-    traffic = parse(split, Policy(), "coffee")
+    traffic = parse(split, Policy, "coffee")
     for decision in system.decisions():
         assert decision.experiment == "coffee"
         assert decision.variant == traffic.variant_of(decision.user_id).name

@@ -77,7 +77,7 @@ def ranker(view: StillView, data: DataSet, traffic: Policy | Traffic) -> Ranker:
 
 
 def test_the_api_gives_each_user_the_policy_of_the_stream(data: DataSet) -> None:
-    traffic = parse("linucb:50,random:50", Policy(), "e")
+    traffic = parse("linucb:50,random:50", Policy, "e")
     jobs = [Job(f"d-{user}", RankRequest(context=ASKED, k=3, user_id=user)) for user in range(40)]
     for user, waiting in enumerate(ranker(StillView(data), data, traffic).decide(jobs)):
         decision = waiting.decision
@@ -89,7 +89,7 @@ def test_the_api_gives_each_user_the_policy_of_the_stream(data: DataSet) -> None
 
 
 def test_a_request_without_a_user_is_divided_by_its_decision(data: DataSet) -> None:
-    traffic = parse("linucb:50,random:50", Policy(), "e")
+    traffic = parse("linucb:50,random:50", Policy, "e")
     jobs = [Job(f"d-{i}", RankRequest(context=ASKED, k=3)) for i in range(200)]
     decided = ranker(StillView(data), data, traffic).decide(jobs)
     names = [waiting.decision.variant for waiting in decided]

@@ -26,25 +26,25 @@ def model(arms: int) -> Model:
 
 
 def test_users_are_divided_by_the_shares() -> None:
-    names = split(parse("linucb:1,random:2,lints:1", Policy(), "e"))
+    names = split(parse("linucb:1,random:2,lints:1", Policy, "e"))
     found = [names.count(name) for name in ("linucb", "random", "lints")]
     expected = [len(USERS) * share for share in (0.25, 0.5, 0.25)]
     assert stats.chisquare(found, expected).pvalue > 1e-3
 
 
 def test_a_user_stays_with_a_policy_and_the_next_experiment_divides_anew() -> None:
-    first = split(parse("linucb:50,random:50", Policy(), "first"))
-    assert split(parse("linucb:50,random:50", Policy(), "first")) == first
-    second = split(parse("linucb:50,random:50", Policy(), "second"))
+    first = split(parse("linucb:50,random:50", Policy, "first"))
+    assert split(parse("linucb:50,random:50", Policy, "first")) == first
+    second = split(parse("linucb:50,random:50", Policy, "second"))
     same = sum(a == b for a, b in zip(first, second, strict=True))
     assert stats.binomtest(same, len(USERS), 0.5).pvalue > 1e-3
 
 
 def test_each_visit_is_ranked_by_its_users_policy() -> None:
-    traffic = parse("linucb:50,random:50", Policy(), "e")
+    traffic = parse("linucb:50,random:50", Policy, "e")
     users, X = list(range(40)), np.random.default_rng(0).random((40, D))
     seeds = seeds_of([f"d-{user}" for user in users])
-    ranked = traffic.rank(users, model(20), X, seeds, 5)
+    ranked = traffic.rank(users, lambda policy: model(20), X, seeds, 5)
     for row, (user, (variant, slate)) in enumerate(zip(users, ranked, strict=True)):
         assert variant == traffic.variant_of(user)
         at = slice(row, row + 1)
@@ -59,7 +59,9 @@ def test_without_an_experiment_everyone_gets_the_policy_and_no_variant() -> None
 
 
 def test_variants_have_settings_of_their_own() -> None:
-    traffic = parse("linucb:1,linucb/alpha=1/epsilon=0.05:1", Policy(alpha=0.3), "e")
+    traffic = parse(
+        "linucb:1,linucb/alpha=1/epsilon=0.05:1", lambda name: Policy(name, alpha=0.3), "e"
+    )
     plain, bold = (variant.policy for variant in traffic.variants)
     assert (plain.alpha, plain.mixing) == (0.3, 0.0)
     assert (bold.alpha, bold.mixing) == (1.0, 0.05)
@@ -81,4 +83,4 @@ def test_variants_have_settings_of_their_own() -> None:
 )
 def test_what_is_no_experiment_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(BadExperiment, match=complaint):
-        parse(text, Policy(), "e")
+        parse(text, Policy, "e")

@@ -1,0 +1,304 @@
+"""The server's composition root: options in; views, stream, HTTP and page out, and run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from reco import options
+from reco.catalogue_feed import open_products
+from reco.data import load_or_prepare
+from reco.http_options import HttpOptions
+from reco.http_serving import HttpService, open_http, start_http
+from reco.live import hidden_rates
+from reco.observed import Observer, observed
+from reco.page import Page
+from reco.policy_options import default_alpha, joint_solver
+from reco.serve_report import REPORT_EVERY_S, Reporter
+from reco.services import ObservedServer
+from reco.shoppers import feedback_rule, reaction
+from reco.uplift import ExpectedClicks
+from reco.wiring import (
+    one_blas_thread,
+    open_board,
+    open_cluster,
+    open_delivery,
+    open_store,
+    open_trace,
+    outcomes_log,
+    process_name,
+    say,
+    stop_on_signals,
+    utc_now,
+)
+from server.delivery import AT_LEAST_ONCE, undelivered
+from server.follower import Follower, NoView
+from server.freshness import FreshnessProbe
+from server.joint_solver import JointSolver
+from server.model_view import ModelView
+from server.readiness import not_ready
+from server.scorer import Policy
+from server.several_views import SeveralViews
+from server.stream import StreamServer, Viewing
+from server.timed_view import TimedView
+from shared.events import VISITS
+from shared.kafka_admin import KafkaAdmin
+from shared.live_catalogue import LiveCatalogue
+from shared.metrics import ServerMetrics
+from shared.ports import BrokerUnavailable
+from shared.products_feed import ProductsFeed
+from shared.settings import LAMBDA, SERVER_GROUP
+from shared.shared_linucb import Hyperparameters
+
+POLL_S: Final = 0.05
+
+
+class ServeOptions(msgspec.Struct, frozen=True):
+    """The options of `reco serve`."""
+
+    kafka: str
+    redis: str
+    model: str
+    data: Path
+    gamma: float
+    seed: int
+    policy: str
+    alpha: float | None
+    hyper: Hyperparameters | None
+    epsilon: float | None
+    propensities: bool
+    experiment: str | None
+    experiment_name: str
+    k: int
+    depth: int | None
+    feedback: str
+    delivery: str | None
+    stream: bool
+    http: HttpOptions | None
+    lines_per_s: int
+    as_json: bool
+    stale_limit_s: float
+    metrics_at: options.Address | None
+    patience_s: float
+
+    @property
+    def looked_at(self) -> int:
+        """Ranks that a simulated shopper looks at who does not click."""
+        return min(self.depth or self.k, self.k)
+
+    @property
+    def main(self) -> Policy:
+        """The policy of `--policy`."""
+        return self.policy_named(self.policy)
+
+    def policy_named(self, name: str) -> Policy:
+        """A policy with the parameters asked for, or else its own."""
+        alpha = default_alpha(name) if self.alpha is None else self.alpha
+        return Policy(name, alpha, LAMBDA, self.epsilon, self.propensities)
+
+
+class ServerProcess:
+    """One server. What it opens, `run` closes.
+
+    Raises:
+        BrokerUnavailable, StoreUnavailable: nobody answered in time.
+        click.UsageError: the options don't fit each other, or the broker.
+    """
+
+    def __init__(self, chosen: ServeOptions) -> None:
+        one_blas_thread()
+        self._options = chosen
+        self._traffic = options.traffic(
+            chosen.main, chosen.policy_named, chosen.experiment, chosen.experiment_name
+        )
+        self._stop = stop_on_signals()
+        self._data = load_or_prepare(chosen.data)
+        self._cluster = open_cluster(chosen.kafka, chosen.patience_s)
+        self._store = open_store(chosen.redis, chosen.model, chosen.patience_s)
+        self._source = outcomes_log(self._cluster)
+        self._metrics, self._name = ServerMetrics(), process_name()
+        self._board = open_board(chosen.redis, chosen.model)
+        self._expected = ExpectedClicks(chosen.k)
+        self._freshness = FreshnessProbe(
+            self._source.partitions, time.monotonic, self._metrics.freshness.observe
+        )
+        hidden = hidden_rates(self._data, chosen.seed, chosen.k)
+        shown = self._traffic.variants[0].policy
+        self._page = Page(
+            self._cluster,
+            self._store,
+            self._data,
+            shown,
+            self._source.partitions,
+            hidden,
+            self._board,
+        )
+        self._feeds: list[ProductsFeed] = []
+        self._followers = self._followed()
+        views = {kind: follower.view for kind, follower in self._followers.items()}
+        self._view = next(iter(views.values()))
+        self._ranked: Viewing = SeveralViews(views) if len(views) > 1 else self._view
+        self._catalogue = self._feeds[0].catalogue
+        group = f"{SERVER_GROUP}-{chosen.model}"
+        self._consumer = self._cluster.consumer(VISITS, group, name=self._name)
+        self._delivery = open_delivery(
+            self._cluster, chosen.delivery if chosen.stream else AT_LEAST_ONCE, group
+        )
+        self._server = self._stream()
+        self._service = self._observed(group)
+        self._http = self._opened_http()
+
+    def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            click.ClickException: there is no model to serve, or it is not ours.
+        """
+        chosen = self._options
+        ranks = chosen.experiment or chosen.policy
+        say(
+            f"serving {chosen.model!r} by {ranks} from {self._store.describe()}, visits from "
+            f"{self._cluster.describe()}"
+        )
+        say(f"delivery: {self._delivery.guarantee}")
+        followers = list(self._followers.values())
+        try:
+            with self._closing(followers), ExitStack() as shown:
+                observer = shown.enter_context(
+                    observed(self._service, self._name, chosen.metrics_at, self._board)
+                )
+                shown.enter_context(self._page.fed())
+                if self._http:
+                    start_http(self._http, chosen.as_json)
+                if all(follower.await_view(chosen.patience_s) for follower in followers):
+                    self._serve(observer)
+        except NoView as error:
+            raise click.ClickException(str(error)) from error
+        except BrokerUnavailable as error:
+            say(undelivered(error, self._delivery))
+        failures = [follower.failure for follower in followers if follower.failure]
+        if failures:
+            raise click.ClickException(failures[0])
+
+    def _serve(self, observer: Observer) -> None:
+        chosen, server = self._options, self._server
+        report = Reporter(server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json)
+        if chosen.stream:
+            self._consumer.subscribe(server)
+        while not self._stop.is_set():
+            observer.heartbeat.beat()
+            try:
+                report.lines(server.run_once(POLL_S))
+            except BrokerUnavailable as error:
+                say(f"{error}; trying again")
+                self._stop.wait(REPORT_EVERY_S)
+            report.tick()
+        report.tick(last=True)
+        server.leave()
+
+    @contextmanager
+    def _closing(self, followers: list[Follower]) -> Iterator[None]:
+        for follower in followers:
+            follower.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            if self._http:
+                self._http.server.stop()
+            for follower in followers:
+                follower.join()
+            for feed in self._feeds:
+                feed.close()
+            self._consumer.close()
+            self._delivery.close()
+
+    def _followed(self) -> dict[str, Follower]:
+        """A view for each solution that the policies score, the main one first."""
+        policies = [variant.policy for variant in self._traffic.variants]
+        followers: dict[str, Follower] = {}
+        for policy in policies:
+            if policy.solution not in followers:
+                followers[policy.solution] = self._follower(policy, not followers)
+        return followers
+
+    def _follower(self, policy: Policy, main: bool) -> Follower:
+        feed = open_products(self._cluster, self._data)
+        self._feeds.append(feed)
+
+        def solver(catalogue: LiveCatalogue) -> JointSolver | None:
+            return joint_solver(policy.name, self._options.hyper, self._data, catalogue)
+
+        def advanced(partition: int, next_offset: int) -> None:
+            self._freshness.advanced(partition, next_offset)
+            self._page.advanced(partition, next_offset)
+
+        view = ModelView(
+            self._store,
+            feed.catalogue.arms,
+            self._data.config_of(self._options.gamma),
+            self._source.partitions,
+            LAMBDA,
+            time.monotonic,
+            advanced if main else lambda partition, next_offset: None,
+            solver(feed.catalogue),
+        )
+        return Follower(view, self._stop, feed, solver)
+
+    def _stream(self) -> StreamServer:
+        chosen = self._options
+        return StreamServer(
+            self._consumer,
+            self._delivery,
+            TimedView(self._ranked, time.monotonic, self._metrics.rank_latency.observe),
+            self._traffic,
+            self._data.encoder,
+            reaction(self._data, chosen.seed, chosen.looked_at, self._expected, self._catalogue),
+            feedback_rule(chosen.feedback, chosen.looked_at),
+            k=chosen.k,
+            utc_now=utc_now,
+            clock=time.monotonic,
+            freshness=self._freshness,
+            trace=open_trace("server", "decide"),
+        )
+
+    def _observed(self, group: str) -> ObservedServer:
+        chosen = self._options
+        return ObservedServer(
+            self._metrics,
+            self._server,
+            self._view,
+            KafkaAdmin(self._cluster),
+            group=group,
+            model=chosen.model,
+            policy=chosen.experiment or chosen.policy,
+            delivery=self._delivery.guarantee,
+            expected=self._expected,
+            stale_limit_s=chosen.stale_limit_s,
+            joins=chosen.stream,
+        )
+
+    def _opened_http(self) -> HttpService | None:
+        chosen = self._options
+        if chosen.http is None:
+            return None
+        return open_http(
+            chosen.http,
+            chosen.redis,
+            chosen.model,
+            self._cluster,
+            self._data,
+            self._ranked,
+            self._view,
+            self._traffic,
+            chosen.depth,
+            self._freshness,
+            catalogue=self._catalogue,
+            metrics=self._metrics,
+            not_ready=lambda: not_ready(self._view, stale_limit_s=chosen.stale_limit_s),
+            extra_routes=lambda gate: self._page.routes(self._view, lambda: gate.draining),
+        )
