@@ -6,20 +6,18 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from producer import text_model
+from producer.menu_features import catalogue, product_features, texts_of
 from producer.new_products import TEXT_MODEL
 from producer.simulate import Shoppers
-from producer.text_components import BY, COMPONENTS, normalised
+from producer.text_components import COMPONENTS
 from producer.users import fake_users
-from shared.arm_statistics import Floats
 from shared.catalogue import DataError, Product, User
 from shared.events import Context, Visit
 from shared.features import CONTEXT_FEATURES, NUMBERS, Encoder
@@ -91,19 +89,6 @@ def prepare(folder: Path, seed: int, text_by: str = "scikit-learn") -> Summary:
     )
 
 
-def catalogue() -> list[Product]:
-    """The 200 products of the menu, written by us."""
-    text = files("producer").joinpath("catalogue.csv").read_text(encoding="utf-8")
-    return [
-        msgspec.convert(row, Product, strict=False) for row in csv.DictReader(io.StringIO(text))
-    ]
-
-
-def texts_of(products: Sequence[Product]) -> list[str]:
-    """What is known of the products in words."""
-    return [f"{product.name} {product.category}" for product in products]
-
-
 def fit_encoder(users: Sequence[User]) -> Encoder:
     """Ranges and categories as scikit-learn's MinMaxScaler and OneHotEncoder find them."""
     from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
@@ -153,25 +138,6 @@ def _user_features(users: Sequence[User], encoder: Encoder) -> str:
     X = encoder.encode(contexts).X[:, : len(columns)].tolist()
     rows = ([user.user_id, *map(_number, x)] for user, x in zip(users, X, strict=True))
     return _csv(("user_id", *columns), rows)
-
-
-def product_features(
-    products: Sequence[Product], text_by: str = "scikit-learn"
-) -> tuple[list[str], Floats]:
-    """What the products have in common, as numbers: names of the columns, and K × p."""
-    components = normalised(BY[text_by](texts_of(products)))
-    categories = sorted({product.category for product in products})
-    prices = np.array([product.price for product in products])
-    scaled = (prices - prices.min()) / (prices.max() - prices.min())
-    names = [
-        *(f"text_{number}" for number in range(COMPONENTS)),
-        *(f"category_{category}" for category in categories),
-        "is_coffee",
-        "price",
-    ]
-    kinds = [[product.category == category for category in categories] for product in products]
-    coffee = [product.is_coffee for product in products]
-    return names, np.column_stack([components, np.array(kinds, np.float64), coffee, scaled])
 
 
 def _product_features(products: Sequence[Product], text_by: str) -> str:

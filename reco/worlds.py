@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from producer.menu import generated
-from producer.prepare import catalogue, product_features
+from producer.menu_features import catalogue, product_features
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import Context

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.prepare import catalogue, prepare, texts_of
+from producer.menu_features import catalogue, texts_of
+from producer.prepare import prepare
 from producer.text_components import by_scikit_learn, by_textwiser
 
 pytestmark = [

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from producer.menu import generated
-from producer.prepare import catalogue
+from producer.menu_features import catalogue
 
 MENU = catalogue()
 

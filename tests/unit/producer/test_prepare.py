@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from producer.prepare import EVENTS, Summary, catalogue, prepare
+from producer.menu_features import catalogue
+from producer.prepare import EVENTS, Summary, prepare
 from reco.commands.prepare import command
 from shared.catalogue import DataError, Product, load_data
 from shared.features import CONTEXT_FEATURES

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from producer.prepare import catalogue, texts_of
+from producer.menu_features import catalogue, texts_of
 from producer.text_components import (
     COMPONENTS,
     DECIMALS,

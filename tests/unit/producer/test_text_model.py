@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.prepare import catalogue, texts_of
+from producer.menu_features import catalogue, texts_of
 from producer.text_components import by_scikit_learn, normalised
 from producer.text_model import fit, from_json, to_json
 
