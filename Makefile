@@ -3,10 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-text lint bench image mutation lock clean
-.PHONY: help env demo test test-text lint bench mutation learning-report lock clean
-.PHONY: help env demo test test-text lint bench mutation chaos lock clean
-.PHONY: help env demo test test-integration test-text lint bench mutation lock clean
+.PHONY: help env demo test test-integration test-text lint bench image mutation chaos learning-report lock clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -66,6 +63,7 @@ learning-report: env .venv-compare/.ready ## Policies and worlds and other libra
 	@.venv-compare/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements/bootstrap.txt
 	@VIRTUAL_ENV=$(CURDIR)/.venv-compare .venv-compare/bin/uv pip sync --quiet --require-hashes requirements/compare.txt
 	@touch $@
+
 chaos: env ## Faults on a real broker and store, in containers: half an hour; ARGS=--short, four minutes
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
