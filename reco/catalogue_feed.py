@@ -1,5 +1,7 @@
 """The catalogue in use: prepared products, and what the topic `products` has made of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from shared.arm_statistics import Floats
@@ -22,11 +24,11 @@ def open_products(cluster: KafkaCluster, data: DataSet) -> ProductsFeed:
     return feed
 
 
-def features_of(catalogue: LiveCatalogue, data: DataSet) -> Floats:
-    """z of each product that is ranked, in the catalogue's order: prepared, or as it was added."""
+def features_of(catalogue: LiveCatalogue, data: DataSet, arms: Sequence[int]) -> Floats:
+    """z of each of these products: as prepared, or as it was added."""
     prepared = dict(zip(data.arms, data.features.tolist(), strict=True))
     rows = []
-    for arm in catalogue.arms:
+    for arm in arms:
         entry = catalogue.entry(arm)
         added = entry.features if entry else {}
         rows.append(prepared.get(arm) or [added.get(name, 0.0) for name in data.feature_names])

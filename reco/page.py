@@ -17,6 +17,7 @@ from server.scorer import Policy
 from server.stream import Viewing
 from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
+from shared.live_catalogue import LiveCatalogue
 from shared.ports import StateStore
 from shared.presence import Board
 
@@ -32,6 +33,7 @@ class Page:
         partitions: of the outcomes topic.
         hidden: what random and best slates would get, where it is known.
         board: where processes say that they are there.
+        catalogue: the products as they are now.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Page:
         partitions: int,
         hidden: Hidden | None,
         board: Board,
+        catalogue: LiveCatalogue,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -51,6 +54,7 @@ class Page:
         self._partitions = partitions
         self._hidden = hidden
         self._board = board
+        self._catalogue = catalogue
         self._feed: LiveFeed | None = None
 
     def advanced(self, partition: int, next_offset: int) -> None:
@@ -61,7 +65,13 @@ class Page:
     def routes(self, view: Viewing, stopping: Callable[[], bool]) -> list[Route]:
         """What answers for the page, over this view."""
         self._feed = LiveFeed(
-            view, self._policy, self._data, self._partitions, self._hidden, utc_s=time.time
+            view,
+            self._policy,
+            self._data,
+            self._partitions,
+            self._hidden,
+            time.time,
+            self._catalogue,
         )
         return live_routes(self._feed, stopping)
 

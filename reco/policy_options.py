@@ -1,6 +1,6 @@
 """Options of the policies, for the commands that run one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -56,11 +56,16 @@ def chosen(policy: str, hyper: Hyperparameters | None) -> tuple[Hyperparameters,
 
 
 def joint_solver(
-    policy: str, hyper: Hyperparameters | None, data: DataSet, catalogue: LiveCatalogue
+    policy: str,
+    hyper: Hyperparameters | None,
+    data: DataSet,
+    catalogue: LiveCatalogue,
+    arms: Sequence[int] | None = None,
 ) -> JointSolver | None:
-    """What solves the arms together, if the policy is one that does."""
+    """What solves the arms together, if the policy is one that does; all that are ranked."""
     if policy not in JOINT:
         return None
     start, estimates = chosen(policy, hyper)
-    Z = features_of(catalogue, data)
-    return JointSolver(catalogue.arms, Z, data.encoder.d, start, estimates)
+    arms = catalogue.arms if arms is None else arms
+    Z = features_of(catalogue, data, arms)
+    return JointSolver(arms, Z, data.encoder.d, start, estimates)

@@ -126,23 +126,22 @@ class ServerProcess:
         self._freshness = FreshnessProbe(
             self._source.partitions, time.monotonic, self._metrics.freshness.observe
         )
-        hidden = hidden_rates(self._data, chosen.seed, chosen.k)
-        shown = self._traffic.variants[0].policy
-        self._page = Page(
-            self._cluster,
-            self._store,
-            self._data,
-            shown,
-            self._source.partitions,
-            hidden,
-            self._board,
-        )
         self._feeds: list[ProductsFeed] = []
         self._followers = self._followed()
         views = {kind: follower.view for kind, follower in self._followers.items()}
         self._view = next(iter(views.values()))
         self._ranked: Viewing = SeveralViews(views) if len(views) > 1 else self._view
         self._catalogue = self._feeds[0].catalogue
+        self._page = Page(
+            self._cluster,
+            self._store,
+            self._data,
+            self._traffic.variants[0].policy,
+            self._source.partitions,
+            hidden_rates(self._data, chosen.seed, chosen.k),
+            self._board,
+            self._catalogue,
+        )
         group = f"{SERVER_GROUP}-{chosen.model}"
         self._consumer = self._cluster.consumer(VISITS, group, name=self._name)
         self._delivery = open_delivery(

@@ -43,12 +43,12 @@ class SimulatedLogs:
         rng = np.random.default_rng(seed)
         row, arm = rng.integers(0, POOL, PAST), rng.integers(0, products, PAST)
         clicked = (rng.random(PAST) < self._P[row, arm]).astype(np.float64)
-        learned = ArmStatistics(data.encoder.d)
-        learned.add(arms[arm], self._X[row], clicked, np.arange(PAST))
-        at = [learned.index[product] for product in arms.tolist()]
-        solution = solve(learned.b[at], learned.xx[at], 1.0)
-        n, untrained = learned.n[at], np.zeros(0, np.int64)
-        self._model = Model(arms, n, learned.clicks[at], solution, untrained)
+        past = ArmStatistics(data.encoder.d)
+        past.add(arms[arm], self._X[row], clicked, np.arange(PAST))
+        at = [past.index[product] for product in arms.tolist()]  # each was shown at least once
+        solution = solve(past.b[at], past.xx[at], 1.0)
+        none = np.zeros(0, np.int64)
+        self._model = Model(arms, past.n[at], past.clicks[at], solution, none)
 
     def truth(self, policy: Policy) -> float:
         """The click rate of a policy that draws nothing, exactly."""

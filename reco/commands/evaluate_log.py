@@ -17,6 +17,7 @@ from reco.demo import read_topic
 from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
 from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
 from reco.past_models import PastModels
+from reco.policy_options import joint_solver
 from reco.wiring import open_cluster, outcomes_log, say
 from server.scorer import Policy
 from shared.arm_statistics import Floats
@@ -72,7 +73,8 @@ def run(asked: Asked) -> None:
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
     rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
-    models = PastModels(arms, rules, records, LAMBDA, bases)
+    joint = joint_solver(asked.policy.name, None, dataset, catalogue, arms)
+    models = PastModels(arms, rules, records, LAMBDA, bases, joint)
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
     console = Console(stderr=asked.json_file == "-")
     _print(result, console)
