@@ -32,6 +32,12 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def test_the_readme_shows_the_clients_that_are_run_here() -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    for block in (*code_blocks("bash"), *code_blocks("python")):
+        assert block.strip() in readme
+
+
 def test_the_documented_clients_rank_and_click(served: Served) -> None:
     before = len(served.system.outcomes())
     [shell], [python] = code_blocks("bash"), code_blocks("python")
