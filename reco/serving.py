@@ -50,7 +50,6 @@ from shared.kafka_admin import KafkaAdmin
 from shared.live_catalogue import LiveCatalogue
 from shared.metrics import ServerMetrics
 from shared.ports import BrokerUnavailable
-from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, SERVER_GROUP
 from shared.shared_linucb import Hyperparameters
 
@@ -126,12 +125,12 @@ class ServerProcess:
         self._freshness = FreshnessProbe(
             self._source.partitions, time.monotonic, self._metrics.freshness.observe
         )
-        self._feeds: list[ProductsFeed] = []
+        self._products = open_products(self._cluster, self._data)
+        self._catalogue = self._products.catalogue
         self._followers = self._followed()
         views = {kind: follower.view for kind, follower in self._followers.items()}
         self._view = next(iter(views.values()))
         self._ranked: Viewing = SeveralViews(views) if len(views) > 1 else self._view
-        self._catalogue = self._feeds[0].catalogue
         self._page = Page(
             self._cluster,
             self._store,
@@ -211,8 +210,7 @@ class ServerProcess:
                 self._http.server.stop()
             for follower in followers:
                 follower.join()
-            for feed in self._feeds:
-                feed.close()
+            self._products.close()
             self._consumer.close()
             self._delivery.close()
 
@@ -226,9 +224,6 @@ class ServerProcess:
         return followers
 
     def _follower(self, policy: Policy, main: bool) -> Follower:
-        feed = open_products(self._cluster, self._data)
-        self._feeds.append(feed)
-
         def solver(catalogue: LiveCatalogue) -> JointSolver | None:
             return joint_solver(policy.name, self._options.hyper, self._data, catalogue)
 
@@ -238,15 +233,15 @@ class ServerProcess:
 
         view = ModelView(
             self._store,
-            feed.catalogue.arms,
+            self._catalogue.arms,
             self._data.config_of(self._options.gamma),
             self._source.partitions,
             LAMBDA,
             time.monotonic,
             advanced if main else lambda partition, next_offset: None,
-            solver(feed.catalogue),
+            solver(self._catalogue),
         )
-        return Follower(view, self._stop, feed, solver)
+        return Follower(view, self._stop, self._products, solver, leads=main)
 
     def _stream(self) -> StreamServer:
         chosen = self._options

@@ -30,6 +30,8 @@ class Follower(threading.Thread):
         stop: set to end it.
         products: which products are ranked, where that changes while it runs.
         solver: makes what solves them together, if the policy is one that does.
+        leads: whether it reads the changes itself. Of several followers of one catalogue one does:
+            so none ranks a product that the others could not name yet.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Follower(threading.Thread):
         stop: threading.Event,
         products: ProductsFeed | None = None,
         solver: Callable[[LiveCatalogue], JointSolver | None] = lambda catalogue: None,
+        leads: bool = True,
     ) -> None:
         super().__init__(name="view", daemon=True)
         self.failure = ""
@@ -45,6 +48,7 @@ class Follower(threading.Thread):
         self._stopping = stop
         self._products = products
         self._solver = solver
+        self._leads = leads
         self._version = products.catalogue.version if products else 0
 
     def run(self) -> None:
@@ -65,7 +69,8 @@ class Follower(threading.Thread):
         if self._products is None:
             return
         try:
-            self._products.follow()
+            if self._leads:
+                self._products.follow()
         except (BrokerUnavailable, LogTruncated) as error:
             _log.debug("the catalogue stays as it is: %s", error)
         catalogue = self._products.catalogue

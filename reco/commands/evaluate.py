@@ -11,8 +11,9 @@ from rich.table import Table
 
 from reco import options
 from reco.commands import evaluate_log
+from reco.policy_options import default_alpha
 from server.scorer import POLICIES, Policy
-from shared.settings import ALPHA, LAMBDA
+from shared.settings import LAMBDA
 
 if TYPE_CHECKING:
     from reco.evaluation import Evaluation, PolicyResult
@@ -65,7 +66,9 @@ MAX_SEED: Final = 2**32 - 1
     help="… and the outcomes; as on the topics, or as `reco topics watch --json` prints them.",
 )
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
-@click.option("--alpha", default=ALPHA, show_default=True, type=click.FloatRange(min=0))
+@click.option(
+    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
+)
 @options.epsilon
 @click.option(
     "--snapshot",
@@ -92,7 +95,7 @@ def command(
     decisions: Path | None,
     outcomes: Path | None,
     policy: str,
-    alpha: float,
+    alpha: float | None,
     epsilon: float | None,
     snapshot: Path | None,
     export: Path | None,
@@ -125,7 +128,8 @@ def command(
       reco evaluate --history log.csv --product-features products.csv --json result.json
     """
     if log:
-        asked = Policy(policy, alpha, LAMBDA, epsilon)
+        strength = default_alpha(policy) if alpha is None else alpha
+        asked = Policy(policy, strength, LAMBDA, epsilon)
         evaluate_log.run(
             evaluate_log.Asked(
                 data, kafka, patience_s, decisions, outcomes, snapshot, asked, export, json_file

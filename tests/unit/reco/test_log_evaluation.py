@@ -254,12 +254,17 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
         read_decisions(tmp_path / "none.jsonl")
 
 
+@pytest.mark.parametrize("policy", ["linucb", "shared-linucb"])
 def test_the_command_prints_and_exports(
-    logged: Logged, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    logged: Logged,
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    policy: str,
 ) -> None:
     decisions, outcomes = files(logged, tmp_path, watched=True)
     given = ["--data", str(data_folder), "--decisions", str(decisions), "--outcomes", str(outcomes)]
-    asked = ["--policy", "linucb", "--epsilon", "0.1", "--export", str(tmp_path / "obp"), "--json"]
+    asked = ["--policy", policy, "--epsilon", "0.1", "--export", str(tmp_path / "obp"), "--json"]
     assert run(["evaluate", "--log", "decisions", *given, *asked]) == 0
     out, err = capsys.readouterr()
     result = msgspec.json.decode(out)
@@ -270,7 +275,7 @@ def test_the_command_prints_and_exports(
         "snips",
         "dr",
     ]
-    assert result["decisions"] == VISITS
+    assert (result["policy"], result["decisions"]) == (policy, VISITS)
     assert "effective sample size" in " ".join(err.split())
     assert (tmp_path / "obp" / "bandit_feedback.npz").is_file()
 

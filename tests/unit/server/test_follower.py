@@ -1,0 +1,89 @@
+"""The thread beside the serving follows the rows and the products."""
+
+import threading
+from collections.abc import Callable
+
+from producer.new_products import NewProduct
+from reco.product_changes import add
+from server.follower import Follower
+from server.model_view import ModelView
+from shared.catalogue import Product
+from shared.events import OUTCOMES, PRODUCTS
+from shared.live_catalogue import LiveCatalogue
+from shared.products_feed import ProductsFeed
+from shared.testing import FakeBroker, FakeStore
+from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS
+
+PREPARED = [Product(arm, f"product {arm}", "Pizzas", 10.0, False) for arm in ARMS]
+NEW = NewProduct(Product(77, "New", "Pizzas", 9.0, False), {})
+
+
+class Followed:
+    """A catalogue on a fake broker, and followers of it."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker({PRODUCTS: 1, OUTCOMES: PARTITIONS})
+        self.feed = ProductsFeed(self.broker.consumer(PRODUCTS, "alone"), LiveCatalogue(PREPARED))
+        self.stop = threading.Event()
+
+    def follower(self, leads: bool = True) -> Follower:
+        view = ModelView(FakeStore(), list(ARMS), CONFIG, PARTITIONS, 1.0, lambda: 0.0)
+        return Follower(view, self.stop, self.feed, leads=leads)
+
+    def add(self) -> None:
+        consumer = self.broker.consumer(OUTCOMES, "admin")
+        producer = self.broker.producer()
+        add([NEW], self.feed.catalogue, producer, consumer.watermarks, PARTITIONS, lambda: NOON)
+
+
+def ranks(follower: Follower, product_id: int) -> bool:
+    with follower.view.locked() as view:
+        return product_id in view.model.arms
+
+
+def until(condition: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(2_000):
+        if condition():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("never")
+
+
+def test_a_product_that_is_added_is_ranked_while_it_runs() -> None:
+    followed = Followed()
+    follower = followed.follower()
+    follower.start()
+    try:
+        assert follower.await_view(20.0)
+        assert not ranks(follower, 77)
+        followed.add()
+        until(lambda: ranks(follower, 77))
+    finally:
+        followed.stop.set()
+        follower.join()
+    assert follower.failure == ""
+
+
+def test_one_that_does_not_lead_ranks_only_what_the_leader_has_read() -> None:
+    followed = Followed()
+    leader, other = followed.follower(), followed.follower(leads=False)
+    followed.add()
+    other._follow_products()
+    assert not ranks(other, 77)
+    leader._follow_products()
+    other._follow_products()
+    assert ranks(leader, 77)
+    assert ranks(other, 77)
+
+
+def test_a_broker_that_is_away_leaves_the_catalogue_as_it_is() -> None:
+    followed = Followed()
+    follower = followed.follower()
+    followed.add()
+    followed.broker.available = False
+    follower._follow_products()
+    assert not ranks(follower, 77)
+    followed.broker.available = True
+    follower._follow_products()
+    assert ranks(follower, 77)
