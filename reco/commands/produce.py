@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -35,6 +36,7 @@ from shared.metrics import ProducerMetrics
 from shared.ports import BrokerUnavailable
 
 REPORT_EVERY_S = 1.0
+SILENT_S = 10.0
 
 
 @click.command()
@@ -164,17 +166,18 @@ def _held_visit_ids(cluster: KafkaCluster) -> Iterator[str]:
     ends = {p: consumer.watermarks(p).end for p in range(cluster.topics().get(VISITS, 0))}
     left = {partition for partition, end in ends.items() if end}
     consumer.assign(dict.fromkeys(left))
+    heard_s = time.monotonic()
     try:
         while left:
-            records = consumer.poll(1_000, 5.0)
-            if not records:
+            records = consumer.poll(1_000, 1.0)  # nothing may also be the end of one partition
+            if records:
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > SILENT_S:
                 raise BrokerUnavailable(f"the topic {VISITS} can't be read to resume the run")
             for record in records:
                 if record.offset + 1 >= ends[record.partition]:
                     left.discard(record.partition)
-                try:
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     yield decode_visit(record.value or b"").visit_id
-                except msgspec.DecodeError:
-                    continue
     finally:
         consumer.close()

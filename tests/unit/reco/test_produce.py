@@ -1,0 +1,53 @@
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from producer.simulate import Shoppers
+from reco.commands.produce import _held_visit_ids
+from shared.catalogue import DataSet
+from shared.events import VISITS, encode, key_of
+from shared.kafka import KafkaCluster
+from shared.ports import Record, Watermarks
+from shared.testing import FakeBroker, FakeConsumer
+
+
+class Consumer:
+    """As Kafka's own: a poll that meets the end of a partition brings nothing."""
+
+    def __init__(self, consumer: FakeConsumer) -> None:
+        self._consumer = consumer
+        self._polls = 0
+
+    def watermarks(self, partition: int) -> Watermarks:
+        return self._consumer.watermarks(partition)
+
+    def assign(self, offsets: Mapping[int, int | None]) -> None:
+        self._consumer.assign(offsets)
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        self._polls += 1
+        return [] if self._polls % 2 else self._consumer.poll(1, 0.0)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Cluster:
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def topics(self) -> dict[str, int]:
+        return dict(self._broker.partitions)
+
+    def consumer(self, topic: str) -> Consumer:
+        return Consumer(self._broker.consumer(topic, "alone"))
+
+
+def test_a_run_is_resumed_past_the_ends_of_partitions_and_what_is_no_visit(data: DataSet) -> None:
+    broker, shoppers = FakeBroker({VISITS: 2}), Shoppers(data.users, 1, "run")
+    for index in range(6):
+        visit = shoppers.visit(index, datetime(2026, 1, 5, tzinfo=UTC))
+        broker.append(VISITS, index % 2, key_of(visit.user_id), encode(visit))
+    broker.append(VISITS, 0, b"1", b'{"visit_id": "\xff"}')
+    held = set(_held_visit_ids(cast(KafkaCluster, Cluster(broker))))
+    assert held == {shoppers.visit_id(index) for index in range(6)}
