@@ -3,63 +3,64 @@
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import click
 
-from reco.commands import (
-    bench,
-    dead_letters,
-    demo,
-    embedded,
-    evaluate,
-    experiment,
-    inspect,
-    prepare,
-    produce,
-    products,
-    redis_users,
-    replay,
-    serve,
-    simulate,
-    snapshot,
-    status,
-    topics,
-    train,
-)
 from reco.wiring import say
 from shared.ports import BrokerRefuses, BrokerUnavailable, StoreRefuses, StoreUnavailable
 
+COMMANDS: Final = (
+    "demo",
+    "prepare",
+    "produce",
+    "serve",
+    "train",
+    "products",
+    "replay",
+    "snapshot",
+    "simulate",
+    "evaluate",
+    "experiment",
+    "inspect",
+    "topics",
+    "status",
+    "dead-letters",
+    "redis-users",
+    "embedded",
+    "bench",
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Commands(click.Group):
+    """Imports a subcommand when it is asked for: a trainer that is started again need not wait for
+    what only the plots use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of the README."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The one of this name; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"reco.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        command.name = cmd_name
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="livereco")
 def cli() -> None:
     """LiveReco: a real-time recommender that learns from the click that just happened.
 
     First contact, with nothing to install or start: reco demo
     """
-
-
-for _name, _module in {
-    "demo": demo,
-    "prepare": prepare,
-    "produce": produce,
-    "serve": serve,
-    "train": train,
-    "products": products,
-    "replay": replay,
-    "snapshot": snapshot,
-    "simulate": simulate,
-    "evaluate": evaluate,
-    "experiment": experiment,
-    "inspect": inspect,
-    "topics": topics,
-    "status": status,
-    "dead-letters": dead_letters,
-    "redis-users": redis_users,
-    "embedded": embedded,
-    "bench": bench,
-}.items():
-    cli.add_command(_module.command, _name)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from producer.prepare import prepare
 from reco.wiring import say
 from shared.catalogue import DataError, DataSet, load_data
 
@@ -30,6 +29,8 @@ def load_or_prepare(folder: Path) -> DataSet:
 
 def _prepare_whole(folder: Path) -> None:
     """Make the folder appear with everything in it: several processes may start together."""
+    from producer.prepare import prepare  # brings scikit-learn: a second, for once in a lifetime
+
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         prepare(draft, DEFAULT_SEED)

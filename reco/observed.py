@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final, Literal, NamedTuple, Protocol
@@ -184,3 +184,8 @@ def observed(
         observer.end()
         if exporter:
             exporter.close()
+
+
+def by_partition(offsets: Mapping[int, int]) -> dict[tuple[str, ...], float]:
+    """Offsets as a metric labelled by partition."""
+    return {(str(partition),): float(offset) for partition, offset in offsets.items()}

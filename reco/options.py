@@ -13,8 +13,6 @@ import click
 import msgspec
 
 from reco import logs
-from server.experiment import BadExperiment, Traffic, parse
-from server.scorer import Policy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -148,22 +146,6 @@ def experiment(function: _F) -> _F:
         "`reco experiment` compares them.",
     )
     return split(named(function))
-
-
-def traffic(
-    policy: Policy, policy_named: Callable[[str], Policy], experiment: str | None, name: str
-) -> Traffic:
-    """Who is served by which policy: all by the one, or each by that of its variant.
-
-    Raises:
-        click.BadParameter: the experiment is none.
-    """
-    if experiment is None:
-        return Traffic.to(policy)
-    try:
-        return parse(experiment, policy_named, name)
-    except BadExperiment as error:
-        raise click.BadParameter(str(error), param_hint="--experiment") from error
 
 
 def gamma(function: _F) -> _F:

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import click
 
 from reco.catalogue_feed import features_of
+from server.experiment import BadExperiment, Traffic, parse
 from server.joint_solver import JointSolver
-from server.scorer import JOINT
+from server.scorer import JOINT, Policy
 from shared.catalogue import DataSet
 from shared.live_catalogue import LiveCatalogue
 from shared.settings import ALPHA, SHARED_ALPHA
@@ -69,3 +70,19 @@ def joint_solver(
     arms = catalogue.arms if arms is None else arms
     Z = features_of(catalogue, data, arms)
     return JointSolver(arms, Z, data.encoder.d, start, estimates)
+
+
+def traffic(
+    policy: Policy, policy_named: Callable[[str], Policy], experiment: str | None, name: str
+) -> Traffic:
+    """Who is served by which policy: all by the one, or each by that of its variant.
+
+    Raises:
+        click.BadParameter: the experiment is none.
+    """
+    if experiment is None:
+        return Traffic.to(policy)
+    try:
+        return parse(experiment, policy_named, name)
+    except BadExperiment as error:
+        raise click.BadParameter(str(error), param_hint="--experiment") from error

@@ -16,10 +16,10 @@ from reco.http_options import HttpOptions
 from reco.http_serving import HttpService, open_http, start_http
 from reco.live import hidden_rates
 from reco.observed import Observer, observed
+from reco.observed_server import ObservedServer
 from reco.page import Page
-from reco.policy_options import default_alpha, joint_solver
+from reco.policy_options import default_alpha, joint_solver, traffic
 from reco.serve_report import REPORT_EVERY_S, Reporter
-from reco.services import ObservedServer
 from reco.shoppers import feedback_rule, reaction
 from reco.uplift import ExpectedClicks
 from reco.wiring import (
@@ -111,7 +111,7 @@ class ServerProcess:
     def __init__(self, chosen: ServeOptions) -> None:
         one_blas_thread()
         self._options = chosen
-        self._traffic = options.traffic(
+        self._traffic = traffic(
             chosen.main, chosen.policy_named, chosen.experiment, chosen.experiment_name
         )
         self._stop = stop_on_signals()

@@ -4,14 +4,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from server.joint_solver import JointSolver
 from server.model_view import ModelView, WrongModel
 from shared.arm_statistics import CorruptRow
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import BrokerUnavailable, CorruptState, LogTruncated
 from shared.products_feed import ProductsFeed
+
+if TYPE_CHECKING:  # brings scipy.linalg, for the policies whose arms learn from each other
+    from server.joint_solver import JointSolver
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Follower(threading.Thread):
         view: ModelView,
         stop: threading.Event,
         products: ProductsFeed | None = None,
-        solver: Callable[[LiveCatalogue], JointSolver | None] = lambda catalogue: None,
+        solver: Callable[[LiveCatalogue], "JointSolver | None"] = lambda catalogue: None,
         leads: bool = True,
     ) -> None:
         super().__init__(name="view", daemon=True)

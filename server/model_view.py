@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from server.joint_solver import JointSolver
 from server.partition_view import PartitionView, Update
 from server.scorer import Model, Policy
 from shared.arm_statistics import ArmStatistics, Integers
@@ -22,6 +21,9 @@ from shared.ports import (
     StateStore,
     StoreUnavailable,
 )
+
+if TYPE_CHECKING:  # brings scipy.linalg, for the policies whose arms learn from each other
+    from server.joint_solver import JointSolver
 
 CHECK_EVERY_S: Final = 1.0
 """How often the store's positions are asked for, to find an announcement that was lost."""
@@ -83,7 +85,7 @@ class ModelView:
         lambda_: float,
         clock: Callable[[], float],
         on_advance: Callable[[int, int], None] = lambda partition, next_offset: None,
-        joint: JointSolver | None = None,
+        joint: "JointSolver | None" = None,
     ) -> None:
         self.error = ""
         """Why the view is stale or not loaded yet; empty if it is neither."""
@@ -193,7 +195,7 @@ class ModelView:
             if self.ready:
                 self.error = ""
 
-    def rank_these(self, arms: Sequence[int], joint: JointSolver | None = None) -> None:
+    def rank_these(self, arms: Sequence[int], joint: "JointSolver | None" = None) -> None:
         """Rank these products from now on. Belongs to the thread of `refresh`.
 
         What is known of an arm that stays is kept; that of one that is new, or back, is read.

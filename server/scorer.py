@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from server import thompson
 from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
@@ -250,6 +249,8 @@ def _propensities(
     if policy.name == "lints":
         if not policy.propensities:
             return [[None] * k for _ in range(count)]
+        from server import thompson  # brings scipy.special: most of a server's start, for few
+
         deviations = policy.alpha * score_deviations(policy, model, X)
         rows = zip(scores.mean, deviations, top, strict=True)
         return [[*thompson.propensities(*row).tolist()] for row in rows]

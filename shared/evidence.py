@@ -13,7 +13,6 @@ bound of it, so σ² comes out somewhat too large, and the policy a little too c
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from shared.arm_statistics import Floats, Integers
 from shared.linucb import unpack
@@ -122,6 +121,8 @@ def estimate(
         return 0.5 * float(away @ away) - value, away / PRIOR_SD - gradient
 
     bounds = list(zip(*(np.log(bound.values()) for bound in BOUNDS), strict=True))
+    from scipy.optimize import minimize  # half a second to import, for those who never estimate
+
     found: Any = minimize(
         cost, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
     )

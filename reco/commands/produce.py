@@ -17,7 +17,7 @@ from reco import http_shopping, options
 from reco.data import load_or_prepare
 from reco.http_shopping import Via
 from reco.observed import observed
-from reco.services import ObservedProducer
+from reco.observed_producer import ObservedProducer
 from reco.wiring import (
     open_board,
     open_cluster,

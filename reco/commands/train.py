@@ -11,7 +11,7 @@ from reco import options
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.observed import Observer, observed
-from reco.services import ObservedTrainer, wrote
+from reco.observed_trainer import ObservedTrainer, wrote
 from reco.wiring import (
     open_board,
     open_cluster,

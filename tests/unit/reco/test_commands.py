@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from infra.embedded import Addresses, EmbeddedBroker, embedded
-from reco.__main__ import cli, run
+from reco.__main__ import COMMANDS, cli, run
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet
 from shared.events import (
@@ -128,7 +128,9 @@ def here(addresses: Addresses, data_folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def all_commands() -> Iterator[tuple[str, click.Command]]:
-    for name, command in cli.commands.items():
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
         yield name, command
         if isinstance(command, click.Group):
             for child, inner in command.commands.items():

@@ -6,7 +6,9 @@ from prometheus_client.registry import CollectorRegistry
 
 from producer.service import VisitProducer
 from producer.simulate import Shoppers
-from reco.services import ObservedProducer, ObservedServer, ObservedTrainer, wrote
+from reco.observed_producer import ObservedProducer
+from reco.observed_server import ObservedServer
+from reco.observed_trainer import ObservedTrainer, wrote
 from reco.shoppers import feedback_rule, reaction
 from reco.uplift import ExpectedClicks
 from server.delivery import AtLeastOnce

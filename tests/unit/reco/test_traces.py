@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from producer.service import VisitProducer
 from producer.simulate import Shoppers
-from reco.services import wrote
+from reco.observed_trainer import wrote
 from reco.shoppers import feedback_rule, reaction
 from reco.wiring import open_trace
 from server.delivery import AtLeastOnce

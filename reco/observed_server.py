@@ -1,25 +1,22 @@
-"""The three services as they are observed: which of their counts is which metric.
+"""The server as it is observed: which of its counts is which metric.
 
 Everything here is called from another thread than the service's own, and only reads.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 import msgspec
 
-from producer.service import VisitProducer
-from reco.observed import State
+from reco.observed import State, by_partition
 from reco.uplift import ExpectedClicks
 from server.model_view import ModelView
 from server.readiness import STALE_LIMIT_S, not_ready
 from server.stream import StreamServer
-from shared.events import OUTCOMES, VISITS
+from shared.events import VISITS
 from shared.kafka_admin import Committed
-from shared.metrics import ProducerMetrics, ServerMetrics, TrainerMetrics
-from shared.ports import Record, Rows, Watermarks
-from shared.tracing import Trace, untraced
-from trainer.loop import Trainer, Wrote
+from shared.metrics import ServerMetrics
+from shared.ports import Watermarks
 
 
 class Log(Protocol):
@@ -145,100 +142,7 @@ class ObservedServer:
         metrics, view = self.metrics, self._view
         metrics.view_age.read(lambda: view.age_s)
         metrics.view_stale.read(lambda: float(view.stale))
-        metrics.view_offset.read(lambda: _by_partition(dict(enumerate(view.positions))))
+        metrics.view_offset.read(lambda: by_partition(dict(enumerate(view.positions))))
         metrics.view_bytes.read(lambda: view.nbytes)
         metrics.gaps.read(lambda: view.gaps)
         metrics.solution_age.read(lambda: view.solution_age_s)
-
-
-class ObservedTrainer:
-    """`reco.observed.Service`"""
-
-    kind: Literal["trainer"] = "trainer"
-
-    def __init__(self, metrics: TrainerMetrics, trainer: Trainer, log: Log) -> None:
-        self.metrics = metrics
-        self._trainer = trainer
-        self._log = log
-        counts = trainer.counts
-        metrics.applied.read(lambda: counts.applied)
-        metrics.duplicates.read(lambda: counts.duplicates)
-        metrics.dead_letters.read(lambda: {(OUTCOMES,): counts.dead_letters})
-        metrics.writes.read(lambda: counts.writes)
-        metrics.conflicts.read(lambda: counts.conflicts)
-        metrics.reloads.read(lambda: counts.reloads)
-        metrics.offset.read(lambda: _by_partition(trainer.positions))
-        metrics.waiting.read(lambda: len(trainer.owned) - len(trainer.positions))
-
-    def not_ready(self) -> list[str]:
-        """See `Service.not_ready`."""
-        return self._trainer.not_ready
-
-    def done(self) -> int:
-        """See `Service.done`: outcomes applied."""
-        return self._trainer.counts.applied
-
-    def counts(self) -> dict[str, int]:
-        """See `Service.counts`."""
-        counts: dict[str, int] = msgspec.to_builtins(self._trainer.counts)
-        return {name: count for name, count in counts.items() if name != "waiting"}
-
-    def state(self) -> State:
-        """See `Service.state`."""
-        return State(partitions=self._trainer.owned, positions=self._trainer.positions)
-
-    def lag(self) -> tuple[str, dict[int, int]]:
-        """See `Service.lag`: outcomes not applied."""
-        positions = self._trainer.positions
-        held = self._log.watermarks(OUTCOMES, positions)
-        return OUTCOMES, {p: held[p].end - offset for p, offset in positions.items()}
-
-
-class ObservedProducer:
-    """`reco.observed.Service`"""
-
-    kind: Literal["producer"] = "producer"
-
-    def __init__(self, metrics: ProducerMetrics, producer: VisitProducer) -> None:
-        self.metrics = metrics
-        self._counts = producer.counts
-        metrics.sent.read(lambda: self._counts.sent)
-        metrics.confirmed.read(lambda: self._counts.confirmed)
-
-    def not_ready(self) -> list[str]:
-        """See `Service.not_ready`: it gives work and gets none."""
-        return []
-
-    def done(self) -> int:
-        """See `Service.done`: visits confirmed."""
-        return self._counts.confirmed
-
-    def counts(self) -> dict[str, int]:
-        """See `Service.counts`."""
-        return {"sent": self._counts.sent, "confirmed": self._counts.confirmed}
-
-    def state(self) -> State:
-        """See `Service.state`."""
-        return State(partitions=[], positions={})
-
-    def lag(self) -> tuple[str, dict[int, int]]:
-        """See `Service.lag`: it reads nothing."""
-        return VISITS, {}
-
-
-def wrote(metrics: TrainerMetrics, trace: Trace = untraced) -> Wrote:
-    """What tells the metrics how large a write was, and the traces whose outcomes it holds."""
-
-    def observe(records: Sequence[Record], rows: Rows) -> None:
-        metrics.write_rows.observe(len(rows))
-        metrics.write_bytes.observe(sum(map(len, rows.values())))
-        for record in records:
-            if record.headers:
-                place = {"partition": record.partition, "offset": record.offset}
-                trace(record.headers, record.timestamp_ms, place)
-
-    return observe
-
-
-def _by_partition(offsets: Mapping[int, int]) -> dict[tuple[str, ...], float]:
-    return {(str(partition),): float(offset) for partition, offset in offsets.items()}
