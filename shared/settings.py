@@ -19,7 +19,7 @@ COMPACTED: Final = (PRODUCTS,)
 
 SLATE_LENGTH: Final = 5
 
-POLICY: Final = "linucb"
+POLICY: Final = "shared-linucb"
 """What serves and is simulated unless something else is asked for (`docs/learning.md`)."""
 
 ALPHA: Final = 0.2
