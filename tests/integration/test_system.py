@@ -39,7 +39,7 @@ def test_a_running_system_is_looked_at_and_saved_from_the_host(
     count = len(system.outcomes())
     model = ("--model", system.model)
     created = reco("topics", "create")
-    assert (created.code, created.out.count("is there with")) == (0, 4)
+    assert (created.code, created.out.count("is there with")) == (0, len(PARTITIONS))
     listed = {
         row["topic"]: row for row in msgspec.json.decode(reco("topics", "list", "--json").out)
     }
