@@ -29,7 +29,10 @@ OF_BARE_LOOP: Final = 0.5
 
 @click.group()
 def command() -> None:
-    """Measure on a broker and store that run already."""
+    """Measure on a broker and store that run already.
+
+    Example: reco bench stream --json bench.json
+    """
 
 
 @command.command()

@@ -30,7 +30,7 @@ from shared.linucb import precision
 from shared.partitioner import partition_of
 from shared.ports import dead_letter_headers
 from shared.redis_store import RedisStore
-from shared.settings import PARTITIONS
+from shared.settings import PARTITIONS, POLICY
 from tests.scenario import NOON, record
 from trainer.apply import Rules
 from trainer.loop import Trainer
@@ -427,7 +427,7 @@ def test_simulating_says_what_each_window_captured(reco: Reco, tmp_path: Path) -
     options = ["--visits", 250, "--seeds", 1, "--json", file, "--plot", tmp_path / "s.png"]
     assert reco("simulate", "--warm", *options).code == 0
     report = msgspec.json.decode(file.read_bytes())
-    assert (report["policy"], report["seeds"]) == ("linucb", 1)
+    assert (report["policy"], report["seeds"]) == (POLICY, 1)
     assert [(w["from"], w["to"]) for w in report["windows"]] == [(0, 200), (200, 250)]
     for window in report["windows"]:
         spread = window["click_rate_best"] - window["click_rate_random"]
