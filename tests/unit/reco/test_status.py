@@ -3,13 +3,13 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
-from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS
+from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 from shared.kafka_admin import Broker, Committed, Member
 from shared.ports import ModelConfig, Position, Source, StoreUnavailable, Watermarks
 from shared.testing import FakeBoard, FakeClock
 from tests.contract.board_suite import presence
 
-TOPICS = {VISITS: 2, DECISIONS: 1, OUTCOMES: 2, DEAD_LETTERS: 1}
+TOPICS = {VISITS: 2, DECISIONS: 1, OUTCOMES: 2, DEAD_LETTERS: 1, PRODUCTS: 1}
 GROUPS = {VISITS: "servers", OUTCOMES: "trainers"}
 
 
