@@ -1,15 +1,16 @@
 """`--plot` of the commands that have learning curves to show."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from reco.simulation import Window
-from reco.wiring import say
 
 
-def draw_curves(path: Path, curves: Mapping[str, list[Window]], title: str) -> None:
+def draw_curves(
+    path: Path, curves: Mapping[str, list[Window]], title: str, tell: Callable[[str], None]
+) -> None:
     """Draw the curves into a file.
 
     Raises:
@@ -23,4 +24,4 @@ def draw_curves(path: Path, curves: Mapping[str, list[Window]], title: str) -> N
         draw_learning_curves(curves, path, title)
     except OSError as error:
         raise click.UsageError(f"can't write {path}: {error.strerror}") from error
-    say(f"plot: {path}")
+    tell(f"plot: {path}")

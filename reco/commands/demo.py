@@ -135,7 +135,7 @@ def _beside_the_rule(
     if not plan.warm:
         chart(curves, tell)
     if plot:
-        draw_curves(plot, curves, f"The same {plan.visits:,} visits")
+        draw_curves(plot, curves, f"The same {plan.visits:,} visits", tell)
 
 
 def progress_line(now: Progress) -> str:

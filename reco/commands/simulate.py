@@ -115,7 +115,7 @@ def command(
     options.write_json(runs[0] if len(runs) == 1 else {"runs": runs}, json_file)
     if plot:
         count = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-        draw_curves(plot, curves, f"{policy}, world {world_name}, {start}, {count}")
+        draw_curves(plot, curves, f"{policy}, world {world_name}, {start}, {count}", say)
 
 
 def _run(
