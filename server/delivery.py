@@ -12,6 +12,7 @@ from shared.ports import (
     Delivered,
     EventConsumer,
     EventProducer,
+    Sender,
     TransactionalProducer,
 )
 
@@ -21,7 +22,7 @@ AT_LEAST_ONCE: Final = "at-least-once"
 FLUSH_TIMEOUT_S: Final = 10.0
 
 
-class Delivery(Protocol):
+class Delivery(Sender, Protocol):
     """One batch at a time: `begin`, any number of `send`, then `complete` or `abandon`."""
 
     @property
@@ -34,17 +35,6 @@ class Delivery(Protocol):
         Raises:
             BrokerUnavailable: not now.
         """
-
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes]] = (),
-        on_delivered: Delivered | None = None,
-    ) -> None:
-        """Hand over one record of the batch."""
 
     def complete(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """Return once the records are acknowledged; the next offsets of their source are stored.

@@ -92,8 +92,8 @@ Delivered: TypeAlias = Callable[[int, int], None]
 """Called with (partition, offset) once the broker has acknowledged a record."""
 
 
-class EventProducer(Protocol):
-    """Appends records, partitioned by murmur2 of the key."""
+class Sender(Protocol):
+    """What records are handed over to."""
 
     def send(
         self,
@@ -105,6 +105,10 @@ class EventProducer(Protocol):
         on_delivered: Delivered | None = None,
     ) -> None:
         """Hand over one record; waits while the local queue is full."""
+
+
+class EventProducer(Sender, Protocol):
+    """Appends records, partitioned by murmur2 of the key."""
 
     def flush(self, timeout_s: float) -> None:
         """Return once every record sent so far is acknowledged.
@@ -118,7 +122,7 @@ class EventProducer(Protocol):
         """Let go of the connection. Unacknowledged records are dropped: flush first."""
 
 
-class TransactionalProducer(Protocol):
+class TransactionalProducer(Sender, Protocol):
     """Appends records and stores a group's offsets, all of it or nothing.
 
     Whatever raises leaves no transaction behind: records sent since `begin` are never shown to
@@ -132,17 +136,6 @@ class TransactionalProducer(Protocol):
         Raises:
             BrokerUnavailable: no answer.
         """
-
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes]] = (),
-        on_delivered: Delivered | None = None,
-    ) -> None:
-        """Hand over one record of the transaction; waits while the local queue is full."""
 
     def commit(self, consumer: "EventConsumer", offsets: Mapping[int, int]) -> None:
         """Show the records to readers and store the offsets of the consumer's group, in one step.
