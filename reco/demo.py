@@ -30,7 +30,7 @@ MODEL: Final = "demo"
 RUN_ID: Final = "demo"
 RECENT: Final = 1_000
 SETTLE_TIMEOUT_S: Final = 60.0
-START_TIMEOUT_S: Final = 20.0
+START_TIMEOUT_S: Final = 60.0
 CHAOS_SECONDS: Final = 24.0
 """A run with kills takes at least this long, so that each kill finds everything up again."""
 HOLD_PER_S: Final = 20.0

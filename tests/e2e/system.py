@@ -36,7 +36,7 @@ from trainer.apply import Rules
 _T = TypeVar("_T")
 
 MODEL = "e2e"
-DEADLINE_S = 40.0
+DEADLINE_S = 120.0
 
 
 class System:

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 
-DEADLINE_S = 100.0
+DEADLINE_S = 240.0
 
 
 def demo(data_folder: Path, *options: str) -> "subprocess.Popen[str]":

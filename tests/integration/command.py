@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 180.0
 
 
 class Result(NamedTuple):

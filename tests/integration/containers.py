@@ -24,7 +24,7 @@ from shared.settings import PARTITIONS
 REDPANDA_IMAGE: Final = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 REDIS_IMAGE: Final = os.environ.get("REDIS_IMAGE", "redis:8-alpine")
 START_S: Final = 90
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 180.0
 
 
 def require_docker() -> None:

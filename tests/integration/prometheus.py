@@ -18,7 +18,7 @@ from testcontainers.core.container import DockerContainer
 from tests.dashboard import PROMETHEUS
 
 IMAGE = os.environ.get("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0")
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 _T = TypeVar("_T")
 

@@ -16,7 +16,7 @@ from tests.integration.containers import KafkaServer, RedisServer, make_anew
 from tests.integration.gateway import gateway
 from tests.listeners import Certificate, make_certificate
 
-pytestmark = pytest.mark.timeout(300)  # containers start within the first test's time
+pytestmark = pytest.mark.timeout(900)  # containers start within the first test's time
 
 LOGIN = ("shop", "hush-hush")
 READER = "user reader on >hush ~reco:* &reco:* +@read +@connection +info +subscribe"

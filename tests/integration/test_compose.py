@@ -29,7 +29,7 @@ from tests.integration.compose import (
     until,
 )
 
-pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
 LONG_RUNNING = {"redpanda", "redis", "trainer", "server", "producer", "gateway"}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

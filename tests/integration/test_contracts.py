@@ -12,7 +12,7 @@ from tests.contract.store_suite import StoreSuite
 from tests.contract.transaction_suite import TransactionSuite
 from tests.integration.containers import RedisServer, make_anew
 
-pytestmark = pytest.mark.timeout(300)  # containers start within the first test's time
+pytestmark = pytest.mark.timeout(900)  # containers start within the first test's time
 
 
 @pytest.fixture

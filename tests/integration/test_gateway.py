@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.compose import ROOT, docker, free_ports, require_compose, until
 
-pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
 NAME: Final = f"reco-gateway-{os.getpid()}"
 PYTHON: Final = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")

@@ -13,7 +13,7 @@ from tests.e2e.system import System
 from tests.integration.command import Reco
 from tests.integration.containers import make_anew
 
-pytestmark = pytest.mark.timeout(300)  # containers start within the first test's time
+pytestmark = pytest.mark.timeout(900)  # containers start within the first test's time
 
 RATE = 100.0
 
