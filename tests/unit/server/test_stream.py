@@ -304,11 +304,13 @@ def test_exactly_once_a_refused_commit_shows_nothing_and_the_batch_comes_again(
 def test_exactly_once_a_commit_without_an_answer_is_not_made_again(world: World) -> None:
     world.arrive(range(10))
     server = world.exact()
+    server.run_once(0.0)
+    world.arrive(range(10, 20))
     world.broker.loses_commits = 1
     with pytest.raises(BrokerUnavailable):
         server.run_once(0.0)
     assert server.run_once(0.0) == []
-    assert len(world.decisions()) == 10
+    assert len(world.decisions()) == 20
 
 
 def test_exactly_once_a_fenced_server_drops_its_batch_and_rejoins(world: World) -> None:
