@@ -16,7 +16,7 @@ from shared.shared_linucb import Hyperparameters
 
 GROWTH: Final = 0.005
 """Joint solves come each time the outcomes have grown by this share: every visit up to visit 200 or
-so. To solve after every visit instead gives the same figures (`docs/learning.md`)."""
+so. To solve after every visit instead gives the same figures."""
 
 
 class Learner:

@@ -20,7 +20,7 @@ COMPACTED: Final = (PRODUCTS,)
 SLATE_LENGTH: Final = 5
 
 POLICY: Final = "shared-linucb"
-"""What serves and is simulated unless something else is asked for (`docs/learning.md`)."""
+"""What serves and is simulated unless something else is asked for (`make learning-report`)."""
 
 ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
