@@ -15,8 +15,8 @@ from shared.settings import PARTITIONS
 from shared.shared_linucb import Hyperparameters
 
 GROWTH: Final = 0.005
-"""Joint solves come each time the outcomes have grown by this share: every visit up to visit 200 or
-so. To solve after every visit instead gives the same figures."""
+"""Joint solves come each time the outcomes have grown by this share: every visit at first, every
+twentieth at visit 4,000."""
 
 
 class Learner:

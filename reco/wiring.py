@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -209,14 +208,3 @@ def open_board(redis: str, model: str) -> RedisBoard:
         return RedisBoard(redis, model)
     except BadAddress as error:
         raise _no_address(error) from error
-
-
-def existing_file(path: Path, what: str) -> Path:
-    """The path, if there is a file.
-
-    Raises:
-        click.UsageError: there is none.
-    """
-    if not path.is_file():
-        raise click.UsageError(f"there is no {what} {path}")
-    return path

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -10,6 +10,32 @@ from shared.kafka_connection import text_of
 from shared.ports import BrokerUnavailable, Delivered
 
 _log = logging.getLogger(__name__)
+
+
+Reported: TypeAlias = Callable[[KafkaError | None, Message], None]
+
+
+def hand_over(
+    client: Any,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+    callback: Reported | None,
+) -> None:
+    """Give librdkafka one record; waits while its queue is full.
+
+    Raises:
+        KafkaException: the client does not take it.
+    """
+    # Most records have neither headers nor callback, and both take time.
+    extra = {"headers": list(headers)} if headers else {}
+    while True:
+        try:
+            client.produce(topic, value, key, on_delivery=callback, **extra)
+            return
+        except BufferError:
+            client.poll(0.1)
 
 
 class KafkaProducer:
@@ -36,17 +62,11 @@ class KafkaProducer:
             if error is None and on_delivered:
                 on_delivered(message.partition() or 0, message.offset() or 0)
 
-        # Most records have neither, and both take time.
-        extra = {"headers": list(headers)} if headers else {}
         callback = report if on_delivered else self._note_failure
-        while True:
-            try:
-                self._producer.produce(topic, value, key, on_delivery=callback, **extra)
-                return
-            except BufferError:  # the local queue is full
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
+        try:
+            hand_over(self._producer, topic, key, value, headers, callback)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
 
     def _note_failure(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from shared.kafka_producer import hand_over
 from shared.ports import BrokerUnavailable, Delivered, EventConsumer, Fenced
 
 _log = logging.getLogger(__name__)
@@ -74,17 +75,11 @@ class KafkaTransactionalProducer:
             if error is None and on_delivered:  # an error fails the commit
                 on_delivered(message.partition() or 0, message.offset() or 0)
 
-        # Most records have neither, and both take time.
-        extra = {"headers": list(headers)} if headers else {}
         callback = report if on_delivered else None
-        while True:
-            try:
-                self._client.produce(topic, value, key, on_delivery=callback, **extra)
-                return
-            except BufferError:  # the local queue is full
-                self._client.poll(0.1)
-            except KafkaException as error:
-                raise self._failed(error.args[0]) from error
+        try:
+            hand_over(self._client, topic, key, value, headers, callback)
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
 
     def commit(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """See `TransactionalProducer.commit`."""

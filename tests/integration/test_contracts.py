@@ -22,7 +22,9 @@ def topic(cluster: KafkaCluster, name: str) -> str:
     return name
 
 
-class TestRealBroker(BrokerSuite):
+class OnKafka:
+    """What the broker's suites ask for."""
+
     @pytest.fixture
     def broker(self, cluster: KafkaCluster) -> KafkaCluster:
         return cluster
@@ -36,18 +38,12 @@ class TestRealBroker(BrokerSuite):
         return name
 
 
-class TestRealTransactions(TransactionSuite):
-    @pytest.fixture
-    def broker(self, cluster: KafkaCluster) -> KafkaCluster:
-        return cluster
+class TestRealBroker(OnKafka, BrokerSuite):
+    """The plain part."""
 
-    @pytest.fixture
-    def topic(self, topic: str) -> str:
-        return topic
 
-    @pytest.fixture
-    def group(self, name: str) -> str:
-        return name
+class TestRealTransactions(OnKafka, TransactionSuite):
+    """What the embedded broker can't."""
 
 
 class TestRealStore(StoreSuite):
