@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import queue
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +26,9 @@ partitions wait at its start, so it is short; a restart under the same name drop
 TRANSACTIONAL: Final[dict[str, Any]] = {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not be longer
+    # Storing offsets waits for a connection to the group's coordinator that nothing else asks for
+    # after a restart of the broker: so it is made without being asked for.
+    "enable.sparse.connections": False,
 }
 _TIMEOUT_S: Final = 10.0
 _FENCED: Final = (
@@ -41,11 +46,23 @@ class KafkaTransactionalProducer:
 
     A client that has met an error it can't recover from is replaced by a new one of the same
     name, which ends the old one's transaction.
+
+    Args:
+        name: of the broker, for people.
+        make: makes a client, with these settings besides the usual ones.
+        offsets_timeout_s: how long storing offsets may take; after that the broker has dropped the
+            transaction anyway.
     """
 
-    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[dict[str, Any]], Any],
+        offsets_timeout_s: float = TRANSACTION_TIMEOUT_MS / 1e3,
+    ) -> None:
         self._name = name
         self._make = make
+        self._offsets_timeout_s = offsets_timeout_s
         self._client: Any = None
         self._fatal: KafkaError | None = None
         """Why the client can't go on: later calls only say that it can't."""
@@ -86,11 +103,8 @@ class KafkaTransactionalProducer:
         wanted = [TopicPartition(consumer.topic, p, offset) for p, offset in offsets.items()]
         # Serves the delivery reports, which committing would not.
         self._retried(lambda left_s: self._client.flush(left_s))
-        self._retried(
-            lambda left_s: self._client.send_offsets_to_transaction(
-                wanted, consumer.membership, left_s
-            )
-        )
+        membership = consumer.membership
+        self._retried(lambda left_s: self._send_offsets(wanted, membership, left_s))
         self._retried(lambda left_s: self._client.commit_transaction(left_s))
         self._open = False
 
@@ -109,6 +123,32 @@ class KafkaTransactionalProducer:
         """See `TransactionalProducer.close`."""
         self.abort()
         self._drop()
+
+    def _send_offsets(self, offsets: list[TopicPartition], membership: Any, left_s: float) -> None:
+        # librdkafka does not keep to this call's timeout: while the group's coordinator is not
+        # connected it waits, if need be for ever (its issue 5456). So it is left waiting, with a
+        # client that nobody uses any more.
+        client, limit_s = self._client, min(left_s, self._offsets_timeout_s)
+        answer: queue.SimpleQueue[KafkaException | None] = queue.SimpleQueue()
+
+        def call() -> None:
+            try:
+                client.send_offsets_to_transaction(offsets, membership, limit_s)
+            except KafkaException as error:
+                answer.put(error)
+            else:
+                answer.put(None)
+
+        threading.Thread(target=call, name="offsets", daemon=True).start()
+        try:
+            error = answer.get(timeout=limit_s)
+        except queue.Empty:
+            self._client, self._open = None, False
+            raise BrokerUnavailable(
+                f"{self._name}: the visits' offsets were not stored within {limit_s:g} s"
+            ) from None
+        if error:
+            raise error
 
     def _note(self, error: KafkaError) -> None:
         _log.debug("%s: %s", self._name, error)
