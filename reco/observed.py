@@ -104,12 +104,12 @@ class Observer(threading.Thread):
         self._looked_s, self._done, self._rate = clock(), service.done(), 0.0
         self._lag: dict[tuple[str, ...], float] | None = None
         service.metrics.lag.read(lambda: self._lag or {})
-        service.metrics.ready.read(lambda: float(not service.not_ready()))
+        service.metrics.ready.read(lambda: float(not self._not_ready()))
 
     @property
     def health(self) -> Health:
         """For whoever asks over HTTP."""
-        return Health(self.heartbeat.not_alive, self._service.not_ready)
+        return Health(self.heartbeat.not_alive, self._not_ready)
 
     def run(self) -> None:
         """Look, until told to end."""
@@ -144,6 +144,9 @@ class Observer(threading.Thread):
                 self._board.withdraw(self._process)
             self._board.close()
 
+    def _not_ready(self) -> list[str]:
+        return [*self.heartbeat.not_alive(), *self._service.not_ready()]
+
     def _presence(self) -> Presence:
         return Presence(
             kind=self._service.kind,
@@ -154,7 +157,7 @@ class Observer(threading.Thread):
             at=self._utc_now(),
             rate_per_s=round(self._rate, 1),
             counts=self._service.counts(),
-            not_ready=self._service.not_ready(),
+            not_ready=self._not_ready(),
             lag=None if self._lag is None else int(sum(self._lag.values())),
             **self._service.state()._asdict(),
         )

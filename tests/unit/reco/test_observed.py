@@ -7,6 +7,7 @@ import pytest
 
 from reco.observed import Observer, State, observed
 from reco.options import Address
+from shared.health import STUCK_AFTER_S
 from shared.metrics import TrainerMetrics, exposition
 from shared.ports import BrokerUnavailable
 from shared.presence import Presence
@@ -97,6 +98,15 @@ def test_readiness_is_a_metric_too(world: World) -> None:
     world.service.reasons = ["partition 3 is being read"]
     assert "reco_ready 0.0" in world.scraped()
     assert world.look().not_ready == ["partition 3 is being read"]
+
+
+def test_a_loop_that_is_stuck_is_neither_alive_nor_ready(world: World) -> None:
+    world.observer.heartbeat.beat()
+    world.clock.now_s += 2 * STUCK_AFTER_S
+    [reason] = world.look().not_ready
+    assert "has not come round" in reason
+    assert world.observer.health.not_ready() == world.observer.health.not_alive() == [reason]
+    assert "reco_ready 0.0" in world.scraped()
 
 
 def test_who_ends_leaves_the_board(world: World) -> None:
