@@ -1,7 +1,8 @@
 """Kafka from the operator's side: brokers, logs' ends, groups, and what groups have noted."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from confluent_kafka import (
@@ -16,7 +17,17 @@ from shared.kafka import KafkaCluster
 from shared.kafka_connection import text_of
 from shared.ports import BrokerUnavailable, Watermarks
 
+_T = TypeVar("_T")
 _TIMEOUT_S: Final = 5.0
+_RETRY_S: Final = 0.1
+_PASSING: Final = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+"""Said by a broker that has just come up, or of a topic or group that has just been made."""
 MAX_NOTE: Final = 4_000
 """Kafka's default limit of the text beside a committed offset is 4,096 bytes."""
 
@@ -70,12 +81,14 @@ class KafkaAdmin:
         """Where a group stands, for the partitions where it has committed at all."""
         wanted = [TopicPartition(topic, partition) for partition in partitions]
         asked = [ConsumerGroupTopicPartitions(group, wanted)]
-        [answer] = self._results(
-            self._admin.list_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)
+        found = self._answer(
+            lambda: _of_group(
+                self._admin.list_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)
+            )
         )
         return {
             each.partition: Committed(each.offset, each.metadata or "")
-            for each in answer.topic_partitions
+            for each in found
             if each.offset >= 0
         }
 
@@ -86,12 +99,11 @@ class KafkaAdmin:
             for partition, each in offsets.items()
         ]
         asked = [ConsumerGroupTopicPartitions(group, wanted)]
-        [answer] = self._results(
-            self._admin.alter_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)
+        self._answer(
+            lambda: _of_group(
+                self._admin.alter_consumer_group_offsets(asked, request_timeout=_TIMEOUT_S)
+            )
         )
-        for each in answer.topic_partitions:
-            if each.error:
-                raise BrokerUnavailable(f"can't note offsets for {group}: {each.error.str()}")
 
     def members(self, group: str) -> list[Member] | None:
         """Who is in a group and what it owns; None where the broker can't say (embedded)."""
@@ -113,17 +125,40 @@ class KafkaAdmin:
     def _offsets(self, wanted: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
         if not wanted:
             return {}
-        futures = self._admin.list_offsets(dict.fromkeys(wanted, spec), request_timeout=_TIMEOUT_S)
-        answers = zip(futures, self._results(futures), strict=True)
-        return {asked.partition: answer.offset for asked, answer in answers}
+        asked = dict.fromkeys(wanted, spec)
 
-    def _results(self, futures: Mapping[Any, Any]) -> list[Any]:
-        try:
-            return [future.result() for future in futures.values()]
-        except KafkaException as error:
-            raise self._unavailable(error) from error
+        def ask() -> dict[int, int]:
+            futures = self._admin.list_offsets(asked, request_timeout=_TIMEOUT_S)
+            return {each.partition: future.result().offset for each, future in futures.items()}
+
+        return self._answer(ask)
+
+    def _answer(self, ask: Callable[[], _T]) -> _T:
+        """Ask until the cluster has sorted itself out, or time is up."""
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline_s:
+                    raise self._unavailable(error) from error
+            time.sleep(_RETRY_S)
 
     def _unavailable(self, error: KafkaException) -> BrokerUnavailable:
         return BrokerUnavailable(
             f"the Kafka broker at {self._cluster.address} does not answer: {text_of(error)}"
         )
+
+
+def _of_group(futures: Mapping[Any, Any]) -> list[TopicPartition]:
+    """What a request about one group's offsets came to.
+
+    Raises:
+        KafkaException: it failed, as a whole or for a partition.
+    """
+    [future] = futures.values()
+    found: list[TopicPartition] = future.result().topic_partitions
+    for each in found:
+        if each.error:
+            raise KafkaException(each.error)
+    return found
