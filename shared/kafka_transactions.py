@@ -26,9 +26,6 @@ partitions wait at its start, so it is short; a restart under the same name drop
 TRANSACTIONAL: Final[dict[str, Any]] = {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not be longer
-    # Storing offsets waits for a connection to the group's coordinator that nothing else asks for
-    # after a restart of the broker: so it is made without being asked for.
-    "enable.sparse.connections": False,
 }
 _TIMEOUT_S: Final = 10.0
 _FENCED: Final = (
