@@ -135,7 +135,7 @@ def line(record: Record) -> str:
         text = describe(record)
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         text = _raw(record)
-    return f"{where:<18} {text}"
+    return f"{where:<18} {printable(text)}"
 
 
 def _positioned(cluster: KafkaCluster, topic: str, from_beginning: bool) -> EventConsumer:
@@ -199,9 +199,13 @@ def shortened(value: bytes | None, most: int = 120) -> str:
     """Bytes as text that is safe to print, cut off after `most` signs."""
     if value is None:
         return "null"
-    text = value.decode(errors="backslashreplace")
-    text = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+    text = printable(value.decode(errors="backslashreplace"))
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def printable(text: str) -> str:
+    """Text that moves no cursor and changes no colour, whoever wrote it."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def _as_json(record: Record) -> str:

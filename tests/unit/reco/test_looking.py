@@ -1,0 +1,285 @@
+"""The commands that show what broker and store hold."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import redis
+
+from infra.embedded import Addresses, EmbeddedBroker, embedded
+from shared.arm_statistics import ArmStatistics
+from shared.catalogue import DataSet
+from shared.events import (
+    DEAD_LETTERS,
+    DECISIONS,
+    OUTCOMES,
+    PRODUCTS,
+    VISITS,
+)
+from shared.kafka import KafkaCluster
+from shared.linucb import precision
+from shared.partitioner import partition_of
+from shared.ports import dead_letter_headers
+from shared.redis_store import RedisStore
+from shared.settings import PARTITIONS, POLICY
+from tests.scenario import record
+from tests.unit.reco.command_line import MODEL, Reco, Result, outcome
+
+
+@pytest.mark.usefixtures("here")
+def test_topics_that_are_there_are_left_alone(reco: Reco) -> None:
+    result = reco("topics", "create")
+    assert result.code == 0
+    assert result.out.count("is there with") == 5
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "line", ["topics create", "train", "serve", "replay", "inspect partitions"]
+)
+def test_a_topic_with_another_partition_count_is_refused(reco: Reco, line: str) -> None:
+    broker = EmbeddedBroker({**PARTITIONS, OUTCOMES: 4})
+    try:
+        result = reco(*line.split(), "--kafka", broker.address)
+    finally:
+        broker.close()
+    assert result.code == 1
+    assert f"the topic {OUTCOMES}" in result.err
+    assert "4 partitions instead of 12" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_topics_are_listed(reco: Reco) -> None:
+    listed = {row["topic"]: row for row in reco("topics", "list", "--json").json()}
+    assert listed[OUTCOMES] == {"topic": OUTCOMES, "partitions": 12, "records": 31, "trimmed": 0}
+    assert listed.keys() == {VISITS, DECISIONS, OUTCOMES, DEAD_LETTERS, PRODUCTS}
+    assert OUTCOMES in reco("topics", "list").out
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("topic", "count"), [(OUTCOMES, 31), (DEAD_LETTERS, 1)])
+def test_watching_prints_one_clean_line_a_record_poison_included(
+    reco: Reco, topic: str, count: int
+) -> None:
+    result = reco("topics", "watch", topic, "--from-beginning", "--max", count)
+    assert (result.code, len(result.out.splitlines())) == (0, count)
+    assert "\x1b" not in result.out
+    assert "poison" in result.out
+
+
+@pytest.mark.usefixtures("here")
+def test_watching_as_json_prints_one_object_a_line(reco: Reco) -> None:
+    result = reco("topics", "watch", OUTCOMES, "--from-beginning", "--max", 31, "--json")
+    rows = [msgspec.json.decode(line) for line in result.out.splitlines()]
+    assert {row["topic"] for row in rows} == {OUTCOMES}
+    assert sum(isinstance(row["value"], dict) for row in rows) == 30
+
+
+@pytest.mark.usefixtures("here")
+def test_watching_ends_after_a_silence_where_asked_to(reco: Reco) -> None:
+    assert reco("topics", "watch", VISITS, "--timeout-s", "0.1") == Result(0, "", "")
+
+
+@pytest.mark.usefixtures("here")
+def test_an_arm_is_shown_as_its_row_says(reco: Reco, data: DataSet) -> None:
+    shown = reco("inspect", "arm", 42, "--json").json()
+    mine = [outcome(data, number, 42) for number in range(0, 30, 3)]
+    statistics = ArmStatistics(data.encoder.d)
+    X = np.array([each.x for each in mine])
+    rewards = np.array([each.reward for each in mine])
+    statistics.add(np.full(len(mine), 42), X, rewards, np.arange(len(mine)))
+    A = np.eye(data.encoder.d) + X.T @ X
+    assert (shown["name"], shown["n"], shown["clicks"]) == ("The Aussie Pizza", 10, 5)
+    assert shown["rate"] == 0.5
+    np.testing.assert_allclose(list(shown["theta"].values()), np.linalg.solve(A, X.T @ rewards))
+    np.testing.assert_allclose(precision(statistics.xx, data.encoder.d, 1.0)[0], A)
+    assert shown["condition_number"] == pytest.approx(np.linalg.cond(A))
+    assert "is_morning" in reco("inspect", "arm", 42).out
+
+
+@pytest.mark.usefixtures("here")
+def test_an_arm_that_was_never_shown_is_shown_as_such(reco: Reco) -> None:
+    result = reco("inspect", "arm", 7)
+    assert result.code == 0
+    assert "examined 0 times" in result.out
+
+
+@pytest.mark.usefixtures("here")
+def test_partitions_are_shown_with_offset_and_lag(reco: Reco) -> None:
+    rows = reco("inspect", "partitions", "--json").json()
+    assert sum(row["offset"] for row in rows) == 31
+    assert {row["lag"] for row in rows} == {0}
+    home = partition_of(b"42", 12)
+    assert reco("inspect", "partition", home, "--json").json() == rows[home]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_replay_agrees_and_says_what_it_counted(reco: Reco, tmp_path: Path) -> None:
+    report = reco("replay", "--check", "--json").json()
+    assert report["outcomes"] == 31
+    assert (report["arms"], report["applied"], report["duplicates"]) == (2, 30, 0)
+    assert (report["dead_letters"], report["differing_bits"]) == (1, 0)
+    file = tmp_path / "report.json"
+    result = reco("replay", "--check", "--json", file)
+    assert result.code == 0
+    assert "0 differing bits over 31 outcomes" in result.out
+    assert msgspec.json.decode(file.read_bytes()) == report
+
+
+@pytest.mark.usefixtures("here")
+def test_one_bit_that_differs_is_found(reco: Reco, addresses: Addresses) -> None:
+    key, field = f"reco:{{{MODEL}:p{partition_of(b'42', 12)}}}:state", "a:42"
+    with redis.Redis.from_url(addresses.redis) as client:
+        row = client.hget(key, field)
+        assert isinstance(row, bytes)
+        client.hset(key, field, row[:-1] + bytes([row[-1] ^ 1]))
+        try:
+            result = reco("replay", "--check", "--json")
+        finally:
+            client.hset(key, field, row)
+    assert result.code == 1
+    assert result.json()["differing_bits"] == 1
+    assert any("checksum" in violation for violation in result.json()["violations"])
+
+
+@pytest.mark.usefixtures("here")
+def test_a_lost_state_is_a_violation(reco: Reco) -> None:
+    result = reco("replay", "--check", "--model", "another")
+    assert result.code == 1
+    assert "no state in the store" in result.out
+
+
+@pytest.mark.usefixtures("here")
+def test_a_snapshot_brings_a_lost_state_back(
+    reco: Reco, addresses: Addresses, tmp_path: Path
+) -> None:
+    assert reco("snapshot", "save", "--out", tmp_path).code == 0
+    [file] = tmp_path.glob("*.snapshot")
+    with redis.Redis.from_url(addresses.redis) as client:
+        for partition in range(12):
+            client.delete(f"reco:{{{MODEL}:p{partition}}}:state")
+    assert reco("replay", "--check").code == 1
+    assert "2 arms of 12 partitions" in reco("snapshot", "load", file).out
+    assert reco("replay", "--check").code == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_an_older_snapshot_is_loaded_only_by_force(
+    reco: Reco, addresses: Addresses, tmp_path: Path
+) -> None:
+    empty, full = tmp_path / "empty.snapshot", tmp_path / "full.snapshot"
+    assert reco("snapshot", "save", "--out", full).code == 0
+    assert reco("replay", "--out", empty).code == 0
+    store = RedisStore(addresses.redis, MODEL)
+    [position] = store.positions([partition_of(b"42", 12)])
+    assert position is not None
+    with redis.Redis.from_url(addresses.redis) as client:
+        key = f"reco:{{{MODEL}:p{partition_of(b'42', 12)}}}:state"
+        client.hset(key, "_next", str(position.next_offset + 1))
+    refused = reco("snapshot", "load", full)
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert reco("snapshot", "load", full, "--force").code == 0
+    assert reco("replay", "--check").code == 0
+    store.close()
+
+
+@pytest.mark.usefixtures("here")
+def test_simulating_says_what_each_window_captured(reco: Reco, tmp_path: Path) -> None:
+    result = reco("simulate", "--policy", "linucb", "--alpha", 0.3, "--visits", 250, "--seeds", 1)
+    assert result.code == 0
+    assert "200-250" in result.out
+    file = tmp_path / "s.json"
+    options = ["--visits", 250, "--seeds", 1, "--json", file, "--plot", tmp_path / "s.png"]
+    assert reco("simulate", "--warm", *options).code == 0
+    report = msgspec.json.decode(file.read_bytes())
+    assert (report["policy"], report["seeds"]) == (POLICY, 1)
+    assert [(w["from"], w["to"]) for w in report["windows"]] == [(0, 200), (200, 250)]
+    for window in report["windows"]:
+        spread = window["click_rate_best"] - window["click_rate_random"]
+        captured = (window["click_rate"] - window["click_rate_random"]) / spread
+        assert window["uplift_share"] == pytest.approx(captured)
+        assert window["uplift_share"] > 0.8
+    assert (tmp_path / "s.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("here")
+def test_dead_letters_are_listed_cleanly_with_their_reason(reco: Reco) -> None:
+    result = reco("dead-letters", "list")
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    [letter] = reco("dead-letters", "list", "--reason", "it is", "--json").json()
+    assert letter["source"] == "outcomes/0@7"
+    assert letter["reason"] == "undecodable: it is\x1b[31m poison"
+    assert letter["value"] == "{poison\\x1b[31m"
+    assert reco("dead-letters", "list", "--reason", "encoder").out == "no dead letters\n"
+
+
+def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded() as own:
+        monkeypatch.setenv("RECO_KAFKA", own.kafka)
+        cluster = KafkaCluster(own.kafka, patience_s=10.0)
+        producer = cluster.producer()
+        for number, reason in enumerate(["unknown product 7", "wrong encoder", "unknown product"]):
+            headers = dead_letter_headers(record(number, b"{}"), reason)
+            producer.send(DEAD_LETTERS, b"192", b"%d" % number, headers=headers)
+        producer.flush(10.0)
+        producer.close()
+        would = reco("dead-letters", "replay", "--dry-run").out
+        assert would == "would send 3 letters back (3 to outcomes)\n"
+        chosen = ("dead-letters", "replay", "--reason", "product")
+        assert reco(*chosen, "--json").json()["replayed"] == 2
+        assert "2 were sent back before" in reco(*chosen).out
+        assert reco("dead-letters", "replay").out.startswith("sent 1 letters back")
+        listed = reco("dead-letters", "list", "--json").json()
+        assert [letter["replayed"] for letter in listed] == [True] * 3
+        held = {row["topic"]: row["records"] for row in reco("topics", "list", "--json").json()}
+        assert held[OUTCOMES] == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_the_status_is_one_screen_and_says_what_is_missing(reco: Reco) -> None:
+    result = reco("status", "--interval-s", "0.1")
+    assert result.code == 1
+    assert "NOT HEALTHY" in result.out
+    assert "no server says that it is there" in result.out
+    shown = reco("status", "--interval-s", "0.1", "--json").json()
+    assert shown["healthy"] is False
+    outcomes = [row for row in shown["partitions"] if row["topic"] == OUTCOMES]
+    assert sum(row["offset"] for row in outcomes) == 31
+    assert {row["owner"] for row in outcomes} == {"unknown"}
+    assert shown["dead_letters"]["records"] == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
+    report = reco("inspect", "model", "--json").json()
+    assert (report["outcomes"], report["clicks"], report["trained"]) == (30, 15, 2)
+    assert report["estimated"] is False  # 30 outcomes are too few
+    assert {name: report[name] for name in ("tau2", "omega2", "sigma2")} == report["default"]
+    assert report["log_likelihood"] < 0.0
+    assert 0 < len(report["strongest"]) <= 10
+    sizes = [abs(weight["weight"]) for weight in report["strongest"]]
+    assert sizes == sorted(sizes, reverse=True)
+    shown = reco("inspect", "model").out
+    assert "30 outcomes, 15 clicks; 2 of 200 arms have some" in shown
+    assert "too few outcomes" in shown
+
+
+@pytest.mark.parametrize("text", ["0.1,0.2", "a,b,c", "0.1,0.2,0", "-1,0.1,0.1", ""])
+def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: str) -> None:
+    result = reco("simulate", "--policy", "shared-linucb", "--variances", text)
+    assert result.code == 2
+    assert "0.01,0.05,0.15" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_simulate_runs_a_world_by_a_policy(reco: Reco, data_folder: Path) -> None:
+    arguments = ["--policy", "shared-linucb", "--world", "extra", "--visits", 40, "--seeds", 1]
+    report = reco("simulate", "--data", data_folder, *arguments, "--json").json()
+    assert (report["policy"], report["world"]) == ("shared-linucb", "extra")
+    assert [window["to"] for window in report["windows"]] == [40]
