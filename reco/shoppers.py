@@ -8,7 +8,7 @@ from msgspec import structs
 
 from reco.uplift import ExpectedClicks
 from server.stream import React
-from shared.arm_statistics import Floats
+from shared.arm_statistics import Floats, Integers
 from shared.cascade import Feedback, cascade, top1
 from shared.catalogue import DataSet, Product
 from shared.events import Visit
@@ -45,8 +45,12 @@ class _Shop:
         within = [structs.replace(p, price=min(max(p.price, least), most)) for p in products]
         self.truth = GroundTruth(within, self._data.encoder, self._seed)
         self.column = {product.product_id: i for i, product in enumerate(products)}
-        self.offered = [self.column[arm] for arm in offered]
-        self.place = {column: i for i, column in enumerate(self.offered)}
+        here = [self.column[arm] for arm in offered]
+        self.offered: Floats = self.truth.probabilities[:, here]
+        """Click probabilities of the products that are ranked now."""
+        self.place: Integers = np.full(len(products), -1)
+        """Column in `offered` of each product; -1 of those that were retired."""
+        self.place[here] = np.arange(len(here))
 
 
 def reaction(
@@ -67,11 +71,11 @@ def reaction(
     def react(visits: Sequence[Visit], slates: Sequence[Sequence[int]]) -> list[int | None]:
         shop.update()
         truth = shop.truth
-        P = truth.click_probabilities([visit.context for visit in visits])
-        columns = [[shop.column[product_id] for product_id in slate] for slate in slates]
+        kinds = truth.kinds([visit.context for visit in visits])
+        columns = np.array([[shop.column[product] for product in slate] for slate in slates])
         if expected is not None:
-            _add(expected, shop, P, columns)
-        of_slates: list[list[float]] = np.take_along_axis(P, np.array(columns), axis=1).tolist()
+            _add(expected, shop, kinds, columns)
+        of_slates: list[list[float]] = truth.probabilities[kinds[:, None], columns].tolist()
         return [
             truth.examine(visit.visit_id, slate[:depth], row[:depth])
             for visit, slate, row in zip(visits, slates, of_slates, strict=True)
@@ -80,12 +84,12 @@ def reaction(
     return react
 
 
-def _add(expected: ExpectedClicks, shop: _Shop, P: Floats, columns: list[list[int]]) -> None:
+def _add(expected: ExpectedClicks, shop: _Shop, kinds: Integers, columns: Integers) -> None:
     # A slate that was ranked just before one of its products was retired has no place among those
     # that are possible now.
-    whole = [row for row, slate in enumerate(columns) if all(c in shop.place for c in slate)]
-    slates = [[shop.place[column] for column in columns[row]] for row in whole]
-    expected.add(P[np.ix_(whole, shop.offered)], slates)
+    places = shop.place[columns]
+    whole = (places >= 0).all(axis=1)
+    expected.add(shop.offered, kinds[whole], places[whole].tolist())
 
 
 def feedback_rule(name: str, depth: int) -> Feedback:

@@ -6,12 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from shared.arm_statistics import Floats
-from shared.ground_truth import (
-    best_click_probability,
-    random_click_probability,
-    slate_click_probability,
-)
+from shared.arm_statistics import Floats, Integers
+from shared.ground_truth import best_click_probability, random_click_probability
 
 _REMEMBERED: Final = 4_096
 
@@ -21,7 +17,7 @@ class ExpectedClicks:
 
     (shown - random) / (best - random) is the share of the possible uplift that is captured. The
     probabilities of random and best slates take a while to compute, and depend on the visit only
-    through its row of click probabilities, of which there are few: each is computed once.
+    through its kind, of which there are few: each is computed once.
     """
 
     def __init__(self, k: int) -> None:
@@ -29,18 +25,25 @@ class ExpectedClicks:
         self._k = k
         self._known: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
-    def add(self, P: Floats, slates: Sequence[Sequence[int]]) -> None:
+    def add(self, P: Floats, kinds: Integers, slates: Sequence[Sequence[int]]) -> None:
         """Count visits.
 
         Args:
-            P: click probability of each product (N × K).
+            P: click probability of each product in each kind of visit (kinds × K).
+            kinds: of each visit, a row of P (N).
             slates: what was shown to each visit, as columns of P.
         """
-        for row, slate in zip(P, slates, strict=True):
-            random, best = self._possible(row)
-            self.random += random
-            self.best += best
-            self.shown += slate_click_probability(row[list(slate)])
+        for kind, count in enumerate(np.bincount(kinds).tolist()):
+            if count:
+                random, best = self._possible(P[kind])
+                self.random += count * random
+                self.best += count * best
+        lengths = np.array([len(slate) for slate in slates])
+        for length in np.unique(lengths).tolist():
+            alike = np.flatnonzero(lengths == length)
+            columns = np.array([slates[at] for at in alike.tolist()], np.int64)
+            p = P[kinds[alike, None], columns]
+            self.shown += float((1.0 - np.prod(1.0 - p, axis=1)).sum())
 
     def _possible(self, row: Floats) -> tuple[float, float]:
         key = row.tobytes()

@@ -201,7 +201,11 @@ class StreamServer:
                 seeds_of(decision_ids),
                 self._k,
             )
-            views = [view.of(variant.policy) for variant, _ in ranked]
+            views = {each.name: view.of(each.policy) for each in self._traffic.variants}
+        parameters = {
+            each.name: each.policy.parameters | views[each.name].parameters
+            for each in self._traffic.variants
+        }
         decided_at = self._utc_now()
         return [
             Decision(
@@ -209,18 +213,18 @@ class StreamServer:
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
                 policy=variant.policy.name,
-                parameters=variant.policy.parameters | own.parameters,
+                parameters=parameters[variant.name],
                 x=x,
                 encoder_id=self._encoder.id,
-                view=own.positions,
+                view=views[variant.name].positions,
                 slate=slate,
                 decided_at=decided_at,
-                stale=own.stale,
+                stale=views[variant.name].stale,
                 experiment=self._traffic.experiment,
                 variant=variant.name,
             )
-            for visit, decision_id, x, own, (variant, slate) in zip(
-                visits, decision_ids, encoded.X.tolist(), views, ranked, strict=True
+            for visit, decision_id, x, (variant, slate) in zip(
+                visits, decision_ids, encoded.X.tolist(), ranked, strict=True
             )
         ]
 

@@ -58,12 +58,17 @@ class GroundTruth:
         logit += WEEKEND_TREAT * np.outer(weekend, treat)
         logit += YOUNG_AND_DEAR * np.outer(young, dear)
         logit += FROM_SEARCH * search[:, None]
-        self._probabilities: Floats = 1.0 / (1.0 + np.exp(-logit))
+        self.probabilities: Floats = 1.0 / (1.0 + np.exp(-logit))
+        """Of a click on each product when it is looked at, for each kind of visit: 16 × K."""
         self._age_range = encoder.ranges["age"]
         self._seed = f"{seed}|".encode()
 
     def click_probabilities(self, contexts: Sequence[Context]) -> Floats:
         """Probability of a click on each product when it is looked at, N × K."""
+        return self.probabilities.take(self.kinds(contexts), axis=0)
+
+    def kinds(self, contexts: Sequence[Context]) -> Integers:
+        """Which row of `probabilities` each visit has, N."""
         least, most = self._age_range
         hours = np.array([context.occurred_at.hour for context in contexts])
         weekend = np.array([context.occurred_at.weekday() >= 5 for context in contexts])
@@ -71,7 +76,7 @@ class GroundTruth:
         search = np.array([context.traffic_source == "Search" for context in contexts])
         morning, young = (hours >= 6) & (hours < 12), (ages - least) / (most - least) < 0.25
         kinds: Integers = 8 * morning + 4 * weekend + 2 * young + search
-        return self._probabilities.take(kinds, axis=0)
+        return kinds
 
     def would_click(self, visit_id: str, product_id: int, probability: float) -> bool:
         """Throw the dice of this visit and product."""

@@ -89,7 +89,7 @@ def possible(
         if visit is None or len(slate) < len(decision.slate):
             continue
         clicks = ExpectedClicks(len(slate))
-        clicks.add(truth.click_probabilities([visit.context]), [slate])
+        clicks.add(truth.probabilities, truth.kinds([visit.context]), [slate])
         result[decision.visit_id] = Possible(clicks.shown, clicks.random, clicks.best)
     return result
 
