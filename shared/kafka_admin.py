@@ -107,9 +107,13 @@ class KafkaAdmin:
 
     def members(self, group: str) -> list[Member] | None:
         """Who is in a group and what it owns; None where the broker can't say (embedded)."""
+
+        def ask() -> Any:
+            futures = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)
+            return futures[group].result().members
+
         try:
-            future = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)
-            members = future[group].result().members
+            members = self._retried(ask)
         except KafkaException as error:
             unheard_of = error.args and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
             return [] if unheard_of else None
@@ -134,6 +138,13 @@ class KafkaAdmin:
         return self._answer(ask)
 
     def _answer(self, ask: Callable[[], _T]) -> _T:
+        try:
+            return self._retried(ask)
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+
+    @staticmethod
+    def _retried(ask: Callable[[], _T]) -> _T:
         """Ask until the cluster has sorted itself out, or time is up."""
         deadline_s = time.monotonic() + _TIMEOUT_S
         while True:
@@ -141,7 +152,7 @@ class KafkaAdmin:
                 return ask()
             except KafkaException as error:
                 if error.args[0].code() not in _PASSING or time.monotonic() > deadline_s:
-                    raise self._unavailable(error) from error
+                    raise
             time.sleep(_RETRY_S)
 
     def _unavailable(self, error: KafkaException) -> BrokerUnavailable:

@@ -28,7 +28,7 @@ from shared.events import (
     decode_visit,
 )
 from shared.kafka import KafkaCluster
-from shared.ports import StoreUnavailable
+from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP
 from trainer.apply import Rules
@@ -79,9 +79,12 @@ class System:
         return self.start(name, "produce", count=count, rate=rate, run_id=name)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until something is so; fail with the processes' words if it never is."""
+        """Wait until something is so; fail with the processes' words if it never is.
+
+        Broker and store may be away meanwhile.
+        """
         deadline_s = time.monotonic() + DEADLINE_S
-        while not condition():
+        while not _so(condition):
             if time.monotonic() > deadline_s:
                 words = {name: child.last_words() for name, child in self.children.items()}
                 raise AssertionError(f"never {what}; the processes say {words}")
@@ -196,3 +199,10 @@ def running(
         yield system
     finally:
         system.close()
+
+
+def _so(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except (BrokerUnavailable, StoreUnavailable):
+        return False
