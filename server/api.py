@@ -1,11 +1,10 @@
 """The HTTP API as a Starlette app: decode, ask, answer. Made by a factory; nothing is global."""
 
 import asyncio
-import logging
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,16 +18,13 @@ from starlette.types import ASGIApp
 
 from server.answers import Answers
 from server.api_types import ClickRequest, HealthResponse, RankRequest
+from server.endpoint import JSON, JsonEndpoint, Shortcut, decoded, refusal
 from server.guard import Gate, Guard, Limits
 from server.openapi import PAGE_POLICY, openapi, page
 from server.operations import OPERATIONS
 from server.problems import (
     ALREADY_CLICKED,
-    FAILED,
-    INVALID,
     LATE,
-    MALFORMED,
-    MEDIA,
     METHOD,
     NO_SUCH_PAGE,
     NO_WINDOW,
@@ -50,10 +46,7 @@ from shared.reward_window import Answer, Click, RewardWindow
 CLICK_BUDGET_S: Final = 3.0
 """How long a click may wait for the store and Kafka."""
 
-_JSON: Final = "application/json"
 _DECISION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_Body = TypeVar("_Body", RankRequest, ClickRequest)
-_log = logging.getLogger(__name__)
 
 _REFUSALS: Final[dict[Answer, tuple[Kind, str]]] = {
     Answer.OTHER: (ALREADY_CLICKED, "this decision was resolved by a click on another product"),
@@ -102,8 +95,9 @@ def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRout
     handlers: dict[str, Callable[..., Any]] = {
         operation.name: getattr(api, operation.name) for operation in OPERATIONS
     }
+    operations = {o.name: Route(o.path, handlers[o.name], methods=[o.method]) for o in OPERATIONS}
     routes = [
-        *(Route(o.path, handlers[o.name], methods=[o.method]) for o in OPERATIONS),
+        *operations.values(),
         Route("/metrics", api.metrics),
         Route("/openapi.json", api.openapi),
         Route("/docs", api.docs),
@@ -112,12 +106,11 @@ def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRout
         routes=[*routes, *extra_routes],
         lifespan=api.lifespan,
         exception_handlers={
-            Trouble: api.trouble,
             HTTPException: api.not_found,
-            ClientDisconnect: api.gone,
-            Exception: api.failed,
+            **dict.fromkeys((Trouble, ClientDisconnect, Exception), api.failed),
         },
     )
+    app = Shortcut(app, operations["rank"], api.rank)
     if settings.origins:
         app = CORSMiddleware(
             app,
@@ -136,7 +129,8 @@ class Api:
         document = openapi(settings.version, bool(settings.keys))
         self._document = msgspec.json.encode(document)
         self._page = page(document)
-        self._decode_rank = msgspec.json.Decoder(RankRequest).decode
+        self.rank = JsonEndpoint(msgspec.json.Decoder(RankRequest).decode, self._rank)
+        """POST /v1/rank"""
         self._decode_click = msgspec.json.Decoder(ClickRequest).decode
 
     @asynccontextmanager
@@ -152,17 +146,11 @@ class Api:
             await self._parts.resolver.close()
             await self._parts.window.close()
 
-    async def rank(self, request: Request) -> Response:
-        """POST /v1/rank"""
-        wanted = await _decoded(request, self._decode_rank)
-        self._check_loaded()
-        waiting = await self._parts.ranks.rank(wanted)
-        return _json(self._parts.answers.ranked(waiting.decision))
-
     async def click(self, request: Request) -> Response:
         """POST /v1/decisions/{decision_id}/click"""
         decision_id = _decision_id(request)
-        wanted = await _decoded(request, self._decode_click)
+        content_type = request.headers.get("content-type", "")
+        wanted = decoded(content_type, await request.body(), self._decode_click)
         try:
             async with asyncio.timeout(CLICK_BUDGET_S):
                 clicked = await self._parts.resolver.click(Click(decision_id, wanted.product_id))
@@ -216,17 +204,11 @@ class Api:
 
     async def openapi(self, _: Request) -> Response:
         """GET /openapi.json"""
-        return Response(self._document, media_type=_JSON)
+        return Response(self._document, media_type=JSON)
 
     async def docs(self, _: Request) -> Response:
         """GET /docs"""
         return HTMLResponse(self._page, headers={"Content-Security-Policy": PAGE_POLICY})
-
-    async def trouble(self, _: Request, error: Exception) -> Response:
-        """What a handler refuses."""
-        if not isinstance(error, Trouble):
-            raise error
-        return error.response()
 
     async def not_found(self, _: Request, error: Exception) -> Response:
         """What the router refuses."""
@@ -236,14 +218,14 @@ class Api:
             return Trouble(METHOD, "this path knows other methods").response(error.headers)
         return Trouble(NO_SUCH_PAGE, "no such path").response()
 
-    async def gone(self, _: Request, __: Exception) -> Response:
-        """Nobody is there to read this."""
-        return Response(status_code=400)
-
     async def failed(self, _: Request, error: Exception) -> Response:
-        """Whatever else; the server logs it."""
-        _log.error("a request failed: %r", error)
-        return Trouble(FAILED, "the server's log says more").response()
+        """What a handler refuses, or fails at."""
+        return refusal(error)
+
+    async def _rank(self, wanted: RankRequest) -> bytes:
+        self._check_loaded()
+        waiting = await self._parts.ranks.rank(wanted)
+        return msgspec.json.encode(self._parts.answers.ranked(waiting.decision))
 
     def _check_loaded(self) -> None:
         if not self._parts.loaded():
@@ -258,18 +240,6 @@ class Api:
         return reasons
 
 
-async def _decoded(request: Request, decode: Callable[[bytes], _Body]) -> _Body:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise Trouble(MEDIA, "the body has to be announced as application/json")
-    try:
-        return decode(await request.body())
-    except msgspec.ValidationError as error:
-        raise Trouble(INVALID, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Trouble(MALFORMED, "the body is not a JSON document in UTF-8") from error
-
-
 def _decision_id(request: Request) -> str:
     decision_id: str = request.path_params["decision_id"]
     if not _DECISION_ID.fullmatch(decision_id):
@@ -278,4 +248,4 @@ def _decision_id(request: Request) -> str:
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type=_JSON)
+    return Response(msgspec.json.encode(value), status, media_type=JSON)
