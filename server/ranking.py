@@ -29,6 +29,14 @@ class Job(NamedTuple):
     request: RankRequest
 
 
+class _Source(NamedTuple):
+    """What ranked a decision."""
+
+    variant: Variant
+    parameters: dict[str, float]
+    view: View
+
+
 class RankCounts(msgspec.Struct):
     """What the ranking has met."""
 
@@ -110,41 +118,48 @@ class Ranker:
         with self._view.locked() as view:
             variants = [self._variant(job) for job in jobs]
             slates = self._slates(view, encoded.X, jobs, variants)
-            views = [view.of(variant.policy) for variant in variants]
         decided_at = self._utc_now()
         decided = [
-            self._waiting(job, x, own, slate, decided_at, variant)
-            for job, x, own, slate, variant in zip(
-                jobs, encoded.X.tolist(), views, slates, variants, strict=True
+            self._waiting(job, x, slate, decided_at, source)
+            for job, x, slate, source in zip(
+                jobs, encoded.X.tolist(), slates, self._sources(view, variants), strict=True
             )
         ]
         self._observe_s(self._clock() - started_s)
         return decided
 
+    def _sources(self, view: View, variants: Sequence[Variant]) -> list[_Source]:
+        """Made once for each variant, not for each decision."""
+        made: dict[int, _Source] = {}
+        for variant in variants:
+            if id(variant) not in made:
+                own, policy = view.of(variant.policy), variant.policy
+                made[id(variant)] = _Source(variant, policy.parameters | own.parameters, own)
+        return [made[id(variant)] for variant in variants]
+
     def _waiting(
         self,
         job: Job,
         x: list[float],
-        view: View,
         slate: list[SlateItem],
         decided_at: datetime,
-        variant: Variant,
+        source: _Source,
     ) -> Waiting:
         decision = Decision(
             decision_id=job.decision_id,
             visit_id=job.decision_id,
             user_id=job.request.user_id or 0,
-            policy=variant.policy.name,
-            parameters=variant.policy.parameters | view.parameters,
+            policy=source.variant.policy.name,
+            parameters=source.parameters,
             x=x,
             encoder_id=self._encoder.id,
-            view=view.positions,
+            view=source.view.positions,
             slate=slate,
             decided_at=decided_at,
-            stale=view.stale,
+            stale=source.view.stale,
             via="http",
             experiment=self._traffic.experiment,
-            variant=variant.name,
+            variant=source.variant.name,
         )
         return Waiting(
             decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))
@@ -152,6 +167,8 @@ class Ranker:
 
     def _variant(self, job: Job) -> Variant:
         user_id = job.request.user_id
+        if len(self._traffic.variants) == 1:
+            return self._traffic.variants[0]
         if user_id is None:  # nobody to be true to: the decision's own hash decides
             user_id = int(seeds_of([job.decision_id])[0])
         return self._traffic.variant_of(user_id)
@@ -164,7 +181,7 @@ class Ranker:
         for i, (_, request) in enumerate(jobs):
             candidates, exclude = request.candidates, request.exclude
             subset = i if candidates is not None or exclude else None
-            groups[request.k, subset, variants[i]].append(i)
+            groups[request.k, subset, variants[i].name].append(i)
         slates: list[list[SlateItem]] = [[]] * len(jobs)
         for places in groups.values():
             request = jobs[places[0]].request
@@ -178,7 +195,12 @@ class Ranker:
 
 
 def fingerprint(request: RankRequest) -> str:
-    """Tells one request from another under the same decision_id."""
+    """Tells one request from another under the same decision_id.
+
+    Empty where the id is ours: whoever comes with that id asks for something else.
+    """
+    if request.decision_id is None:
+        return ""
     return blake2b(_encode(request), digest_size=12).hexdigest()
 
 
