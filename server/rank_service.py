@@ -20,7 +20,7 @@ _MOST_WITHDRAWALS: Final = 1_000
 
 
 class _Asked(NamedTuple):
-    job: Job
+    request: RankRequest
     at_s: float
 
 
@@ -59,8 +59,7 @@ class RankService:
             Trouble: the request can't be ranked, or not in time.
         """
         self._ranking.check(request)
-        job = Job(request.decision_id or uuid.uuid4().hex, request)
-        return await self._batches.submit(_Asked(job, self._clock()))
+        return await self._batches.submit(_Asked(request, self._clock()))
 
     async def settle(self) -> None:
         """Give up what is still to be withdrawn: the windows' ends will see to it."""
@@ -71,12 +70,16 @@ class RankService:
     async def _work(self, asked: list[_Asked]) -> Sequence[Waiting | Failed]:
         now_s = self._clock()
         left_s = [self._budget_s - (now_s - each.at_s) for each in asked]
-        timely = [each.job for each, left in zip(asked, left_s, strict=True) if left > 0.0]
+        timely = [each.request for each, left in zip(asked, left_s, strict=True) if left > 0.0]
         answers = iter(await self._decide(timely, max(left_s)) if timely else [])
         return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
 
-    async def _decide(self, jobs: Sequence[Job], budget_s: float) -> list[Waiting | Failed]:
+    async def _decide(
+        self, requests: Sequence[RankRequest], budget_s: float
+    ) -> list[Waiting | Failed]:
         attempt = uuid.uuid4().hex
+        names = self._window.names(len(requests))
+        jobs = [Job(r.decision_id or name, r) for r, name in zip(requests, names, strict=True)]
         openings = [Opening(waiting, attempt) for waiting in self._ranking.decide(jobs)]
         try:
             async with asyncio.timeout(budget_s):

@@ -11,6 +11,8 @@ The braces keep a shard in one slot of a Redis Cluster, and every key is named t
 
 import asyncio
 import hashlib
+import itertools
+import secrets
 import zlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -62,16 +64,17 @@ end
 _OPEN: Final = (
     _HEAD
     + """
-local window, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local waiting, answers = redis.call('ZCARD', due), {}
-for i = 3, #ARGV, 4 do
-    local id, attempt, request = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local ends = ms(now + window)
+for i = 4, #ARGV, 2 do
+    local id = ARGV[i]
     local state = redis.call('HGET', states, id)
     local kind = state and string.sub(state, 1, 1)
-    local answer = 'new'
+    local answer
     if kind and kind ~= 'x' then
         answer = redis.call('HGET', decisions, id)
-        if cjson.decode(answer).request ~= request then
+        if cjson.decode(answer).request ~= cjson.decode(ARGV[i + 1]).request then
             answer = 'reused'
         elseif kind == 'w' and state ~= 'w ' .. attempt then
             redis.call('HSET', states, id, 'w -')
@@ -81,17 +84,21 @@ for i = 3, #ARGV, 4 do
     elseif waiting >= most then
         answer = 'full'
     else
-        redis.call('HSET', decisions, id, ARGV[i + 3])
+        redis.call('HSET', decisions, id, ARGV[i + 1])
         redis.call('HSET', states, id, 'w ' .. attempt)
-        redis.call('ZADD', due, ms(now + window), id)
+        redis.call('ZADD', due, ends, id)
         if kind then redis.call('ZREM', kept, id) end
         waiting = waiting + 1
     end
-    answers[#answers + 1] = answer
+    if answer then
+        answers[#answers + 1] = (i - 4) / 2
+        answers[#answers + 1] = answer
+    end
 end
 return answers
 """
 )
+"""Answers of those that do not simply wait from now on: place, answer, place, …"""
 
 _WITHDRAW: Final = (
     _HEAD
@@ -220,29 +227,29 @@ class RedisWindow:
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
         )
         self._next_shard = 0
+        self._shards = itertools.cycle(range(SHARDS))
+
+    def names(self, count: int) -> list[str]:
+        """See `RewardWindow.names`: of one shard, so that a batch is one call; of each in turn."""
+        shard, drawn = next(self._shards), secrets.token_hex(16 * count).encode()
+        return [_name_in(shard, drawn[i : i + 32]) for i in range(0, 32 * count, 32)]
 
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
         """See `RewardWindow.open`: one round trip for all of them."""
         # Each shard holds its share of what may wait.
-        limits = [self._rules.window_ms, -(-self._rules.most_waiting // SHARDS)]
-        arguments: dict[int, list[Any]] = defaultdict(lambda: list(limits))
-        places: dict[int, list[int]] = defaultdict(list)
-        for place, opening in enumerate(openings):
-            waiting = opening.waiting
-            shard = shard_of(waiting.decision.decision_id)
-            arguments[shard] += (
-                waiting.decision.decision_id,
-                opening.attempt,
-                waiting.request,
-                _encode(waiting),
-            )
-            places[shard].append(place)
+        limits = (self._rules.window_ms, -(-self._rules.most_waiting // SHARDS))
+        calls: dict[tuple[int, str], list[Any]] = {}
+        places: dict[tuple[int, str], list[int]] = defaultdict(list)
+        for place, (waiting, attempt) in enumerate(openings):
+            decision_id = waiting.decision.decision_id
+            call = (shard_of(decision_id), attempt)
+            calls.setdefault(call, [*limits, attempt]).extend((decision_id, _encode(waiting)))
+            places[call].append(place)
         answers: list[Waiting | Refused] = [opening.waiting for opening in openings]
-        replies = await self._run(_OPEN, list(arguments.items()))
-        for shard, reply in zip(arguments, replies, strict=True):
-            for place, answer in zip(places[shard], reply, strict=True):
-                if answer != b"new":
-                    answers[place] = _REFUSALS.get(answer) or _waiting(answer)
+        replies = await self._run(_OPEN, [(call[0], calls[call]) for call in calls])
+        for call, reply in zip(calls, replies, strict=True):
+            for place, answer in zip(reply[::2], reply[1::2], strict=True):
+                answers[places[call][place]] = _REFUSALS.get(answer) or _waiting(answer)
         return answers
 
     async def withdraw(self, openings: Sequence[Opening]) -> None:
@@ -326,6 +333,10 @@ class RedisWindow:
         digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
         async def evaluate() -> list[Any]:
+            if len(calls) == 1:  # a pipeline of one command costs as much as a second one
+                [(shard, arguments)] = calls
+                keys = self._keys[shard]
+                return [await self._client.evalsha(digest, len(_NAMES), *keys, *arguments)]
             pipeline = self._client.pipeline(transaction=False)
             for shard, arguments in calls:
                 pipeline.evalsha(digest, len(_NAMES), *self._keys[shard], *arguments)
@@ -353,6 +364,14 @@ def shard_of(decision_id: str) -> int:
     return zlib.crc32(decision_id.encode()) % SHARDS
 
 
+def _name_in(shard: int, start: bytes) -> str:
+    """A name that begins like this and waits in this shard."""
+    crc = zlib.crc32(start)
+    return next((start + end).decode() for end in _ENDS if zlib.crc32(end, crc) % SHARDS == shard)
+
+
+_ENDS: Final = tuple(b"%x" % digit for digit in range(16))
+"""Among these last characters there is one for every shard, whatever stands before them."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Waiting).decode
 

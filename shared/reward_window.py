@@ -130,6 +130,9 @@ class RewardWindow(Protocol):
     answered `AGAIN`.
     """
 
+    def names(self, count: int) -> list[str]:
+        """Unique decision_ids for so many new decisions: one batch of `open` at the least cost."""
+
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
         """Let decisions wait; one that waits or was resolved already is returned as it was."""
 

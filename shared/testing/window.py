@@ -1,5 +1,6 @@
 """The fake of the reward window: `WindowModel` behind the port, with faults."""
 
+import uuid
 from collections.abc import Sequence
 
 from shared.ports import StoreUnavailable
@@ -28,6 +29,10 @@ class FakeWindow:
         self.lose_replies = 0
         self.now_ms = 1_790_000_000_000
         self.model = WindowModel(rules)
+
+    def names(self, count: int) -> list[str]:
+        """See `RewardWindow.names`."""
+        return [uuid.uuid4().hex for _ in range(count)]
 
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
         """See `RewardWindow.open`."""

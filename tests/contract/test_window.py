@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from infra.embedded import EmbeddedStore
 from shared.ports import StoreUnavailable
 from shared.redis_connection import BadAddress
-from shared.redis_window import SHARDS, RedisWindow
-from shared.reward_window import Click, Opening, Resolution, RewardWindow, WindowRules
+from shared.redis_window import SHARDS, RedisWindow, shard_of
+from shared.reward_window import Click, Opening, Refused, Resolution, RewardWindow, WindowRules
 from shared.testing import FakeWindow
 from tests.contract.window_suite import (
     A_WHILE_MS,
@@ -233,3 +233,24 @@ def test_a_store_that_is_away_is_unavailable_and_named() -> None:
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(BadAddress, match="no Redis address"):
         RedisWindow("nonsense", "m", RULES)
+
+
+def test_new_decisions_of_a_batch_wait_in_one_shard_and_batches_in_all(real: MakeBench) -> None:
+    window = real(RULES).window
+    batches = [window.names(20) for _ in range(2 * SHARDS)]
+    shards = [{shard_of(name) for name in batch} for batch in batches]
+    assert [len(shard) for shard in shards] == [1] * (2 * SHARDS)
+    assert set.union(*shards) == set(range(SHARDS))
+    assert len({name for batch in batches for name in batch}) == 20 * 2 * SHARDS
+
+
+def test_a_batch_may_hold_decisions_of_all_shards_and_of_several_attempts(real: MakeBench) -> None:
+    bench = real(RULES)
+    bench.run(bench.window.open([Opening(waiting(7, "other"), "a")]))
+    openings = [Opening(waiting(number), "ab"[number % 2]) for number in range(20)]
+    answers = bench.run(bench.window.open(openings))
+    expected = [Refused.REUSED if i == 7 else each.waiting for i, each in enumerate(openings)]
+    assert answers == expected
+    bench.run(bench.window.withdraw([Opening(each.waiting, "b") for each in openings]))
+    left = [number for number in range(20) if find(bench, number)]
+    assert left == sorted({*range(0, 20, 2), 7})
