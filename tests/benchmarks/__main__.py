@@ -58,7 +58,7 @@ def table_of(results: list[Result]) -> Table:
     for result in results:
         table.add_row(
             result.name,
-            f"{result.ours:,.2f} µs" if result.unit == "µs" else f"{result.ours:,.0f} B",
+            _quantity(result.ours, result.unit, 2),
             result.reference_name,
             f"{result.reference:,.2f} µs" if result.reference else "",
             f"{result.ratio:,.3g}×" if result.ratio else "",
@@ -72,8 +72,14 @@ def _target(result: Result) -> str:
     if result.target is None:
         return ""
     if result.ratio:
-        return f"≥ {result.target:,.0f}×"
-    return f"≤ {result.target:,.0f} {'µs' if result.unit == 'µs' else 'B'}"
+        return f"≥ {result.target:,.3g}×"
+    return f"≤ {_quantity(result.target, result.unit, 0)}"
+
+
+def _quantity(value: float, unit: str, digits: int) -> str:
+    if unit == "µs":
+        return f"{value:,.{digits}f} µs"
+    return f"{value:,.0f} B" if unit.startswith("bytes") else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+import pytest
+
+from tests.benchmarks.http import Load, load_of, results_of
+
+WRK = """Running 4s test @ http://127.0.0.1:8000/v1/rank
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     5.31ms    4.00ms  57.42ms   91.60%
+  Latency Distribution
+     50%    3.87ms
+     99%  900.00us
+  17182 requests in 4.00s, 13.84MB read
+{more}Requests/sec:   4295.50
+Transfer/sec:      3.46MB
+"""
+
+
+def test_what_wrk_says_is_read_with_its_units() -> None:
+    assert load_of(WRK.format(more="")) == Load(4295.5, 0.9, 0)
+
+
+def test_answers_that_are_not_2xx_and_broken_connections_are_counted() -> None:
+    more = (
+        "  Socket errors: connect 1, read 2, write 0, timeout 4\n  Non-2xx or 3xx responses: 30\n"
+    )
+    assert load_of(WRK.format(more=more)).failed == 37
+
+
+def test_each_turn_is_compared_with_the_empty_handler_of_the_same_turn() -> None:
+    empty = [Load(10_000.0, 1.0, 0), Load(2_000.0, 9.0, 0), Load(10_000.0, 1.0, 0)]
+    rank = [Load(7_000.0, 2.0, 0), Load(1_400.0, 30.0, 0), Load(8_000.0, 3.0, 0)]
+    results = {r.name: r for r in results_of({"empty": empty, "rank": rank, "click": rank})}
+    assert results["POST /v1/rank, per request"].ratio == pytest.approx(0.7)
+    assert results["POST /v1/rank, p99 at 32 connections"].ours == pytest.approx(3_000.0)
+    assert all(result.met is not False for result in results.values())
+
+
+@pytest.mark.parametrize("path", ["rank", "click"])
+def test_a_path_with_failed_answers_does_not_pass(path: str) -> None:
+    good = [Load(10_000.0, 1.0, 0)] * 3
+    turns = {"empty": good, "rank": good, "click": good}
+    turns[path] = [*good[:2], Load(10_000.0, 1.0, 2)]
+    missed = [result for result in results_of(turns) if result.met is False]
+    assert [(result.ours, result.unit) for result in missed] == [(2.0, "answers")]
