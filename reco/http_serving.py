@@ -16,7 +16,8 @@ from server.api import Parts, Settings, create_app
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
-from server.http import BadAddress, Deadlines, HttpServer
+from server.http import Deadlines, HttpServer
+from server.listener import BadAddress
 from server.model_view import ModelView
 from server.rank_service import RankService
 from server.ranking import Ranker

@@ -13,6 +13,9 @@ MOST_CONNECTIONS: Final = 1_000
 REQUEST_S: Final = 10.0
 """From a connection, or a request's first byte, to its last one: no slow loris holds a place."""
 
+SILENT_S: Final = 0.5
+"""For a connection to bring its first request, once the server leaves."""
+
 _IN_BODY: Final = -(2**62)
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -22,6 +25,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     request_s: ClassVar[float] = REQUEST_S
     _deadline: asyncio.TimerHandle | None = None
+    _silent: asyncio.TimerHandle | None = None
     _head_bytes = 0
     """Received of headers that are not complete."""
 
@@ -37,6 +41,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """Stop it."""
         self._disarm()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server leaves. Whoever has connected and is yet to ask gets a moment for it."""
+        if self.cycle or self._silent:
+            super().shutdown()
+        else:
+            self._silent = self.loop.call_later(SILENT_S, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         """Count what the parser has to hold."""

@@ -1,7 +1,6 @@
 """The HTTP server: uvicorn on a thread of its own, with deadlines and limits that it lacks."""
 
 import logging
-import socket
 import threading
 import time
 from typing import Final, NamedTuple
@@ -11,14 +10,11 @@ from starlette.types import ASGIApp
 
 from server.guard import Gate
 from server.guarded_protocol import REQUEST_S, protocol_with
+from server.listener import let_no_more_in, listening
 
 KEEP_ALIVE_S: Final = 75
 DRAIN_S: Final = 1.0
 STOP_S: Final = 10.0
-
-
-class BadAddress(Exception):
-    """Nothing can listen there; the message says why."""
 
 
 class Deadlines(NamedTuple):
@@ -45,7 +41,7 @@ class HttpServer:
     def __init__(self, address: str, app: ASGIApp, gate: Gate, deadlines: Deadlines) -> None:
         self._gate = gate
         self._deadlines = deadlines
-        self._socket = _listening(address)
+        self._socket = listening(address)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         """Where it listens."""
@@ -84,31 +80,13 @@ class HttpServer:
         """Drain, then end: what was asked is answered, and no new connection is taken.
 
         While draining the server still answers, says on `/readyz` that it leaves, and asks every
-        client to connect anew: elsewhere, once the gateway has noticed.
+        client to connect anew: elsewhere, once the gateway has noticed. Who connects until the end
+        is served as well (`server.listener`).
         """
         self._gate.draining = True
         if self.alive:
             time.sleep(self._deadlines.drain_s)
+            let_no_more_in(self._socket, self._deadlines.stop_s)
         self._server.should_exit = True
         self._thread.join(self._deadlines.stop_s + 2.0)
         self._socket.close()
-
-
-def _listening(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise BadAddress(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8000")
-    try:
-        family, kind, _, _, at = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(at)
-        except OSError:
-            listening.close()
-            raise
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise BadAddress(f"can't listen at {address}: {why}; choose another address") from error
-    return listening

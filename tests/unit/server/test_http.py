@@ -1,10 +1,13 @@
 """Real sockets: who comes slowly, sends too much, or talks nonsense, and how a server leaves."""
 
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -12,20 +15,33 @@ from starlette.routing import Route
 
 from server.guard import Gate
 from server.guarded_protocol import MOST_HEADER_BYTES
-from server.http import BadAddress, Deadlines, HttpServer
+from server.http import Deadlines, HttpServer
+from server.listener import BadAddress
 
 QUICK = Deadlines(request_s=0.3, drain_s=0.2, stop_s=5.0)
+PATIENT = Deadlines(request_s=600.0, drain_s=0.0, stop_s=600.0)
 
 
 class App:
-    """Answers with the body; `/wait` only when it is let go."""
+    """Answers with the body; `/wait` and `/block` only when they are let go."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.go = threading.Event()
+        self.routes = Starlette(
+            routes=[
+                Route("/echo", self.echo, methods=["POST"]),
+                Route("/wait", self.wait),
+                Route("/block", self.block),
+            ]
+        )
 
     async def echo(self, request: Request) -> PlainTextResponse:
         return PlainTextResponse(await request.body())
+
+    async def block(self, request: Request) -> PlainTextResponse:
+        """Holds up the server's loop."""
+        return self.wait(request)
 
     def wait(self, _: Request) -> PlainTextResponse:
         self.entered.set()
@@ -40,8 +56,7 @@ def app() -> App:
 
 @pytest.fixture
 def server(app: App) -> Iterator[HttpServer]:
-    routes = [Route("/echo", app.echo, methods=["POST"]), Route("/wait", app.wait)]
-    server = HttpServer("127.0.0.1:0", Starlette(routes=routes), Gate(), QUICK)
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), QUICK)
     server.start()
     yield server
     app.go.set()
@@ -143,6 +158,82 @@ def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer,
         app.go.set()
         assert until_closed(connection).endswith(b"done")
         leaving.join(10.0)
+    assert not server.alive
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What is to happen once nothing is accepted any more, just before the listener closes.
+
+    The server's own loop does it, so that nothing of it can be accepted in between.
+    """
+    steps: list[Callable[[], None]] = []
+    shutdown = uvicorn.Server.shutdown
+
+    async def after_the_steps(self: uvicorn.Server, sockets: list[socket.socket] | None) -> None:
+        for step in steps:
+            step()
+        await shutdown(self, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "shutdown", after_the_steps)
+    return steps
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can refuse a connection like this")
+def test_who_comes_as_the_server_closes_is_not_let_in_and_then_dropped(
+    server: HttpServer, meanwhile: list[Callable[[], None]]
+) -> None:
+    met: list[bytes] = []
+
+    def come() -> None:
+        host, _, port = server.url.removeprefix("http://").rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=0.3) as connection:
+                connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+                met.append(b"was let in")
+        except OSError:
+            met.append(b"can go elsewhere")  # has sent nothing yet
+
+    meanwhile.append(come)
+    server.stop()
+    assert met == [b"can go elsewhere"]
+
+
+def test_who_waits_to_be_accepted_when_the_server_leaves_is_answered(app: App) -> None:
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), PATIENT)
+    server.start()
+    with connected(server) as first, ExitStack() as stack:
+        first.sendall(b"GET /block HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert app.entered.wait(10.0)  # from now on nothing is accepted
+        waiting = [stack.enter_context(connected(server)) for _ in range(20)]
+        for connection in waiting:
+            connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+        leaving = threading.Thread(target=server.stop)
+        leaving.start()
+        app.go.set()
+        for connection in waiting:
+            assert until_closed(connection).endswith(b"hi")
+        leaving.join(10.0)
+    assert not server.alive
+
+
+def test_who_has_connected_when_the_server_leaves_may_still_ask(
+    app: App, meanwhile: list[Callable[[], None]]
+) -> None:
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), PATIENT)
+    server.start()
+    with connected(server) as connection:
+        meanwhile.append(lambda: connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi"))
+        server.stop()
+        assert until_closed(connection).endswith(b"hi")
+
+
+def test_who_has_connected_and_never_asks_does_not_hold_the_server_up() -> None:
+    server = HttpServer("127.0.0.1:0", Starlette(), Gate(), PATIENT)
+    server.start()
+    with connected(server) as connection:
+        server.stop()
+        assert until_closed(connection) == b""
     assert not server.alive
 
 
