@@ -44,12 +44,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         Handler.seen += 1
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/die":
+        if self.path == "/die/" + socket.gethostname():
             os._exit(1)
-        self.answer(socket.gethostname())
+        busy = self.path == "/busy/" + socket.gethostname()
+        self.answer(socket.gethostname(), 503 if busy else 200)
 
-    def answer(self, text):
-        self.send_response(200)
+    def answer(self, text, status=200):
+        self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -139,12 +140,22 @@ def test_replicas_come_and_go_without_a_failed_request(gateway: httpx.Client) ->
     assert set(codes) == {200}
 
 
-def test_a_click_that_was_sent_is_not_sent_twice(gateway: httpx.Client) -> None:
-    with replicas(gateway, REPLICA, REPLICA) as names:
-        answer = gateway.post("/die")
-        assert answer.status_code == 503
-        [other] = [name for name in names if running(name)]
-        assert gateway.get("/who").text == f"{other} 0"  # it has seen no POST
+def test_what_a_dying_replica_had_been_sent_goes_to_another(gateway: httpx.Client) -> None:
+    with replicas(gateway, REPLICA, REPLICA) as [doomed, other]:
+        while running(doomed):
+            answer = gateway.post(f"/die/{doomed}", content=b"{}")
+            assert (answer.status_code, answer.text) == (200, other)
+
+
+def test_a_replica_that_can_not_serve_yet_costs_no_request(gateway: httpx.Client) -> None:
+    with replicas(gateway, REPLICA, REPLICA) as [busy, other]:
+        answers = [gateway.post(f"/busy/{busy}", content=b"{}") for _ in range(20)]
+        assert {(answer.status_code, answer.text) for answer in answers} == {(200, other)}
+        asked: dict[str, int] = {}
+        while len(asked) < 2:
+            name, _, seen = gateway.get("/who").text.partition(" ")
+            asked[name] = int(seen)
+        assert asked[busy] > 0
 
 
 def test_where_nobody_answers_it_says_so(gateway: httpx.Client) -> None:
