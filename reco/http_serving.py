@@ -10,13 +10,14 @@ import msgspec
 from starlette.routing import BaseRoute
 
 from reco.http_options import HttpOptions
-from reco.wiring import say, utc_now
+from reco.wiring import open_trace, say, utc_now
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http import Deadlines, HttpServer
+from server.http_traces import HttpTraces
 from server.listener import BadAddress
 from server.model_view import ModelView
 from server.rank_service import RankService
@@ -78,7 +79,8 @@ def open_http(
         observe_s=metrics.rank_latency.observe,
     )
     patience_s = options.rules.window_ms / 1e3
-    ranks = RankService(ranker, window, options.rank_budget_s, patience_s, time.monotonic)
+    traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
+    ranks = RankService(ranker, window, options.rank_budget_s, patience_s, time.monotonic, traces)
     resolver = Resolver(window, cluster.producer(), freshness, time.monotonic)
     gate = Gate()
     parts = Parts(
@@ -92,6 +94,7 @@ def open_http(
         gate,
         HttpMetrics(metrics.registry),
         time.monotonic,
+        traces,
     )
     settings = Settings(_version(), options.limits, options.keys, options.origins)
     _measure(metrics, ranker, resolver)

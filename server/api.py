@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 
 from server.answers import Answers
 from server.api_types import ClickRequest, HealthResponse, RankRequest
-from server.endpoint import JSON, JsonEndpoint, Shortcut, decoded, refusal
+from server.endpoint import JSON, JsonEndpoint, RawHeaders, Shortcut, decoded, refusal
 from server.guard import Gate, Guard, Limits
+from server.http_traces import HttpTraces
 from server.openapi import PAGE_POLICY, openapi, page
 from server.operations import OPERATIONS
 from server.problems import (
@@ -71,6 +72,7 @@ class Parts(NamedTuple):
     gate: Gate
     metrics: HttpMetrics
     clock: Callable[[], float]
+    traces: HttpTraces = HttpTraces()
 
 
 class Settings(NamedTuple):
@@ -151,9 +153,12 @@ class Api:
         decision_id = _decision_id(request)
         content_type = request.headers.get("content-type", "")
         wanted = decoded(content_type, await request.body(), self._decode_click)
+        traces, product_id = self._parts.traces, wanted.product_id
+        came = traces.came(request.scope["headers"])
+        trace = traces.clicked(came, decision_id, product_id) if came else ""
         try:
             async with asyncio.timeout(CLICK_BUDGET_S):
-                clicked = await self._parts.resolver.click(Click(decision_id, wanted.product_id))
+                clicked = await self._parts.resolver.click(Click(decision_id, product_id, trace))
         except (TimeoutError, BrokerUnavailable, StoreUnavailable) as error:
             detail = "store or broker did not confirm the click in time"
             raise Trouble(UNCONFIRMED, detail, RETRY_AFTER_S) from error
@@ -222,9 +227,9 @@ class Api:
         """What a handler refuses, or fails at."""
         return refusal(error)
 
-    async def _rank(self, wanted: RankRequest) -> bytes:
+    async def _rank(self, wanted: RankRequest, headers: RawHeaders) -> bytes:
         self._check_loaded()
-        waiting = await self._parts.ranks.rank(wanted)
+        waiting = await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
         return msgspec.json.encode(self._parts.answers.ranked(waiting.decision))
 
     def _check_loaded(self) -> None:

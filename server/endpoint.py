@@ -1,8 +1,8 @@
 """JSON in, JSON out, as plain ASGI: what is asked most goes without a framework's layers."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -14,6 +14,9 @@ from server.problems import FAILED, INVALID, MALFORMED, MEDIA, Trouble
 
 JSON: Final = "application/json"
 
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+
 _Body = TypeVar("_Body")
 _log = logging.getLogger(__name__)
 
@@ -23,11 +26,13 @@ class JsonEndpoint(Generic[_Body]):
 
     Args:
         decode: the body of a request.
-        handle: its answer, encoded; may raise `Trouble`.
+        handle: its answer, encoded, by body and headers; may raise `Trouble`.
     """
 
     def __init__(
-        self, decode: Callable[[bytes], _Body], handle: Callable[[_Body], Awaitable[bytes]]
+        self,
+        decode: Callable[[bytes], _Body],
+        handle: Callable[[_Body, RawHeaders], Awaitable[bytes]],
     ) -> None:
         self._decode = decode
         self._handle = handle
@@ -36,7 +41,7 @@ class JsonEndpoint(Generic[_Body]):
         """One request."""
         try:
             wanted = decoded(_content_type(scope), await _body(receive), self._decode)
-            content = await self._handle(wanted)
+            content = await self._handle(wanted, scope["headers"])
         except Exception as error:
             await refusal(error)(scope, receive, send)
             return

@@ -5,8 +5,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from server.api_types import RankRequest
 from server.batching import Batcher, Failed
+from server.http_traces import Came, HttpTraces
 from server.problems import NO_WINDOW, OVERLOADED, REUSED, Trouble
 from server.ranking import Job, Ranking
 from shared.ports import StoreUnavailable
@@ -22,6 +25,7 @@ _MOST_WITHDRAWALS: Final = 1_000
 class _Asked(NamedTuple):
     request: RankRequest
     at_s: float
+    came: Came | None
 
 
 class RankService:
@@ -33,6 +37,7 @@ class RankService:
         budget_s: from request to answer; whoever can't be served within it is told so.
         patience_s: how long to go on withdrawing what nobody was answered with.
         clock: monotonic seconds.
+        traces: of the requests that came with one.
     """
 
     def __init__(
@@ -42,24 +47,30 @@ class RankService:
         budget_s: float,
         patience_s: float,
         clock: Callable[[], float],
+        traces: HttpTraces | None = None,
     ) -> None:
         self._ranking = ranking
         self._window = window
         self._budget_s = budget_s
         self._patience_s = patience_s
         self._clock = clock
+        self._traces = traces or HttpTraces()
         # Two: one batch is scored while the other is on its way to the store.
         self._batches = Batcher(self._work, most=_BATCH, in_flight=2)
         self._withdrawals: set[asyncio.Task[None]] = set()
 
-    async def rank(self, request: RankRequest) -> Waiting:
+    async def rank(self, request: RankRequest, came: Came | None = None) -> Waiting:
         """Decide, and return once the decision waits for its click.
+
+        Args:
+            request: what is asked for.
+            came: the trace that it is part of.
 
         Raises:
             Trouble: the request can't be ranked, or not in time.
         """
         self._ranking.check(request)
-        return await self._batches.submit(_Asked(request, self._clock()))
+        return await self._batches.submit(_Asked(request, self._clock(), came))
 
     async def settle(self) -> None:
         """Give up what is still to be withdrawn: the windows' ends will see to it."""
@@ -70,17 +81,18 @@ class RankService:
     async def _work(self, asked: list[_Asked]) -> Sequence[Waiting | Failed]:
         now_s = self._clock()
         left_s = [self._budget_s - (now_s - each.at_s) for each in asked]
-        timely = [each.request for each, left in zip(asked, left_s, strict=True) if left > 0.0]
+        timely = [each for each, left in zip(asked, left_s, strict=True) if left > 0.0]
         answers = iter(await self._decide(timely, max(left_s)) if timely else [])
         return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
 
-    async def _decide(
-        self, requests: Sequence[RankRequest], budget_s: float
-    ) -> list[Waiting | Failed]:
+    async def _decide(self, asked: Sequence[_Asked], budget_s: float) -> list[Waiting | Failed]:
         attempt = uuid.uuid4().hex
-        names = self._window.names(len(requests))
+        names, requests = self._window.names(len(asked)), [each.request for each in asked]
         jobs = [Job(r.decision_id or name, r) for r, name in zip(requests, names, strict=True)]
-        openings = [Opening(waiting, attempt) for waiting in self._ranking.decide(jobs)]
+        openings = [
+            Opening(self._traced(waiting, each.came) if each.came else waiting, attempt)
+            for waiting, each in zip(self._ranking.decide(jobs), asked, strict=True)
+        ]
         try:
             async with asyncio.timeout(budget_s):
                 answers = await self._window.open(openings)
@@ -88,6 +100,10 @@ class RankService:
             self._withdraw_soon(openings)
             return [Failed(_too_late())] * len(jobs)
         return [Failed(_refusal(a)) if isinstance(a, Refused) else a for a in answers]
+
+    def _traced(self, waiting: Waiting, came: Came) -> Waiting:
+        trace = self._traces.ranked(came, waiting.decision.decision_id)
+        return structs.replace(waiting, trace=trace)
 
     def _withdraw_soon(self, openings: Sequence[Opening]) -> None:
         if len(self._withdrawals) >= _MOST_WITHDRAWALS:

@@ -25,6 +25,7 @@ from shared.reward_window import (
     RewardWindow,
     outcomes_of,
 )
+from shared.tracing import headers_of
 
 SWEEP_S: Final = 0.1
 TAKE: Final = 200
@@ -161,15 +162,21 @@ class Resolver:
 
     def _send(self, batch: Sequence[_Publication]) -> None:
         for resolution, resolved_s in batch:
-            decision = resolution.waiting.decision
-            self._producer.send(DECISIONS, decision.visit_id.encode(), encode(decision))
+            decision, ranked = resolution.waiting.decision, resolution.waiting.trace
+            key, value = decision.visit_id.encode(), encode(decision)
+            self._producer.send(DECISIONS, key, value, headers=headers_of(ranked))
+            headers = headers_of(resolution.click_trace or ranked)
 
             def delivered(partition: int, offset: int, at_s: float = resolved_s) -> None:
                 self._freshness.delivered(partition, offset, at_s)
 
             for outcome in outcomes_of(resolution):
                 self._producer.send(
-                    OUTCOMES, key_of(outcome.product_id), encode(outcome), on_delivered=delivered
+                    OUTCOMES,
+                    key_of(outcome.product_id),
+                    encode(outcome),
+                    headers=headers,
+                    on_delivered=delivered,
                 )
                 self.counts.outcomes += 1
         self._step("sent")

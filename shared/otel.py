@@ -1,5 +1,6 @@
 """Spans through OpenTelemetry; needs the extra `otel`, and only this module imports it."""
 
+import functools
 import time
 
 from opentelemetry.context import Context
@@ -42,8 +43,9 @@ class OpenTelemetryTracer:
         return TraceContext(made.trace_id, made.span_id, bool(made.trace_flags.sampled))
 
 
+@functools.cache
 def exporting(service: str) -> OpenTelemetryTracer:
-    """A tracer that exports as `OTEL_*` says, in the background; the rest when the process ends."""
+    """What exports as `OTEL_*` says, in the background; the rest when the process ends."""
     provider = TracerProvider(resource=Resource.create({"service.name": f"livereco-{service}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OpenTelemetryTracer(provider)

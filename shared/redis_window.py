@@ -1,7 +1,7 @@
 """The reward window in Redis: every transition one script, on one shard, by the store's clock.
 
     reco:{<model>:w<S>}:decisions   decision_id → what waits, as JSON
-    reco:{<model>:w<S>}:states      decision_id → "w <attempt>", "c <rank> <ms> <acknowledged>", …
+    reco:{<model>:w<S>}:states      decision_id → "w <attempt>", "c <rank> <ms> <trace> <sent>", …
     reco:{<model>:w<S>}:due         waiting decisions by the end of their window
     reco:{<model>:w<S>}:outbox      resolutions to be published, by the end of their lease
     reco:{<model>:w<S>}:kept        resolved and published, by when they are forgotten
@@ -54,7 +54,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function ms(number) return string.format('%.0f', number) end
 local function expire(id, at)
     redis.call('ZREM', due, id)
-    redis.call('HSET', states, id, 'z 0 ' .. at .. ' 0')
+    redis.call('HSET', states, id, 'z 0 ' .. at .. '  0')
     redis.call('ZADD', outbox, 0, id)
 end
 """
@@ -131,7 +131,7 @@ local state = redis.call('HGET', states, id)
 if string.sub(state, 1, 1) == 'w' then
     local ends = redis.call('ZSCORE', due, id)
     if tonumber(ends) > now then
-        state = 'c ' .. rank .. ' ' .. ms(now) .. ' 0'
+        state = 'c ' .. rank .. ' ' .. ms(now) .. ' ' .. ARGV[4] .. ' 0'
         redis.call('ZREM', due, id)
         redis.call('HSET', states, id, state)
         redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
@@ -266,8 +266,8 @@ class RedisWindow:
         replies = await self._run(
             _CLICK,
             [
-                (shard_of(click.decision_id), [lease_ms, click.decision_id, click.product_id])
-                for click in clicks
+                (shard_of(decision_id), [lease_ms, decision_id, product_id, trace])
+                for decision_id, product_id, trace in clicks
             ],
         )
         return [
@@ -387,5 +387,8 @@ def _resolution(stored: bytes, state: bytes) -> Resolution | None:
     kind, *rest = state.decode().split(" ")
     if kind == WAITING or kind not in (CLICKED, EXPIRED):
         return None
-    rank, resolved_ms, acknowledged = rest
-    return Resolution(_waiting(stored), int(rank) or None, int(resolved_ms), acknowledged == "1")
+    # A state of before there were traces has none.
+    rank, resolved_ms, *trace, acknowledged = rest
+    return Resolution(
+        _waiting(stored), int(rank) or None, int(resolved_ms), acknowledged == "1", "".join(trace)
+    )

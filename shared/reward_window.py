@@ -20,7 +20,7 @@ from shared.cascade import cascade
 from shared.events import Decision, Outcome
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     """A decision with what is needed to resolve it on any replica."""
 
     decision: Decision
@@ -28,6 +28,8 @@ class Waiting(msgspec.Struct, frozen=True):
     """Fingerprint of the request: a retry is the same request with the same decision_id."""
     depth: int
     """How many ranks were examined if no click comes."""
+    trace: str = ""
+    """`traceparent` of its request, for the records that come of it."""
 
 
 class Opening(NamedTuple):
@@ -53,6 +55,8 @@ class Click(NamedTuple):
 
     decision_id: str
     product_id: int
+    trace: str = ""
+    """`traceparent`, if it came with one; kept with what it resolves."""
 
 
 class Answer(Enum):
@@ -78,6 +82,8 @@ class Resolution(msgspec.Struct, frozen=True):
     """The store's clock, milliseconds since 1970."""
     acknowledged: bool = False
     """Kafka has the decision and its outcomes."""
+    click_trace: str = ""
+    """Of the click that resolved it."""
 
     @property
     def resolved_at(self) -> datetime:
@@ -174,6 +180,7 @@ class _Entry(msgspec.Struct):
     clicked_rank: int = 0
     resolved_ms: int = 0
     acknowledged: bool = False
+    click_trace: str = ""
 
 
 class WindowModel:
@@ -232,6 +239,7 @@ class WindowModel:
         if entry.kind == WAITING:
             if self._due[click.decision_id] > now_ms:
                 self._resolve(click.decision_id, rank, now_ms, now_ms + self._rules.lease_ms)
+                entry.click_trace = click.trace
                 return Clicked(Answer.COUNTED, _resolution(entry))
             self._expire(click.decision_id)
         if entry.kind == EXPIRED:
@@ -314,5 +322,9 @@ def _resolution(entry: _Entry) -> Resolution | None:
     if entry.waiting is None or entry.kind not in (CLICKED, EXPIRED):
         return None
     return Resolution(
-        entry.waiting, entry.clicked_rank or None, entry.resolved_ms, entry.acknowledged
+        entry.waiting,
+        entry.clicked_rank or None,
+        entry.resolved_ms,
+        entry.acknowledged,
+        entry.click_trace,
     )

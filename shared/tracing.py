@@ -47,6 +47,11 @@ def context_in(headers: Iterable[tuple[str, bytes]]) -> TraceContext | None:
     return None
 
 
+def headers_of(traceparent: str) -> Headers:
+    """The headers that carry this context; none if it is empty."""
+    return ((TRACEPARENT, traceparent.encode()),) if traceparent else ()
+
+
 class Tracer(Protocol):
     """Makes spans."""
 

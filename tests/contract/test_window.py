@@ -121,7 +121,7 @@ class TestRealWindow(WindowSuite):
 def seen(answers: object) -> object:
     """An answer without the time, which differs between the two."""
     if isinstance(answers, Resolution):
-        return answers.waiting, answers.clicked_rank, answers.acknowledged
+        return answers.waiting, answers.clicked_rank, answers.acknowledged, answers.click_trace
     if isinstance(answers, list | tuple):
         return [seen(answer) for answer in answers]
     return answers
@@ -131,7 +131,9 @@ _NUMBERS = st.integers(0, 2)
 _STEPS = st.one_of(
     st.tuples(st.just("open"), _NUMBERS, st.sampled_from("ab"), st.sampled_from(["r", "s"])),
     st.tuples(st.just("withdraw"), _NUMBERS, st.sampled_from("ab"), st.just("r")),
-    st.tuples(st.just("click"), _NUMBERS, st.sampled_from([8, 42, 192]), st.none()),
+    st.tuples(
+        st.just("click"), _NUMBERS, st.sampled_from([8, 42, 192]), st.sampled_from(["", "t"])
+    ),
     st.tuples(st.just("acknowledge"), _NUMBERS, st.none(), st.none()),
     st.tuples(st.sampled_from(["take", "pass"]), st.none(), st.none(), st.none()),
 )
@@ -139,14 +141,14 @@ _STEPS = st.one_of(
 
 def do(bench: Bench, step: tuple[Any, ...]) -> object:
     """One transition, on either."""
-    what, number, detail, request = step
+    what, number, detail, request = step  # for a click, its trace
     window = bench.window
     if what == "open":
         return bench.run(window.open([Opening(waiting(number, request), detail)]))
     if what == "withdraw":
         return bench.run(window.withdraw([Opening(waiting(number, request), detail)]))
     if what == "click":
-        return bench.run(window.click([Click(f"d-{number}", detail)]))
+        return bench.run(window.click([Click(f"d-{number}", detail, request)]))
     if what == "acknowledge":
         return bench.run(window.acknowledge([f"d-{number}"]))
     if what == "pass":

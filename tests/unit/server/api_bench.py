@@ -14,6 +14,7 @@ from server.answers import Answers
 from server.api import Parts, Settings, create_app
 from server.freshness import FreshnessProbe
 from server.guard import Gate
+from server.http_traces import HttpTraces
 from server.model_view import View
 from server.rank_service import RankService
 from server.ranking import Ranker
@@ -78,6 +79,7 @@ class Bench:
         broker: FakeBroker | None = None,
         step: Callable[[str], None] = lambda name: None,
         budget_s: float = 5.0,
+        traces: HttpTraces | None = None,
     ) -> None:
         self._runner = asyncio.Runner()
         self.window = window or FakeWindow(RULES)
@@ -98,7 +100,8 @@ class Bench:
         self.resolver = Resolver(
             self.window, self.broker.producer(), FreshnessProbe(3, self.clock), self.clock, step
         )
-        self.ranks = RankService(self.ranker, self.window, budget_s, 1.0, self.clock)
+        traces = traces or HttpTraces()
+        self.ranks = RankService(self.ranker, self.window, budget_s, 1.0, self.clock, traces)
         parts = Parts(
             self.ranks,
             self.resolver,
@@ -110,6 +113,7 @@ class Bench:
             self.gate,
             HttpMetrics(self.registry),
             self.clock,
+            traces,
         )
         self.app = create_app(parts, settings or Settings())
 
