@@ -42,6 +42,7 @@ class State(NamedTuple):
     stale: bool | None = None
     policy: str | None = None
     delivery: str | None = None
+    experiment: str | None = None
 
 
 class Service(Protocol):

@@ -41,6 +41,7 @@ class ObservedServer:
         model: name of the model.
         policy: what ranks.
         delivery: how visits are delivered.
+        experiment: name of the one that it runs.
         expected: what the slates are worth, where shoppers are simulated.
         stale_limit_s: from which age of the view on it is not ready.
         joins: whether it reads visits at all.
@@ -59,6 +60,7 @@ class ObservedServer:
         model: str,
         policy: str,
         delivery: str,
+        experiment: str | None = None,
         expected: ExpectedClicks | None = None,
         stale_limit_s: float = STALE_LIMIT_S,
         joins: bool = True,
@@ -70,6 +72,7 @@ class ObservedServer:
         self._group = group
         self._policy = policy
         self._delivery = delivery
+        self._experiment = experiment
         self._stale_limit_s = stale_limit_s
         self._joins = joins
         metrics.policy_info.read(lambda: {(model, policy): 1.0})
@@ -108,6 +111,7 @@ class ObservedServer:
             stale=self._view.stale,
             policy=self._policy,
             delivery=self._delivery,
+            experiment=self._experiment,
         )
 
     def lag(self) -> tuple[str, dict[int, int]]:

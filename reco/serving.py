@@ -271,6 +271,7 @@ class ServerProcess:
             model=chosen.model,
             policy=chosen.experiment or chosen.policy,
             delivery=self._delivery.guarantee,
+            experiment=self._traffic.experiment,
             expected=self._expected,
             stale_limit_s=chosen.stale_limit_s,
             joins=chosen.stream,

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from reco.experiment_report import ExperimentReport
 from shared.events import OUTCOMES, VISITS
 from shared.kafka_admin import Broker, Committed, Member
 from shared.ports import Position, StoreUnavailable, Watermarks
@@ -65,6 +66,13 @@ class Status(msgspec.Struct):
     trainers: list[Presence]
     producers: list[Presence]
     dead_letters: DeadLetterStatus
+    experiment: ExperimentReport | None = None
+    """How the policies compare that serve side by side, where a server says that some do."""
+
+    @property
+    def runs(self) -> str | None:
+        """Name of the experiment that a server runs."""
+        return next((each.experiment for each in self.servers if each.experiment), None)
 
 
 class Admin(Protocol):

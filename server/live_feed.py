@@ -12,6 +12,7 @@ import numpy as np
 
 from server import explain, learning
 from server.learning import LearningHistory, Point
+from server.live_experiment import ExperimentSeen
 from server.live_state import Freshness, Hidden, LiveState, OutcomeSeen, Rates, VisitSeen
 from server.scorer import Model, Policy
 from server.stream import Viewing
@@ -78,6 +79,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     partitions: list[PartitionSeen] | None = None
     replicas: list[Replica] | None = None
     setting: Setting | None = None
+    experiment: ExperimentSeen | None = None
 
 
 class LiveFeed:
@@ -258,6 +260,7 @@ class LiveFeed:
             partitions=self._partitions if sampled else None,
             replicas=self._replicas if sampled else None,
             setting=setting,
+            experiment=self._state.experiment.seen() if sampled else None,
         )
         return msgspec.json.encode(message)
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from server.live_experiment import ExperimentTally
 from server.thinned import Thinned
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
@@ -152,6 +153,8 @@ class LiveState:
         """The rates as they were, thinned; the last is the present one."""
         self._encoder = encoder
         self._hidden = hidden
+        self.experiment = ExperimentTally(hidden is not None)
+        """Policies side by side, where the decisions say so."""
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self._total = self._marked = 0
@@ -238,6 +241,9 @@ class LiveState:
                 self.freshness.outcome(partition, offset, resolved_s)
             self._total += 1
             self._recent.append((waiting.clicked is not None, r, b))
+            self.experiment.add(
+                decision.experiment, decision.variant, waiting.clicked is not None, r, b
+            )
             self.visits.append(_seen(self._total, decision, context, waiting.clicked))
         self._arrivals.append((now_s, len(settled)))
 

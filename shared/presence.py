@@ -39,6 +39,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool | None = None
     policy: str | None = None
     delivery: str | None = None
+    experiment: str | None = None
+    """Name of the one that a server runs."""
 
 
 class Board(Protocol):

@@ -19,7 +19,9 @@ AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 SLATE = [11, 12, 13, 14, 15]
 
 
-def decision(data: DataSet, number: int) -> Decision:
+def decision(
+    data: DataSet, number: int, experiment: str | None = None, variant: str | None = None
+) -> Decision:
     item = SlateItem(product_id=0, score=1.0, mean=0.5, bonus=0.5, propensity=1.0)
     x = np.zeros(data.encoder.d)
     x[[3, 7, 10, 13]] = 1.0
@@ -34,6 +36,8 @@ def decision(data: DataSet, number: int) -> Decision:
         view=[0],
         slate=[structs.replace(item, product_id=product) for product in SLATE],
         decided_at=AT,
+        experiment=experiment,
+        variant=variant,
     )
 
 
@@ -87,8 +91,13 @@ class Feeding:
         self.view = MovingView(data)
         self.feed = LiveFeed(self.view, Policy(), data, 3, None, lambda: self.now_s)
 
-    def visit(self, *numbers: int) -> None:
+    def visit(
+        self, *numbers: int, experiment: str | None = None, variant: str | None = None
+    ) -> None:
+        """Each with a click; of an experiment, every other one without."""
         for number in numbers:
-            self.feed.take([decision(self.data, number)], outcomes(number, 1))
+            clicked = None if experiment and number % 2 else 1
+            made = decision(self.data, number, experiment, variant)
+            self.feed.take([made], outcomes(number, clicked))
         self.now_s += GRACE_S
         self.feed.take([], [])

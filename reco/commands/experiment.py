@@ -1,35 +1,17 @@
 """`reco experiment`: how the policies that serve side by side compare."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from reco import options
 from reco.data import load_or_prepare
-from reco.demo import read_topic
-from reco.experiment_report import ExperimentReport, Possible, VariantReport, report
-from reco.uplift import ExpectedClicks
+from reco.experiment_log import compared
+from reco.experiment_report import ExperimentReport, VariantReport
 from reco.wiring import open_cluster
-from shared.catalogue import DataSet
-from shared.events import (
-    DECISIONS,
-    OUTCOMES,
-    VISITS,
-    Decision,
-    Visit,
-    decode_decision,
-    decode_outcome,
-    decode_visit,
-)
-from shared.ground_truth import GroundTruth
-from shared.kafka import KafkaCluster
-
-_T = TypeVar("_T")
 
 
 @click.command()
@@ -60,38 +42,14 @@ def command(
     """
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
-    decisions = list(_events(cluster, DECISIONS, decode_decision))
-    outcomes = _events(cluster, OUTCOMES, decode_outcome)
-    visits = {visit.visit_id: visit for visit in _events(cluster, VISITS, decode_visit)}
     try:
-        found = report(
-            decisions, outcomes, experiment, control, possible(dataset, seed, decisions, visits)
-        )
+        found = compared(cluster, dataset, seed, experiment, control)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     options.write_json(found, json_file)
     if json_file != "-":
         for line in table(found):
             Console().print(line, highlight=False)
-
-
-def possible(
-    dataset: DataSet, seed: int, decisions: list[Decision], visits: dict[str, Visit]
-) -> dict[str, Possible]:
-    """What the simulated shoppers' hidden model says of each decision's visit."""
-    # Of products that were added later the prepared data know nothing: their visits are left out.
-    truth = GroundTruth(dataset.products, dataset.encoder, seed)
-    column = {product: number for number, product in enumerate(dataset.arms)}
-    result = {}
-    for decision in decisions:
-        visit = visits.get(decision.visit_id)
-        slate = [column[i.product_id] for i in decision.slate if i.product_id in column]
-        if visit is None or len(slate) < len(decision.slate):
-            continue
-        clicks = ExpectedClicks(len(slate))
-        clicks.add(truth.probabilities, truth.kinds([visit.context]), [slate])
-        result[decision.visit_id] = Possible(clicks.shown, clicks.random, clicks.best)
-    return result
 
 
 def table(found: ExperimentReport) -> Iterator[Table | str]:
@@ -124,11 +82,3 @@ def _cells(variant: VariantReport) -> list[str]:
         "–" if variant.difference is None else f"{variant.difference:+.3f}",
         "–" if interval is None else f"{interval[0]:+.3f} … {interval[1]:+.3f}",
     ]
-
-
-def _events(cluster: KafkaCluster, topic: str, decode: Callable[[bytes], _T]) -> Iterator[_T]:
-    for record in read_topic(cluster, topic):
-        try:
-            yield decode(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue  # no record of ours: the trainer counts it among its dead letters

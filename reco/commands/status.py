@@ -1,8 +1,11 @@
 """`reco status`: the whole system in one screen."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -13,9 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from reco import options
+from reco.commands.experiment import table
+from reco.experiment_log import compared
+from reco.experiment_report import ExperimentReport
 from reco.status import MAX_LAG, Status, Survey, judge, survey
 from reco.wiring import open_board, open_cluster, say, stop_on_signals, store_at
-from shared.events import OUTCOMES, VISITS
+from shared.catalogue import load_data
+from shared.events import DECISIONS, OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin
 from shared.ports import BrokerUnavailable
@@ -23,11 +30,16 @@ from shared.presence import Board, Presence
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, TRAINER_GROUP
 
+EXPERIMENT_EVERY_S: Final = 10.0
+"""From one reading of the whole log to the next, with --watch."""
+
 
 @click.command()
 @options.kafka
 @options.redis
 @options.model
+@options.data
+@options.seed()
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
 @click.option(
     "--interval-s",
@@ -49,6 +61,8 @@ def command(
     kafka: str,
     redis: str,
     model: str,
+    data: Path,
+    seed: int,
     watch: bool,
     interval_s: float,
     max_lag: int,
@@ -56,6 +70,9 @@ def command(
     patience_s: float,
 ) -> int:
     """Show brokers, topics, partitions with owner, offset, lag and rate, processes, dead letters.
+
+    Where a server runs an experiment, the log is read for how its policies compare (as `reco
+    experiment` does), every ten seconds at most; their uplift needs `--data` and `--seed`.
 
     Exit code 0 if all is well, 1 if not; then it says why.
 
@@ -65,7 +82,8 @@ def command(
     cluster = open_cluster(kafka, patience_s)
     # A store that does not answer is a part of the status, not the end of it.
     store, board = store_at(redis, model), open_board(redis, model)
-    looks = _looks(cluster, store, board, model, interval_s, max_lag, stop)
+    judged = _looks(cluster, store, board, model, interval_s, max_lag, stop)
+    looks = _with_experiment(judged, cluster, data, seed)
     status = next(looks)
     if watch and json_file:
         for status in looks:
@@ -111,6 +129,22 @@ def _looks(
         before, first = now, False
 
 
+def _with_experiment(
+    looks: Iterator[Status], cluster: KafkaCluster, data: Path, seed: int
+) -> Iterator[Status]:
+    """With how the policies compare, where a server runs an experiment."""
+    dataset = load_data(data) if data.exists() else None
+    found: ExperimentReport | None = None
+    read_s = -math.inf
+    for status in looks:
+        there = {row.topic for row in status.topics} >= {VISITS, DECISIONS, OUTCOMES}
+        if status.runs and there and time.monotonic() - read_s >= EXPERIMENT_EVERY_S:
+            found = compared(cluster, dataset, seed, status.runs)
+            read_s = time.monotonic()
+        status.experiment = found if status.runs else None
+        yield status
+
+
 def _screen(status: Status) -> Group:
     brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
     head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
@@ -123,6 +157,7 @@ def _screen(status: Status) -> Group:
         _topics(status),
         Columns([_partitions(status, VISITS), _partitions(status, OUTCOMES)]),
         _processes([*status.servers, *status.trainers, *status.producers]),
+        *(table(status.experiment) if status.experiment else ()),
     )
 
 

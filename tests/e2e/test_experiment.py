@@ -42,6 +42,15 @@ def test_two_policies_serve_side_by_side_and_are_compared(
     low, high = other["difference_interval"]
     assert low <= other["difference"] <= high
     assert -1.0 < control["uplift_share"] < other["uplift_share"] <= 1.0
+    looked = ["--kafka", system.broker.address, "--redis", system.addresses.redis]
+    run(["status", *looked, "--model", system.model, "--data", str(data_folder), "--json"])
+    status = msgspec.json.decode(capsys.readouterr().out)
+    assert status["experiment"]["experiment"] == "coffee"
+    shown = {each["variant"]: each for each in status["experiment"]["variants"]}
+    for each in found["variants"]:
+        for name in ("visits", "clicks", "click_rate", "uplift_share"):
+            assert shown[each["variant"]][name] == each[name]
+    assert shown["random"]["difference"] == -other["difference"]  # the control is the first by name
     assert run(["experiment", *where]) == 0
     assert "experiment coffee" in capsys.readouterr().out
     assert run(["evaluate", "--log", "decisions", *where, "--json", "--policy", "linucb"]) == 0

@@ -209,6 +209,45 @@ def test_the_rate_chart_is_drawn_properly(address: str, wide: BrowserContext) ->
         expect(page.locator("#rate-chart")).to_contain_text("visits with a click")
 
 
+def test_an_experiment_is_shown_as_intervals(data: DataSet, wide: BrowserContext) -> None:
+    feeding = Feeding(data)
+    feeding.visit(*range(60), experiment="coffee", variant="linucb")
+    feeding.visit(*range(61, 161), experiment="coffee", variant="random")
+    feeding.feed.sample()
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        card = page.locator("#experiment-card")
+        expect(card).to_contain_text("coffee")
+        expect(page.locator("#variants tbody tr")).to_have_count(2)
+        expect(page.locator("#variants tbody tr").first).to_contain_text("linucb")
+        chart = page.locator("#experiment-chart")
+        expect(chart.locator("circle.dot")).to_have_count(1)
+        expect(chart.locator("line.zero")).to_have_count(1)
+        expect(chart).to_contain_text("click rate minus that of linucb, percentage points")
+        expect(page.locator("#experiment-note")).to_contain_text("can't be told apart")
+        ends = chart.locator("line.interval").first
+        low, high = (float(ends.get_attribute(name) or "nan") for name in ("x1", "x2"))
+        point = float(chart.locator("circle.dot").get_attribute("cx") or "nan")
+        zero = float(chart.locator("line.zero").get_attribute("x1") or "nan")
+        assert low < zero < high
+        assert low < point < high
+
+
+def test_without_an_experiment_there_is_no_panel_for_one(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    feeding = Feeding(data)
+    feeding.visit(1, 2)
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#visits")).to_have_text("2")
+        expect(page.locator("#experiment-card")).to_be_hidden()
+
+
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (320, True), (1440, True)])
 def test_it_fits_a_phone_and_the_night(
     address: str, chromium: Browser, width: int, dark: bool

@@ -1,0 +1,94 @@
+"""How the policies of an experiment compare, visit by visit, for the live page. Pure."""
+
+from typing import Final
+
+import msgspec
+
+from shared.confidence import ALPHA, Count, difference
+
+MOST_VARIANTS: Final = 16
+"""Further ones are not shown: a page has only so much room, and memory is bounded."""
+
+
+class VariantSeen(msgspec.Struct, frozen=True):
+    """One variant of an experiment, beside the first by name."""
+
+    variant: str
+    visits: int
+    clicks: int
+    click_rate: float
+    uplift_share: float | None
+    """Of what is possible over random slates, where a simulator knows it."""
+    difference: float | None
+    """Click rate minus the control's; None for the control itself."""
+    low: float | None
+    """The difference's confidence sequence: holds at whatever time one looks."""
+    high: float | None
+
+
+class ExperimentSeen(msgspec.Struct, frozen=True):
+    """An experiment since this server has been watching."""
+
+    experiment: str
+    confidence: float
+    """Of all intervals together."""
+    variants: list[VariantSeen]
+    """The control first."""
+
+
+class _Sums(msgspec.Struct):
+    visits: int = 0
+    clicks: int = 0
+    random: float = 0.0
+    best: float = 0.0
+
+
+class ExperimentTally:
+    """Adds up the visits of the experiment that was met last.
+
+    Args:
+        told: whether random and best are known.
+    """
+
+    def __init__(self, told: bool) -> None:
+        self._told = told
+        self._experiment: str | None = None
+        self._sums: dict[str, _Sums] = {}
+
+    def add(
+        self, experiment: str | None, variant: str | None, clicked: bool, random: float, best: float
+    ) -> None:
+        """One visit; one outside of an experiment does not count."""
+        if experiment is None or variant is None:
+            return
+        if experiment != self._experiment:
+            self._experiment, self._sums = experiment, {}
+        if variant not in self._sums and len(self._sums) == MOST_VARIANTS:
+            return
+        sums = self._sums.setdefault(variant, _Sums())
+        sums.visits += 1
+        sums.clicks += clicked
+        sums.random += random
+        sums.best += best
+
+    def seen(self) -> ExperimentSeen | None:
+        """How it stands; None while there is none."""
+        if self._experiment is None:
+            return None
+        names = sorted(self._sums)
+        alpha = ALPHA / max(len(names) - 1, 1)  # shared among the comparisons
+        variants = [self._variant(name, names[0], alpha) for name in names]
+        return ExperimentSeen(self._experiment, 1.0 - ALPHA, variants)
+
+    def _variant(self, name: str, control: str, alpha: float) -> VariantSeen:
+        sums, beside = self._sums[name], self._sums[control]
+        rate = sums.clicks / sums.visits
+        apart = low = high = None
+        if name != control:
+            apart = rate - beside.clicks / beside.visits
+            low, high = difference(
+                Count(beside.visits, beside.clicks), Count(sums.visits, sums.clicks), alpha
+            )
+        possible = sums.best - sums.random
+        share = (sums.clicks - sums.random) / possible if self._told and possible > 0.0 else None
+        return VariantSeen(name, sums.visits, sums.clicks, rate, share, apart, low, high)
