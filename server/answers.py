@@ -33,6 +33,8 @@ class Answers:
     def __init__(self, catalogue: LiveCatalogue, features: Sequence[str]) -> None:
         self._catalogue = catalogue
         self._features = features
+        self._names: dict[int, str] = {}
+        self._named = -1
 
     @property
     def products(self) -> ProductsResponse:
@@ -52,8 +54,10 @@ class Answers:
         )
 
     def _name(self, product_id: int) -> str:
-        entry = self._catalogue.entry(product_id)
-        return entry.product.name if entry else ""
+        if self._named != self._catalogue.version:
+            self._named = self._catalogue.version
+            self._names = {arm: e.product.name for arm, e in self._catalogue.entries.items()}
+        return self._names.get(product_id, "")
 
     def ranked(self, decision: Decision) -> RankResponse:
         """What to show."""

@@ -170,13 +170,16 @@ class Resolver:
             def delivered(partition: int, offset: int, at_s: float = resolved_s) -> None:
                 self._freshness.delivered(partition, offset, at_s)
 
-            for outcome in outcomes_of(resolution):
+            outcomes = outcomes_of(resolution)
+            for outcome in outcomes:
+                # One of a decision tells how fresh the model is: the last, which is the click.
+                last = outcome is outcomes[-1]
                 self._producer.send(
                     OUTCOMES,
                     key_of(outcome.product_id),
                     encode(outcome),
                     headers=headers,
-                    on_delivered=delivered,
+                    on_delivered=delivered if last else None,
                 )
                 self.counts.outcomes += 1
         self._step("sent")

@@ -10,6 +10,7 @@ The braces keep a shard in one slot of a Redis Cluster, and every key is named t
 """
 
 import asyncio
+import functools
 import hashlib
 import itertools
 import secrets
@@ -66,15 +67,14 @@ _OPEN: Final = (
     + """
 local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local waiting, answers = redis.call('ZCARD', due), {}
-local ends = ms(now + window)
-for i = 4, #ARGV, 2 do
-    local id = ARGV[i]
+local ends, place = ms(now + window), 0
+for id, stored in string.gmatch(ARGV[4], '(%S+) ([^\\n]*)\\n') do
     local state = redis.call('HGET', states, id)
     local kind = state and string.sub(state, 1, 1)
     local answer
     if kind and kind ~= 'x' then
         answer = redis.call('HGET', decisions, id)
-        if cjson.decode(answer).request ~= cjson.decode(ARGV[i + 1]).request then
+        if cjson.decode(answer).request ~= cjson.decode(stored).request then
             answer = 'reused'
         elseif kind == 'w' and state ~= 'w ' .. attempt then
             redis.call('HSET', states, id, 'w -')
@@ -84,21 +84,26 @@ for i = 4, #ARGV, 2 do
     elseif waiting >= most then
         answer = 'full'
     else
-        redis.call('HSET', decisions, id, ARGV[i + 1])
+        redis.call('HSET', decisions, id, stored)
         redis.call('HSET', states, id, 'w ' .. attempt)
         redis.call('ZADD', due, ends, id)
         if kind then redis.call('ZREM', kept, id) end
         waiting = waiting + 1
     end
     if answer then
-        answers[#answers + 1] = (i - 4) / 2
+        answers[#answers + 1] = place
         answers[#answers + 1] = answer
     end
+    place = place + 1
 end
 return answers
 """
 )
-"""Answers of those that do not simply wait from now on: place, answer, place, …"""
+"""The decisions come as one text, a line each: an argument of its own for each takes the client
+longer than all the rest. JSON holds no line break.
+
+Answers of those that do not simply wait from now on: place, answer, place, …
+"""
 
 _WITHDRAW: Final = (
     _HEAD
@@ -238,16 +243,17 @@ class RedisWindow:
         """See `RewardWindow.open`: one round trip for all of them."""
         # Each shard holds its share of what may wait.
         limits = (self._rules.window_ms, -(-self._rules.most_waiting // SHARDS))
-        calls: dict[tuple[int, str], list[Any]] = {}
+        lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)
         places: dict[tuple[int, str], list[int]] = defaultdict(list)
         for place, (waiting, attempt) in enumerate(openings):
             decision_id = waiting.decision.decision_id
             call = (shard_of(decision_id), attempt)
-            calls.setdefault(call, [*limits, attempt]).extend((decision_id, _encode(waiting)))
+            lines[call].append(b"%b %b\n" % (decision_id.encode(), _encode(waiting)))
             places[call].append(place)
         answers: list[Waiting | Refused] = [opening.waiting for opening in openings]
-        replies = await self._run(_OPEN, [(call[0], calls[call]) for call in calls])
-        for call, reply in zip(calls, replies, strict=True):
+        calls = [(at, [*limits, attempt, b"".join(lines[at, attempt])]) for at, attempt in lines]
+        replies = await self._run(_OPEN, calls)
+        for call, reply in zip(lines, replies, strict=True):
             for place, answer in zip(reply[::2], reply[1::2], strict=True):
                 answers[places[call][place]] = _REFUSALS.get(answer) or _waiting(answer)
         return answers
@@ -330,7 +336,7 @@ class RedisWindow:
         """One script with the arguments of each call, on its shard: one round trip."""
         if not calls:
             return []
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        digest = _digest(script)
 
         async def evaluate() -> list[Any]:
             if len(calls) == 1:  # a pipeline of one command costs as much as a second one
@@ -359,6 +365,11 @@ class RedisWindow:
             raise self._address.unavailable(error) from error
 
 
+@functools.cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 def shard_of(decision_id: str) -> int:
     """Where a decision waits, for every replica."""
     return zlib.crc32(decision_id.encode()) % SHARDS
@@ -367,7 +378,8 @@ def shard_of(decision_id: str) -> int:
 def _name_in(shard: int, start: bytes) -> str:
     """A name that begins like this and waits in this shard."""
     crc = zlib.crc32(start)
-    return next((start + end).decode() for end in _ENDS if zlib.crc32(end, crc) % SHARDS == shard)
+    end = next(end for end in _ENDS if zlib.crc32(end, crc) % SHARDS == shard)
+    return (start + end).decode()
 
 
 _ENDS: Final = tuple(b"%x" % digit for digit in range(16))
