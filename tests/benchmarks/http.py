@@ -1,8 +1,9 @@
 """`POST /v1/rank` and the click path against an empty handler of the same server, under load.
 
 Server, store, broker and load (`wrk`, 32 connections) are processes of their own; the paths are
-measured by turns in one run. The empty handler is `GET /livez`, which reads no body either: so the
-share is on the safe side.
+measured by turns in one run. The empty handler gets the same requests, through the same uvicorn,
+guard and framework, and does nothing with them (`tests.benchmarks.empty_http`). `GET /livez`, which
+has no body to read, stands beside it.
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Final, NamedTuple
 
 from producer.prepare import prepare
 from server.openapi import EXAMPLES
+from tests.benchmarks.empty_http import empty_server
 from tests.benchmarks.measure import Result
 from tests.e2e.api_process import serving
 
@@ -52,6 +54,14 @@ end
 """
 
 
+_EMPTY: Final = "empty handler, same server"
+_COMPARED: Final = (
+    ("rank", "POST /v1/rank", "empty", _EMPTY, LEAST_SHARE),
+    ("rank", "POST /v1/rank", "livez", "GET /livez, no body", None),
+    ("click", "ranks and clicks by turns", "empty", _EMPTY, None),
+)
+
+
 class Load(NamedTuple):
     """What one turn of load came to."""
 
@@ -79,39 +89,39 @@ def results() -> Iterator[Result]:
             )
         )
         body = json.dumps(next(iter(EXAMPLES.values())))
-        scripts = {
-            "empty": (folder / "empty.lua", ""),
-            "rank": (folder / "rank.lua", _RANK.format(body=body)),
-            "click": (folder / "click.lua", _CLICK.format(body=body)),
+        idle = stack.enter_context(empty_server())
+        rank, click = _RANK.format(body=body), _CLICK.format(body=body)
+        paths = {
+            "empty": (f"{idle}/v1/rank", rank),
+            "livez": (f"{served.url}/livez", ""),
+            "rank": (f"{served.url}/v1/rank", rank),
+            "click": (f"{served.url}/v1/rank", click),
         }
-        for path, text in scripts.values():
-            path.write_text(text)
-        turns: dict[str, list[Load]] = {name: [] for name in scripts}
+        turns: dict[str, list[Load]] = {name: [] for name in paths}
         for _ in range(TURNS):
-            for name, (path, _) in scripts.items():
-                target = "/livez" if name == "empty" else "/v1/rank"
-                turns[name].append(under_load(served.url + target, path))
+            for name, (url, script) in paths.items():
+                (folder / "load.lua").write_text(script)
+                turns[name].append(under_load(url, folder / "load.lua"))
     yield from results_of(turns)
 
 
 def results_of(turns: Mapping[str, Sequence[Load]]) -> Iterator[Result]:
     """What the turns of each path come to; each beside the empty handler of the same turn."""
-    empty = turns["empty"]
-    for name, title in (("rank", "POST /v1/rank"), ("click", "ranks and clicks by turns")):
-        loads = turns[name]
+    for name, title, beside, what, target in _COMPARED:
+        loads, empty = turns[name], turns[beside]
         share = median(load.per_s / idle.per_s for load, idle in zip(loads, empty, strict=True))
-        target = LEAST_SHARE if name == "rank" else None
         yield Result(
             name=f"{title}, per request",
             unit="µs",
             ours=1e6 / median(load.per_s for load in loads),
             reference=1e6 / median(load.per_s for load in empty),
-            reference_name="empty handler, same server",
+            reference_name=what,
             ratio=share,
             target=target,
             met=None if target is None else share >= target,
         )
-        failed = sum(load.failed for load in loads)
+    for name, title in (("rank", "POST /v1/rank"), ("click", "ranks and clicks by turns")):
+        failed = sum(load.failed for load in turns[name])
         yield Result(
             name=f"{title}, not answered 2xx",
             unit="answers",
