@@ -88,6 +88,27 @@ MUTANTS = (
         "if not same:",
         ("tests/chaos",),
     ),
+    Mutant(
+        "no connection begins while a server closes",
+        "server/http.py",
+        "let_no_more_in(self._socket, self._deadlines.stop_s)",
+        "pass",
+        ("tests/unit/server/test_http.py",),
+    ),
+    Mutant(
+        "who has connected may still ask",
+        "server/guarded_protocol.py",
+        "if self.cycle or self._silent:",
+        "if True:",
+        ("tests/unit/server/test_http.py",),
+    ),
+    Mutant(
+        "a click's trace is kept with what it resolves",
+        "shared/redis_window.py",
+        "ms(now) .. ' ' .. ARGV[4] .. ' 0'",
+        "ms(now) .. '  0'",
+        ("tests/contract/test_window.py",),
+    ),
 )
 
 
