@@ -14,6 +14,7 @@ from producer.habits import Habits, thinking_s
 from producer.service import Stop
 from producer.simulate import Shoppers
 from shared.events import Visit
+from shared.tracing import Headers, Trace, untraced
 
 React = Callable[[Visit, Sequence[int]], int | None]
 """What the shopper does with the slate: the clicked rank from 1 on, or None."""
@@ -66,6 +67,7 @@ class HttpShoppers:
         clock: monotonic seconds.
         utc_now: for `emitted_at`.
         done: told of every visit that is over.
+        trace: how a visit starts a trace, which its requests name.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class HttpShoppers:
         clock: Callable[[], float],
         utc_now: Callable[[], datetime],
         done: Callable[[Shopped], None] = lambda shopped: None,
+        trace: Trace = untraced,
     ) -> None:
         self.counts = Counts()
         self._client = client
@@ -95,6 +98,7 @@ class HttpShoppers:
         self._clock = clock
         self._utc_now = utc_now
         self._done = done
+        self._trace = trace
         self._asking = asyncio.Semaphore(_CONNECTIONS)
         self._unranked = 0
 
@@ -127,25 +131,27 @@ class HttpShoppers:
 
     async def _visit(self, index: int) -> None:
         visit = self._shoppers.visit(index, self._utc_now())
+        emitted_ms = int(visit.emitted_at.timestamp() * 1e3)
+        headers = self._trace((), emitted_ms, {"visit_id": visit.visit_id})
         request = {
             "context": visit.context,
             "user_id": visit.user_id,
             "decision_id": visit.visit_id,
         }
-        status, answer = await self._post("/v1/rank", request)
+        status, answer = await self._post("/v1/rank", request, headers)
         self._unranked -= 1
         if status != 200:
             raise GivenUp(f"ranking a visit was refused with {status}: {answer.get('detail')}")
         slate = [item["product_id"] for item in answer["slate"]]
         rank = self._react(visit, slate)
-        clicked = await self._click(visit, slate[rank - 1]) if rank else None
+        clicked = await self._click(visit, slate[rank - 1], headers) if rank else None
         self.counts.confirmed += 1
         self._done(Shopped(visit, slate, clicked))
 
-    async def _click(self, visit: Visit, product_id: int) -> int | None:
+    async def _click(self, visit: Visit, product_id: int, headers: Headers) -> int | None:
         await asyncio.sleep(thinking_s(self._habits, self._seed, visit.visit_id))
         path = f"/v1/decisions/{visit.visit_id}/click"
-        status, answer = await self._post(path, {"product_id": product_id})
+        status, answer = await self._post(path, {"product_id": product_id}, headers)
         if status == 410:
             self.counts.late += 1
             return None
@@ -154,10 +160,11 @@ class HttpShoppers:
         self.counts.clicks += 1
         return product_id
 
-    async def _post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
+    async def _post(self, path: str, body: object, trace: Headers) -> tuple[int, dict[str, Any]]:
         """The first answer that is none of "try again"."""
         content = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
+        headers |= {name: value.decode() for name, value in trace}
         give_up_s = self._clock() + self._patience_s
         while True:
             url = next(self._urls)

@@ -19,7 +19,7 @@ from producer.service import Stop
 from producer.simulate import Shoppers
 from reco.http_options import Duration
 from reco.shoppers import reaction
-from reco.wiring import say, utc_now
+from reco.wiring import open_trace, say, utc_now
 from shared.catalogue import DataSet
 from shared.events import Visit
 
@@ -196,6 +196,7 @@ def shop(
                 clock=time.monotonic,
                 utc_now=utc_now,
                 done=lambda shopped: done(shopped, service.counts),
+                trace=open_trace("producer", "visit", starts=True),
             )
             await service.run(indices, stop)
             return service.counts

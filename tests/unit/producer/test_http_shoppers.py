@@ -13,6 +13,7 @@ from producer.http_shoppers import GivenUp, HttpShoppers, Shopped
 from producer.simulate import Shoppers
 from shared.catalogue import DataSet
 from shared.events import Visit
+from shared.tracing import TRACEPARENT, Attributes, Headers, Trace, untraced
 
 SLATE = [8, 42, 61]
 Answering = Callable[[httpx.Request], httpx.Response]
@@ -24,6 +25,8 @@ class Api:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.clicks: dict[str, int] = {}
+        self.traces: dict[str, set[str]] = {}
+        """Trace of each request, by whose visit it is."""
         self.turn_away = 0
         self.click_status = 200
 
@@ -34,6 +37,8 @@ class Api:
             self.turn_away -= 1
             return httpx.Response(503, json={}, headers={"retry-after": "1"})
         body = msgspec.json.decode(request.content)
+        visit_id = body.get("decision_id") or path.split("/")[3]
+        self.traces.setdefault(visit_id, set()).add(request.headers.get(TRACEPARENT, ""))
         if path == "/v1/rank":
             slate = [{"product_id": product} for product in SLATE]
             return httpx.Response(200, json={"decision_id": body["decision_id"], "slate": slate})
@@ -43,7 +48,11 @@ class Api:
 
 
 def shop(
-    data: DataSet, answer: Answering, count: int, patience_s: float = 5.0
+    data: DataSet,
+    answer: Answering,
+    count: int,
+    patience_s: float = 5.0,
+    trace: Trace = untraced,
 ) -> tuple[HttpShoppers, list[Shopped]]:
     """Visits by shoppers who click the second product, if their number is even."""
     over: list[Shopped] = []
@@ -66,6 +75,7 @@ def shop(
                 clock=asyncio.get_running_loop().time,
                 utc_now=lambda: datetime(2026, 1, 5, tzinfo=UTC),
                 done=over.append,
+                trace=trace,
             )
             await service.run(range(count), threading.Event())
             return service
@@ -125,3 +135,18 @@ def test_shoppers_give_up_and_say_why(data: DataSet, answer: Answering, why: str
     given_up = caught.value.exceptions[0]
     assert isinstance(given_up, GivenUp)
     assert why in str(given_up)
+
+
+def test_a_visit_is_one_trace_from_the_rank_to_the_click(data: DataSet) -> None:
+    def trace(came_in: Headers, began_ms: int, attributes: Attributes) -> Headers:
+        return ((TRACEPARENT, f"trace of {attributes['visit_id']}".encode()),)
+
+    api = Api()
+    shop(data, api, 4, trace=trace)
+    assert api.traces == {f"run-{n:07d}": {f"trace of run-{n:07d}"} for n in range(4)}
+
+
+def test_without_a_trace_no_request_names_one(data: DataSet) -> None:
+    api = Api()
+    shop(data, api, 2)
+    assert set().union(*api.traces.values()) == {""}
