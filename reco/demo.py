@@ -16,12 +16,12 @@ from reco.fleet import Child, ChildFailed
 from reco.rebuild import compare_all
 from reco.state import read_states
 from reco.verdict import Expected, Verdict, expected, judge
+from reco.whole_topic import read_topic
 from reco.wiring import utc_now
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, Decision, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth
 from shared.kafka import KafkaCluster
-from shared.ports import Record
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, SLATE_LENGTH
 from trainer.apply import Rules
@@ -337,20 +337,3 @@ class Demo:
             broker=broker,
             store=store_name,
         )
-
-
-def read_topic(cluster: KafkaCluster, topic: str) -> Iterator[Record]:
-    """Everything that the topic holds now, partition by partition."""
-    consumer = cluster.consumer(topic)
-    try:
-        for partition in range(cluster.topics()[topic]):
-            held = consumer.watermarks(partition)
-            consumer.assign({partition: held.start})
-            next_offset = held.start
-            while next_offset < held.end:
-                for record in consumer.poll(5_000, 5.0):
-                    if record.offset < held.end:
-                        yield record
-                next_offset = consumer.position(partition) or next_offset
-    finally:
-        consumer.close()

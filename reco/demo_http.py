@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from infra.embedded import free_port
-from reco.demo import Demo, read_topic
+from reco.demo import Demo
+from reco.whole_topic import read_topic
 from shared.events import DECISIONS, decode_decision
 from shared.kafka import KafkaCluster
 

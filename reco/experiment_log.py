@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import msgspec
 
-from reco.demo import read_topic
 from reco.experiment_report import ExperimentReport, Possible, report
 from reco.uplift import ExpectedClicks
+from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
 from shared.events import (
     DECISIONS,

@@ -11,10 +11,10 @@ from confluent_kafka import Producer
 
 from infra.embedded import Addresses, EmbeddedBroker, EmbeddedStore
 from reco.catalogue_feed import open_products
-from reco.demo import read_topic
 from reco.fleet import Child
 from reco.rebuild import Report, compare_all
 from reco.state import read_states
+from reco.whole_topic import read_topic
 from shared.catalogue import load_data
 from shared.events import (
     DECISIONS,

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
-from reco.demo import read_topic
 from reco.rebuild import Report, compare_all
 from reco.state import read_states
+from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_visit
 from shared.kafka import KafkaCluster
