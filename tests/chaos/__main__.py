@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -121,23 +122,26 @@ def main(
         try:
             with set_up(plan) as stage:
                 run.store = f"{stage.store.ping()}"
-                _perform(stage, counts, run, console, naive=not short if naive is None else naive)
+                for _ in _perform(
+                    stage, counts, run, console, naive=not short if naive is None else naive
+                ):
+                    run.seconds = round(time.monotonic() - started_s, 1)
+                    if write:  # a run that is ended early leaves what it found
+                        write.write_text(page_of(run), encoding="utf-8")
         except _TROUBLE as error:
             raise click.ClickException(str(error)) from error
-    run.seconds = round(time.monotonic() - started_s, 1)
     console.print(table_of(run))
     for result in run.results:
         for reason in result.reasons(delivery):
             console.print(f"{result.name}: {reason}", style="red")
     write_json(run, json_file)
-    if write:
-        write.write_text(page_of(run), encoding="utf-8")
     sys.exit(0 if run.passed else 1)
 
 
 def _perform(
     stage: Stage, counts: dict[Fault, int], run: Run, console: Console, *, naive: bool
-) -> None:
+) -> Iterator[Result]:
+    """One kind of fault after the other, until one is not recovered from."""
     stage.scale(SERVERS, TRAINERS)
     stage.start_load()
     stage.recovery()
@@ -152,6 +156,7 @@ def _perform(
             result = _one(stage, fault, times, tell, naive)
             run.results.append(result)
             progress.console.print(_line(result))
+            yield result
             if result.failure:
                 return  # what follows would only tell the same again
 
