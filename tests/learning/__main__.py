@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 
 from producer.prepare import prepare
-from reco.simulation import Rates, Window, windows
+from reco.simulation import Rates
 from tests.learning import page
-from tests.learning.plan import TABLES, Job, jobs
+from tests.learning.figures import Runs
+from tests.learning.plan import TABLES, Entry, Job, jobs
 
 OTHERS_PYTHON: Final = Path(".venv-compare/bin/python")
 FIRST_SEED: Final = 1237
@@ -51,8 +52,7 @@ def main(
     wanted = list(jobs(range(FIRST_SEED, FIRST_SEED + seeds), visits, chosen, others=True))
     if not page_only:
         _run_missing(wanted, cache, workers)
-    found = {name: dict(_results(name, wanted, cache)) for name in chosen}
-    page.write(out, found, visits)
+    page.write(out, {table: _results(table, wanted, cache) for table in chosen})
     click.echo(f"{out / 'learning.md'}")
 
 
@@ -73,20 +73,14 @@ def _run(job: Job, folder: Path, cache: Path) -> Job:
     return job
 
 
-def _results(table: str, wanted: list[Job], cache: Path) -> Iterator[tuple[str, page.Line]]:
-    """Label → what its runs came to, of the seeds that all lines of the table have."""
+def _results(table: str, wanted: list[Job], cache: Path) -> Mapping[Entry, Runs]:
+    """The runs there are, of each line that has some."""
     world, entries = TABLES[table]
-    seeds = dict.fromkeys(job.seed for job in wanted)
-    visits = wanted[0].visits
-    whole = [
-        seed
-        for seed in seeds
-        if all((cache / Job(world, entry, seed, visits).file_name).exists() for entry in entries)
-    ]
-    for entry in entries if whole else ():
-        runs = [_load(cache / Job(world, entry, seed, visits).file_name) for seed in whole]
-        result: list[Window] = windows(runs)
-        yield entry.label, page.Line(result, page.curve(runs), len(whole))
+    runs: dict[Entry, dict[int, Rates]] = {}
+    for job in wanted:
+        if job.world == world and job.entry in entries and (cache / job.file_name).exists():
+            runs.setdefault(job.entry, {})[job.seed] = _load(cache / job.file_name)
+    return {entry: runs[entry] for entry in entries if entry in runs}
 
 
 def _load(path: Path) -> Rates:

@@ -1,15 +1,17 @@
 """docs/learning.md and its plots, from the runs' results: every figure on it is computed here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from reco.plots import DPI, GRID, INK, PERCENT, RUN_COLOURS
-from reco.simulation import Rates, Window
+from reco.simulation import Rates, windows
 from shared.arm_statistics import Floats
+from tests.learning.figures import Runs, Tables, Verdict, name, verdicts
+from tests.learning.plan import Entry
 
 STEP: Final = 100
 """Visits that a point of a curve is the mean of."""
@@ -58,16 +60,7 @@ first, after every twentieth at visit 4,000. The server solves more often than t
 """
 
 
-class Line(NamedTuple):
-    """What one line's runs came to."""
-
-    windows: list[Window]
-    curve: Floats
-    """Uplift share by `STEP` visits: seeds × points."""
-    seeds: int
-
-
-def curve(runs: Sequence[Rates]) -> Floats:
+def curve(runs: Iterable[Rates]) -> Floats:
     """The share of the possible uplift of each run, by `STEP` visits."""
     rows = []
     for run in runs:
@@ -79,47 +72,56 @@ def curve(runs: Sequence[Rates]) -> Floats:
     return np.array(rows)
 
 
-def write(folder: Path, tables: Mapping[str, Mapping[str, Line]], visits: int) -> None:
+def write(folder: Path, tables: Tables) -> None:
     """Write the page and a plot for each table that has results."""
     parts = [HEAD]
-    for name, lines in tables.items():
+    found = list(verdicts(tables))
+    if found:
+        parts += ["## What was to be reached\n", _verdicts(found)]
+    for key, lines in tables.items():
         if not lines:
             continue
-        title, about = ABOUT[name]
-        draw(folder / f"learning-{name}.png", title, lines)
-        parts += [f"## {title}\n", f"{about} {_seeds(lines)}\n", _table(lines)]
-        parts.append(f"![{title}: share of the possible uplift by visit](learning-{name}.png)\n")
+        title, about = ABOUT[key]
+        draw(folder / f"learning-{key}.png", title, lines)
+        parts += [f"## {title}\n", f"{about}\n", _table(lines)]
+        parts.append(f"![{title}: share of the possible uplift by visit](learning-{key}.png)\n")
     (folder / "learning.md").write_text("\n".join(parts), encoding="utf-8")
 
 
-def _seeds(lines: Mapping[str, Line]) -> str:
-    count = next(iter(lines.values())).seeds
-    return f"Mean of {count} seeds." if count > 1 else "One seed."
-
-
-def _table(lines: Mapping[str, Line]) -> str:
-    first = next(iter(lines.values())).windows
-    names = " | ".join(f"{window.start:,}-{window.end:,}" for window in first)
-    rows = [f"| policy | {names} |", "|---|" + "---|" * len(first)]
-    for label, line in lines.items():
-        cells = " | ".join(
-            f"{100 * window.uplift_share:.1f} ± {100 * window.uplift_share_sd:.1f} %"
-            for window in line.windows
-        )
-        rows.append(f"| {label} | {cells} |")
+def _verdicts(found: Iterable[Verdict]) -> str:
+    rows = ["| table | asked | measured | |", "|---|---|---|---|"]
+    for verdict in found:
+        told = "reached" if verdict.reached else "**missed**"
+        title, _ = ABOUT[verdict.table]
+        rows.append(f"| {title} | {verdict.asked} | {verdict.measured} | {told} |")
     return "\n".join(rows) + "\n"
 
 
-def draw(path: Path, title: str, lines: Mapping[str, Line]) -> None:
+def _table(lines: Mapping[Entry, Runs]) -> str:
+    results = {entry: windows(runs.values()) for entry, runs in lines.items()}
+    names = " | ".join(name(window) for window in next(iter(results.values())))
+    columns = len(names.split("|")) + 1
+    rows = [f"| policy | {names} | seeds |", "|---|" + "---|" * columns]
+    for entry, result in results.items():
+        cells = " | ".join(
+            f"{100 * window.uplift_share:.1f} ± {100 * window.uplift_share_sd:.1f} %"
+            for window in result
+        )
+        rows.append(f"| {entry.label} | {cells} | {len(lines[entry])} |")
+    return "\n".join(rows) + "\n"
+
+
+def draw(path: Path, title: str, lines: Mapping[Entry, Runs]) -> None:
     """Mean by visit with a band of ± 1 standard deviation between seeds."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
-    for number, (label, line) in enumerate(lines.items()):
+    for number, (entry, runs) in enumerate(lines.items()):
         colour = RUN_COLOURS[number % len(RUN_COLOURS)]
-        at = (np.arange(line.curve.shape[1]) + 0.5) * STEP
-        mean, spread = line.curve.mean(axis=0), line.curve.std(axis=0)
+        shares = curve(runs.values())
+        at = (np.arange(shares.shape[1]) + 0.5) * STEP
+        mean, spread = shares.mean(axis=0), shares.std(axis=0)
         style = "-" if number < len(RUN_COLOURS) else "--"
-        axes.plot(at, mean, color=colour, linestyle=style, label=label)
+        axes.plot(at, mean, color=colour, linestyle=style, label=entry.label)
         axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(1, color=INK, linewidth=1, linestyle="--")
