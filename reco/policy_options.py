@@ -26,23 +26,24 @@ def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameter
     if value == "data":
         return None
     try:
-        tau2, omega2, sigma2 = (float(part) for part in value.split(","))
-        return Hyperparameters(tau2, omega2, sigma2)
-    except ValueError as error:
+        tau2, omega2, sigma2, *rho = (float(part) for part in value.split(","))
+        return Hyperparameters(tau2, omega2, sigma2, *rho)
+    except (ValueError, TypeError) as error:
         raise click.BadParameter(
-            "give `data`, or τ², ω² and σ² as in 0.01,0.05,0.15 (not negative, σ² above 0)"
+            "give `data`, or τ², ω² and σ² (and ρ) as in 0.0005,0.01,0.12 or 0.0005,0.01,0.12,8 "
+            "(not negative, σ² above 0)"
         ) from error
 
 
 def variances(function: _F) -> _F:
-    """`--variances data|τ²,ω²,σ²`: None stands for `data`."""
+    """`--variances data|τ²,ω²,σ²[,ρ]`: None stands for `data`."""
     return click.option(
         "--variances",
         "hyper",
         default="data",
         show_default=True,
         callback=_parsed,
-        metavar="data|τ²,ω²,σ²",
+        metavar="data|τ²,ω²,σ²[,ρ]",
         help="Of shared-linucb: how much arms differ beyond their features, how much features "
         "matter, and the noise; `data` estimates them from the rows now and then.",
     )(function)
@@ -52,7 +53,7 @@ def chosen(policy: str, hyper: Hyperparameters | None) -> tuple[Hyperparameters,
     """The variances to start with, and whether they are estimated."""
     start = hyper or Hyperparameters()
     if policy == "shared":  # nothing but the features
-        return Hyperparameters(0.0, start.omega2, start.sigma2), False
+        return start.with_values(0.0, start.omega2, start.sigma2), False
     return start, hyper is None
 
 
@@ -69,7 +70,7 @@ def joint_solver(
     start, estimates = chosen(policy, hyper)
     arms = catalogue.arms if arms is None else arms
     Z = features_of(catalogue, data, arms)
-    return JointSolver(arms, Z, data.encoder.d, start, estimates)
+    return JointSolver(arms, Z, data.encoder.constant, start, estimates)
 
 
 def traffic(

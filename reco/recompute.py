@@ -84,10 +84,11 @@ def model_of(
     solution = untrained(len(arms), d, policy.lambda_)
     solver = None
     if policy.name in JOINT:
-        hyper = msgspec.convert(
-            {name: parameters[name] for name in ("tau2", "omega2", "sigma2")}, Hyperparameters
-        )
-        solver = JointSolver(arms, data.features, d, hyper, estimates=False)
+        # Records from before arms had a constant of their own say nothing of it.
+        said = {"rho": 0.0} | parameters
+        names = Hyperparameters.__struct_fields__
+        hyper = msgspec.convert({name: said[name] for name in names}, Hyperparameters)
+        solver = JointSolver(arms, data.features, data.encoder.constant, hyper, estimates=False)
     for fold in folds:
         statistics = fold.statistics
         known = [(i, row[arm]) for arm, i in statistics.index.items() if arm in row]

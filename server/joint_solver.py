@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from server.scorer import Model
@@ -20,7 +21,7 @@ class JointSolver:
     Args:
         arms: product_ids, in the catalogue's order.
         Z: their features, K × p.
-        d: length of a context.
+        constant: u, with u·x = 1 for every context x.
         default: variances to start with.
         estimates: whether they are estimated from the rows now and then; else they stay.
     """
@@ -29,7 +30,7 @@ class JointSolver:
         self,
         arms: Sequence[int],
         Z: Floats,
-        d: int,
+        constant: Floats,
         default: Hyperparameters,
         estimates: bool = True,
     ) -> None:
@@ -38,7 +39,7 @@ class JointSolver:
         self._estimates = estimates
         self._n = np.zeros(len(arms), np.int64)
         self._clicks = np.zeros(len(arms), np.int64)
-        self._joint = JointModel(Z, d, default)
+        self._joint = JointModel(Z, constant, default)
         self._estimate_from = 0.0
         self.model = self.solve()
 
@@ -50,8 +51,8 @@ class JointSolver:
     @property
     def parameters(self) -> dict[str, float]:
         """What a decision's record says of the solution."""
-        tau2, omega2, sigma2 = self.hyper.values()
-        return {"tau2": tau2, "omega2": omega2, "sigma2": sigma2}
+        values: dict[str, float] = msgspec.structs.asdict(self.hyper)
+        return values
 
     def take(self, at: Integers, n: Integers, clicks: Integers, b: Floats, xx: Floats) -> None:
         """Take over the rows of the arms with these indices; zeros for one that has none."""

@@ -2,8 +2,8 @@
 
 With θ_a and W integrated out, the log evidence of all rewards is (`docs/model.md`)
 
-    -½ [N log 2πσ² + Σ_a log |I + τ² P_a| + log |ω² M|
-        + Σ r²/σ² - Σ_a τ² b_aᵀ H_a b_a/σ⁴ - vᵀ M⁻¹ v]
+    -½ [N log 2πσ² + Σ_a log |I + τ² Λ P_a| + log |ω² M|
+        + Σ r²/σ² - Σ_a τ² b_aᵀ L H_a L b_a/σ⁴ - vᵀ M⁻¹ v]
 
 and its gradient comes from the posterior alone (Fisher's identity). The rows hold no Σ r²: for
 rewards of 0 and 1 it is the number of clicks, exactly. For rewards in between, clicks is an upper
@@ -18,14 +18,14 @@ from shared.arm_statistics import Floats, Integers
 from shared.linucb import unpack
 from shared.shared_linucb import Hyperparameters, JointModel, Posterior
 
-BOUNDS: Final = Hyperparameters(1e-4, 1e-3, 0.02), Hyperparameters(1.0, 1.0, 1.0)
+BOUNDS: Final = Hyperparameters(1e-5, 1e-3, 0.02), Hyperparameters(1.0, 1.0, 1.0)
 """Least and greatest values that are looked at; rewards in [0, 1] vary by 0.25 at most."""
 
 PRIOR_SD: Final = 1.0
 """Of each variance's logarithm around its default: little data moves it little."""
 
-LEAST_OUTCOMES: Final = 600
-"""With fewer, the defaults stand. Estimated from 200, some runs came to believe, by the outcomes of
+LEAST_OUTCOMES: Final = 1_500
+"""With fewer, the defaults stand. Estimated from 600, some runs came to believe, by the outcomes of
 a few products, that features explain nothing, and explored no more."""
 
 MOST_ARMS: Final = 1_000
@@ -52,8 +52,8 @@ def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
     tau2, _, sigma2 = joint.hyper.values()
     posterior, trained = joint.solve(), joint.trained
     b = joint.b[trained]
-    H = unpack(joint.H[trained], joint.d)
-    explained = tau2 * np.einsum("ai,aij,aj->", b, H, b) / sigma2**2
+    own = unpack(joint.own[trained], joint.d)
+    explained = tau2 * np.einsum("ai,aij,aj->", b, own, b) / sigma2**2
     explained += float((posterior.W * posterior.information).sum())
     log_likelihood = -0.5 * (
         outcomes * np.log(2.0 * np.pi * sigma2)
@@ -64,23 +64,22 @@ def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
     )
     # Each part of the complete likelihood is a normal one: d/d log(variance) is half of
     # (expected sum of squares / variance - how many).
-    squares = _squares(joint, posterior, trained, H, clicks)
+    squares = _squares(joint, posterior, trained, clicks)
     counts = np.array([len(trained) * joint.d, joint.d * joint.Z.shape[1], outcomes])
     gradient = 0.5 * (squares / np.array(joint.hyper.values()) - counts)
     return Evidence(float(log_likelihood), gradient)
 
 
-def _squares(
-    joint: JointModel, posterior: Posterior, trained: Integers, H: Floats, clicks: float
-) -> Floats:
-    """Posterior expectations of Σ‖δ_a‖², ‖W‖² and Σ(r - θ·x)²."""
-    tau2 = joint.hyper.tau2
+def _squares(joint: JointModel, posterior: Posterior, trained: Integers, clicks: float) -> Floats:
+    """Posterior expectations of Σ δ_aᵀ Λ⁻¹ δ_a, ‖W‖² and Σ(r - θ·x)²."""
+    tau2, inverse = joint.hyper.tau2, joint.scale.inverse
     theta = posterior.solution.theta[trained]
     covariance = unpack(posterior.solution.covariance[trained], joint.d)
-    delta = theta - joint.Z[trained] @ posterior.W.T
+    delta = (theta - joint.Z[trained] @ posterior.W.T) @ inverse
     Q = joint.shared_covariance(posterior, trained)
-    rest = np.eye(joint.d) - H
-    spread = tau2 * np.trace(H, axis1=1, axis2=2).sum()
+    J = joint.J[trained]
+    rest = inverse @ (np.eye(joint.d) - J)
+    spread = tau2 * np.trace(J, axis1=1, axis2=2).sum()
     spread += np.einsum("aij,ajk,aik->", rest, Q, rest)
     S = unpack(joint.xx[trained], joint.d)
     fitted = np.einsum("aij,ai,aj->", S, theta, theta) + np.einsum("aij,aij->", S, covariance)
@@ -110,13 +109,13 @@ def estimate(
     if int(n.sum()) < LEAST_OUTCOMES:
         return default
     most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
-    part = JointModel(joint.Z[most], joint.d, default)
+    part = JointModel(joint.Z[most], joint.constant, default)
     part.set_rows(np.arange(len(most)), joint.b[most], joint.xx[most])
     outcomes, squares = int(n[most].sum()), float(clicks[most].sum())
     centre = np.log(default.values())
 
     def cost(logs: Floats) -> tuple[float, Floats]:
-        part.set_hyper(Hyperparameters(*np.exp(logs).tolist()))
+        part.set_hyper(default.with_values(*np.exp(logs).tolist()))
         value, gradient = evidence(part, outcomes, squares)
         away = (logs - centre) / PRIOR_SD
         return 0.5 * float(away @ away) - value, away / PRIOR_SD - gradient
@@ -127,4 +126,4 @@ def estimate(
     found: Any = minimize(
         cost, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
     )
-    return Hyperparameters(*np.exp(found.x).tolist()) if np.isfinite(found.x).all() else default
+    return default.with_values(*np.exp(found.x).tolist()) if np.isfinite(found.x).all() else default

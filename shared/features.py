@@ -87,6 +87,8 @@ class Encoder:
             *CONTEXT_FEATURES[-5:],
         )
         """What each column of x is, by name."""
+        self.constant: Final = np.repeat([0.0, 1.0], [self.d - 2, 2])
+        """u with u·x = 1 for every x: each visit is at a weekend or on a weekday."""
         self.id: Final = hashlib.sha256(self._canonical()).hexdigest()[:16]
         """Hash of the content: tells encoders apart, wherever x travels."""
 

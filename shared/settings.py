@@ -25,8 +25,8 @@ POLICY: Final = "shared-linucb"
 ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
 
-SHARED_ALPHA: Final = 0.2
-"""α of the policies that share between arms. Their deviations contain the noise, σ ≈ 0.4."""
+SHARED_ALPHA: Final = 1.0
+"""α of the policies that share between arms: one standard deviation of what they believe."""
 
 LAMBDA: Final = 1.0
 

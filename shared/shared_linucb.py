@@ -3,16 +3,19 @@
 Product features z_a explain part of what arms like in a context, the rest is the arm's own
 (`docs/model.md` has the derivation):
 
-    θ_a = W z_a + δ_a        W_ij ~ N(0, ω²)        δ_a ~ N(0, τ² I)        r = θ_a·x + N(0, σ²)
+    θ_a = W z_a + δ_a        W_ij ~ N(0, ω²)        δ_a ~ N(0, τ² Λ)        r = θ_a·x + N(0, σ²)
 
-With P_a = (Σ x xᵀ)_a / σ² and H_a = (I + τ² P_a)⁻¹, integrating the δ_a out leaves W with
+with Λ = I + ρ u uᵀ, where u·x = 1 in every context: what an arm has of its own is a liking that is
+the same in all contexts (κ² = ρ τ²), and one for each feature of the context (τ²). With Λ = L L,
+P_a = (Σ x xᵀ)_a / σ², H_a = (I + τ² L P_a L)⁻¹ and J_a = L H_a L⁻¹, integrating the δ_a out leaves
+W with
 
-    precision    M = I/ω² + Σ_a P_a H_a ⊗ z_a z_aᵀ
-    information  v = Σ_a H_a b_a/σ² ⊗ z_a
+    precision    M = I/ω² + Σ_a P_a J_a ⊗ z_a z_aᵀ
+    information  v = Σ_a J_aᵀ b_a/σ² ⊗ z_a
 
 and each arm, W's uncertainty included, with
 
-    θ_a = H_a (W z_a + τ² b_a/σ²)        C_a = τ² H_a + H_a (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a) H_a
+    θ_a = J_a (W z_a + τ² Λ b_a/σ²)        C_a = τ² L H_a L + J_a (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a) J_aᵀ
 
 The result is a function of the rows, whatever was solved before: an arm's terms come from its own
 row, blocks of arms are added up in the catalogue's order, and only blocks with a changed arm are
@@ -42,19 +45,24 @@ class Hyperparameters(msgspec.Struct, frozen=True):
         ValueError: one is not finite or negative, or σ² is 0.
     """
 
-    tau2: float = 0.01
-    omega2: float = 0.05
-    sigma2: float = 0.15
+    tau2: float = 0.001
+    omega2: float = 0.01
+    sigma2: float = 0.12
+    rho: float = 10.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) and value >= 0.0 for value in self.values()):
-            raise ValueError("tau2, omega2 and sigma2 must be finite and not negative")
+        if not all(math.isfinite(value) and value >= 0.0 for value in (*self.values(), self.rho)):
+            raise ValueError("tau2, omega2, sigma2 and rho must be finite and not negative")
         if self.sigma2 == 0.0:
             raise ValueError("sigma2 must be above 0")
 
     def values(self) -> tuple[float, float, float]:
-        """τ², ω², σ²"""
+        """τ², ω², σ²: what the rows are asked for; ρ stays."""
         return self.tau2, self.omega2, self.sigma2
+
+    def with_values(self, tau2: float, omega2: float, sigma2: float) -> "Hyperparameters":
+        """Others with the same ρ."""
+        return Hyperparameters(tau2, omega2, sigma2, self.rho)
 
 
 class Posterior(NamedTuple):
@@ -76,24 +84,27 @@ class JointModel:
 
     Args:
         Z: product features z_a, K × p.
-        d: length of a context.
-        hyper: τ², ω², σ².
+        constant: u, with u·x = 1 for every context x; its length is d.
+        hyper: τ², ω², σ², ρ.
     """
 
-    def __init__(self, Z: Floats, d: int, hyper: Hyperparameters) -> None:
-        K, p = Z.shape
+    def __init__(self, Z: Floats, constant: Floats, hyper: Hyperparameters) -> None:
+        (K, p), d = Z.shape, len(constant)
         self.hyper = hyper
-        self.d, self.Z = d, Z
+        self.d, self.Z, self.constant = d, Z, constant
+        self.scale = _Scale.of(constant, hyper.rho)
         self.b = np.zeros((K, d))
         self.xx = np.zeros((K, packed_length(d)))
-        self.H = np.tile(np.eye(d)[upper_triangle(d)], (K, 1))
-        """H_a, packed."""
+        self.J = np.empty((K, d, d))
+        """J_a = (I + τ² Λ P_a)⁻¹, K × d × d."""
+        self.own = np.empty_like(self.xx)
+        """L H_a L, packed: τ² times this is the covariance of θ_a given W."""
         self.log_determinants = np.zeros(K)
-        """log |I + τ² P_a|"""
+        """log |I + τ² Λ P_a|"""
         self._G = np.zeros_like(self.xx)
-        """P_a H_a, packed."""
+        """P_a J_a, packed."""
         self._h = np.zeros((K, d))
-        """H_a b_a/σ²"""
+        """J_aᵀ b_a/σ²"""
         self._index = _Index.of(d, p)
         first, second = upper_triangle(p)
         self._zz = Z[:, first] * Z[:, second]
@@ -101,6 +112,7 @@ class JointModel:
         self._sums_M = np.zeros((len(self._blocks), packed_length(d), packed_length(p)))
         self._sums_v = np.zeros((len(self._blocks), d, p))
         self._changed: set[int] = set()
+        self._start()
 
     @property
     def trained(self) -> Integers:
@@ -109,9 +121,19 @@ class JointModel:
 
     def set_hyper(self, hyper: Hyperparameters) -> None:
         """Go on with other variances: every arm with outcomes is computed anew."""
+        trained, rho = self.trained, self.hyper.rho
         self.hyper = hyper
-        trained = self.trained
-        self.set_rows(trained, self.b[trained], self.xx[trained])
+        b, xx = self.b[trained], self.xx[trained]
+        if hyper.rho != rho:
+            self.scale = _Scale.of(self.constant, hyper.rho)
+            self._start()
+        self.set_rows(trained, b, xx)
+
+    def _start(self) -> None:
+        """Every arm as one without outcomes, to the bit."""
+        one = np.zeros(1, np.int64)
+        self.set_rows(one, np.zeros((1, self.d)), np.zeros((1, packed_length(self.d))))
+        self.J[:], self.own[:] = self.J[0], self.own[0]
 
     def set_rows(self, at: Integers, b: Floats, xx: Floats) -> None:
         """Take over the sums of some arms.
@@ -126,14 +148,17 @@ class JointModel:
         """
         d, (rows, columns) = self.d, upper_triangle(self.d)
         tau2, _, sigma2 = self.hyper.values()
+        L, inverse_L = self.scale.L, self.scale.inverse
         P = unpack(xx, d) / sigma2
-        factor = np.linalg.cholesky(np.eye(d) + tau2 * P)
-        inverse_factor = np.linalg.inv(factor)
-        H = np.matmul(inverse_factor.transpose(0, 2, 1), inverse_factor)
+        factor = np.linalg.cholesky(np.eye(d) + tau2 * (L @ P @ L))
+        half = np.matmul(np.linalg.inv(factor), L)
+        own = np.matmul(half.transpose(0, 2, 1), half)
+        J = own @ (inverse_L @ inverse_L)
         self.b[at], self.xx[at] = b, xx
-        self.H[at] = H[:, rows, columns]
-        self._G[at] = np.matmul(P, H)[:, rows, columns]
-        self._h[at] = np.matmul(H, b[:, :, None])[:, :, 0] / sigma2
+        self.J[at] = J
+        self.own[at] = own[:, rows, columns]
+        self._G[at] = np.matmul(P, J)[:, rows, columns]
+        self._h[at] = np.matmul(J.transpose(0, 2, 1), b[:, :, None])[:, :, 0] / sigma2
         diagonals = np.diagonal(factor, axis1=1, axis2=2)
         self.log_determinants[at] = 2.0 * np.log(diagonals).sum(axis=1)
         self._changed.update((at // BLOCK).tolist())
@@ -168,20 +193,37 @@ class JointModel:
         return unpack(self._zz[at] @ self._index.gather(posterior.W_covariance), self.d)
 
     def _arms(self, W: Floats, W_covariance: Floats) -> tuple[Floats, Floats]:
-        """θ_a = H_a (W z_a + τ² b_a/σ²) and C_a = τ² H_a + H_a Q_a H_a."""
+        """θ_a = J_a (W z_a + τ² Λ b_a/σ²) and C_a = τ² L H_a L + J_a Q_a J_aᵀ."""
         d, (rows, columns) = self.d, upper_triangle(self.d)
         tau2, _, sigma2 = self.hyper.values()
         pairs = self._index.gather(W_covariance)
         theta = self.Z @ W.T
-        theta += (tau2 / sigma2) * self.b
+        theta += (tau2 / sigma2) * (self.b @ self.scale.Lambda)
         covariance = np.empty_like(self.xx)
         for block in self._blocks:
-            H, Q = unpack(self.H[block], d), unpack(self._zz[block] @ pairs, d)
-            theta[block] = np.matmul(H, theta[block, :, None])[:, :, 0]
-            C = np.matmul(np.matmul(H, Q), H)
+            J, Q = self.J[block], unpack(self._zz[block] @ pairs, d)
+            theta[block] = np.matmul(J, theta[block, :, None])[:, :, 0]
+            C = np.matmul(np.matmul(J, Q), J.transpose(0, 2, 1))
             covariance[block] = C[:, rows, columns]
-        covariance += tau2 * self.H
+        covariance += tau2 * self.own
         return theta, covariance
+
+
+class _Scale(NamedTuple):
+    """Λ = I + ρ u uᵀ, its symmetric root and that one's inverse."""
+
+    Lambda: Floats
+    L: Floats
+    inverse: Floats
+
+    @classmethod
+    def of(cls, constant: Floats, rho: float) -> "_Scale":
+        one, length2 = np.eye(len(constant)), float(constant @ constant)
+        uu = np.outer(constant, constant) / (length2 or 1.0)
+        grown = math.sqrt(1.0 + rho * length2)
+        return cls(
+            one + rho * length2 * uu, one + (grown - 1.0) * uu, one + (1.0 / grown - 1.0) * uu
+        )
 
 
 class _Index(NamedTuple):
@@ -217,15 +259,16 @@ class _Index(NamedTuple):
         return pairs.T
 
 
-def solve(b: Floats, xx: Floats, Z: Floats, hyper: Hyperparameters) -> Solution:
+def solve(b: Floats, xx: Floats, Z: Floats, constant: Floats, hyper: Hyperparameters) -> Solution:
     """Solve K arms together.
 
     Args:
         b: Σ r x, K × d.
         xx: packed upper triangles of Σ x xᵀ, K × d(d+1)/2.
         Z: product features, K × p.
-        hyper: τ², ω², σ².
+        constant: u, with u·x = 1 for every context x.
+        hyper: τ², ω², σ², ρ.
     """
-    joint = JointModel(Z, b.shape[1], hyper)
+    joint = JointModel(Z, constant, hyper)
     joint.set_rows(np.arange(len(b)), b, xx)
     return joint.solve().solution

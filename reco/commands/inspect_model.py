@@ -46,6 +46,7 @@ class ModelReport(msgspec.Struct):
     tau2: float
     omega2: float
     sigma2: float
+    rho: float
     default: Hyperparameters
     estimated: bool
     """False: there are too few outcomes, and the defaults stand."""
@@ -97,6 +98,7 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
         len(data.products),
         len(joint.trained),
         *found.values(),
+        found.rho,
         default,
         outcomes >= LEAST_OUTCOMES,
         evidence(joint, outcomes, clicked).log_likelihood if outcomes else None,
@@ -107,7 +109,7 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
 def _joint(data: DataSet, states: Sequence[State | None]) -> tuple[JointModel, Integers, Integers]:
     row = {arm: i for i, arm in enumerate(data.arms)}
     n, clicks = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    joint = JointModel(data.features, data.encoder.d, Hyperparameters())
+    joint = JointModel(data.features, data.encoder.constant, Hyperparameters())
     for state in states:
         if state is None:
             continue
@@ -137,7 +139,9 @@ def _print(report: ModelReport) -> None:
     origin = "from the rows" if report.estimated else "defaults: too few outcomes to tell"
     click.echo(
         f"τ² {report.tau2:.4g}, ω² {report.omega2:.4g}, σ² {report.sigma2:.4g} ({origin}); "
-        f"± {report.tau2**0.5:.3f} beyond the features, ± {report.omega2**0.5:.3f} a feature"
+        f"± {(report.rho * report.tau2) ** 0.5:.3f} an arm for itself, in every context alike "
+        f"(ρ {report.rho:.4g}), ± {report.tau2**0.5:.3f} by feature of the context; "
+        f"± {report.omega2**0.5:.3f} for what features explain"
     )
     table = Table("where", "this kind of product", "weight")
     for entry in report.strongest:

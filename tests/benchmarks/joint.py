@@ -33,7 +33,7 @@ def _size(arms: int) -> Iterator[Result]:
     shown = np.arange(outcomes) % arms
     statistics.add(shown, rng.random((outcomes, D)), rewards, np.arange(outcomes))
     Z = rng.normal(0.0, 0.3, (arms, FEATURES))
-    joint = JointModel(Z, D, Hyperparameters())
+    joint = JointModel(Z, np.repeat([0.0, 1.0], [D - 2, 2]), Hyperparameters())
     joint.set_rows(np.arange(arms), statistics.b, statistics.xx)
     joint.solve()
     at = rng.choice(arms, _CHANGED, replace=False)

@@ -48,7 +48,8 @@ def main(
     Example: python -m tests.learning --table seed --seeds 5
     """
     chosen = tables or tuple(TABLES)
-    cache.mkdir(exist_ok=True)
+    for folder in (cache, out):
+        folder.mkdir(parents=True, exist_ok=True)
     wanted = list(jobs(range(FIRST_SEED, FIRST_SEED + seeds), visits, chosen, others=True))
     if not page_only:
         _run_missing(wanted, cache, workers)

@@ -56,7 +56,7 @@ meet the same visits, and learn from each before the next (world `delay` apart).
 variances were chosen on other seeds than those shown here.
 
 Joint solves are made whenever the outcomes have grown by half a percent: after every visit at
-first, after every twentieth at visit 4,000. The server solves more often than that.
+first, after every twentieth at visit 4,000.
 """
 
 

@@ -97,7 +97,7 @@ def test_delayed_clicks_come_within_the_window_and_the_rest_at_its_end(data: Dat
     [
         ("shared-linucb", None, (Hyperparameters(), True)),
         ("shared-linucb", Hyperparameters(1, 1, 1), (Hyperparameters(1, 1, 1), False)),
-        ("shared", Hyperparameters(1, 1, 1), (Hyperparameters(0, 1, 1), False)),
+        ("shared", Hyperparameters(1, 1, 1, 2), (Hyperparameters(0, 1, 1, 2), False)),
     ],
 )
 def test_variances_are_estimated_unless_they_are_given(

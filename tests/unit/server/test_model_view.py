@@ -201,7 +201,8 @@ def test_another_partition_count_is_refused() -> None:
 
 
 FEATURES = np.random.default_rng(3).normal(size=(len(ARMS), 2))
-HYPER = Hyperparameters(0.02, 0.1, 0.2)
+U = np.repeat([0.0, 1.0], [D - 1, 1])
+HYPER = Hyperparameters(0.02, 0.1, 0.2, 3.0)
 
 
 class WatchedTogether(Watched):
@@ -216,7 +217,7 @@ class WatchedTogether(Watched):
                 clock.now_s += took_s
                 return super().solve()
 
-        solver = Slow(list(ARMS), FEATURES, D, HYPER, estimates=False)
+        solver = Slow(list(ARMS), FEATURES, U, HYPER, estimates=False)
         self.view = ModelView(
             self.world.store,
             list(ARMS),
@@ -235,7 +236,7 @@ class WatchedTogether(Watched):
         b, xx = np.zeros((len(ARMS), D)), np.zeros((len(ARMS), packed_length(D)))
         at = [list(ARMS).index(arm) for arm in statistics.arms]
         b[at], xx[at] = statistics.b, statistics.xx
-        return solve_together(b, xx, FEATURES, HYPER)
+        return solve_together(b, xx, FEATURES, U, HYPER)
 
 
 def test_solved_together_the_view_is_that_of_all_rows_and_names_how() -> None:
@@ -246,7 +247,7 @@ def test_solved_together_the_view_is_that_of_all_rows_and_names_how() -> None:
     with watched.view.locked() as view:
         for mine, stored in zip(view.model.solution, watched.stored_solution(), strict=True):
             np.testing.assert_array_equal(mine, stored)
-        assert view.parameters == {"tau2": 0.02, "omega2": 0.1, "sigma2": 0.2}
+        assert view.parameters == {"tau2": 0.02, "omega2": 0.1, "sigma2": 0.2, "rho": 3.0}
         assert sum(view.positions) == 4
 
 
@@ -326,7 +327,7 @@ def test_solved_together_a_new_product_is_ranked_once_all_is_solved_with_it() ->
     watched.view.refresh()
     arms = [arm for arm in ARMS if arm != 5] + [99]
     Z = np.concatenate([FEATURES[[list(ARMS).index(arm) for arm in arms[:-1]]], [[0.3, -0.2]]])
-    watched.view.rank_these(arms, JointSolver(arms, Z, D, HYPER, estimates=False))
+    watched.view.rank_these(arms, JointSolver(arms, Z, U, HYPER, estimates=False))
     with watched.view.locked() as view:
         assert view.model.arms.tolist() == list(ARMS)  # still those of before
     watched.world.clock.now_s += 1.0

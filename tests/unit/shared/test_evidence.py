@@ -10,6 +10,8 @@ from shared.arm_statistics import ArmStatistics, Floats, Integers, packed_length
 from shared.evidence import BOUNDS, LEAST_OUTCOMES, MOST_ARMS, estimate, evidence
 from shared.shared_linucb import Hyperparameters, JointModel
 
+U = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
+
 
 def joint_of(
     arms: Integers, X: Floats, rewards: Floats, Z: Floats, hyper: Hyperparameters
@@ -19,7 +21,7 @@ def joint_of(
     statistics.add(arms, X, rewards, np.arange(len(arms)))
     b, xx = np.zeros((len(Z), d)), np.zeros((len(Z), packed_length(d)))
     b[statistics.arms], xx[statistics.arms] = statistics.b, statistics.xx
-    joint = JointModel(Z, d, hyper)
+    joint = JointModel(Z, U, hyper)
     joint.set_rows(np.arange(len(Z)), b, xx)
     return joint
 
@@ -32,6 +34,7 @@ def drawn(
     Z, X = rng.normal(size=(arms, 4)), rng.random((outcomes, 5))
     W = rng.normal(0.0, hyper.omega2**0.5, (5, 4))
     theta = Z @ W.T + rng.normal(0.0, hyper.tau2**0.5, (arms, 5))
+    theta += rng.normal(0.0, (hyper.rho * hyper.tau2) ** 0.5, (arms, 1)) * U
     shown = rng.integers(0, arms, outcomes)
     noise = rng.normal(0.0, hyper.sigma2**0.5, outcomes)
     return shown, X, (X * theta[shown]).sum(axis=1) + noise, Z
@@ -41,19 +44,20 @@ SIZES = st.floats(0.01, 1.0)
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES))
+@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES, st.floats(0.0, 10.0)))
 def test_it_is_the_density_of_the_rewards(seed: int, hyper: Hyperparameters) -> None:
     arms, X, r, Z = drawn(hyper, 25, arms=4, seed=seed)
     tau2, omega2, sigma2 = hyper.values()
     same_arm = arms[:, None] == arms
     covariance = (X @ X.T) * (omega2 * (Z @ Z.T)[arms][:, arms] + tau2 * same_arm)
+    covariance += tau2 * hyper.rho * np.outer(X @ U, X @ U) * same_arm
     density = multivariate_normal(np.zeros(25), covariance + sigma2 * np.eye(25))
     found = evidence(joint_of(arms, X, r, Z, hyper), 25, float(r @ r))
     assert found.log_likelihood == pytest.approx(density.logpdf(r), abs=1e-7)
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES))
+@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES, st.floats(0.0, 10.0)))
 def test_its_gradient_is_how_it_changes(seed: int, hyper: Hyperparameters) -> None:
     arms, X, r, Z = drawn(hyper, 40, arms=5, seed=seed)
     joint = joint_of(arms, X, r, Z, hyper)
@@ -63,7 +67,7 @@ def test_its_gradient_is_how_it_changes(seed: int, hyper: Hyperparameters) -> No
         for step in (-1e-5, 1e-5):
             logs = np.log(hyper.values())
             logs[axis] += step
-            joint.set_hyper(Hyperparameters(*np.exp(logs).tolist()))
+            joint.set_hyper(hyper.with_values(*np.exp(logs).tolist()))
             sides.append(evidence(joint, 40, float(r @ r)).log_likelihood)
         slope = (sides[1] - sides[0]) / 2e-5
         assert gradient[axis] == pytest.approx(slope, rel=1e-4, abs=1e-4)
@@ -82,12 +86,14 @@ def clicked(outcomes: int, arms: int = 40, seed: int = 3) -> tuple[JointModel, I
 
 
 def test_the_variances_that_made_the_rewards_are_found() -> None:
-    truth = Hyperparameters(0.04, 0.3, 0.1)
+    truth = Hyperparameters(0.04, 0.3, 0.1, 2.0)
     arms, X, r, Z = drawn(truth, 6_000)
-    joint = joint_of(arms, X, r, Z, Hyperparameters())
+    default = Hyperparameters(0.01, 0.05, 0.15, truth.rho)
+    joint = joint_of(arms, X, r, Z, default)
     n = np.bincount(arms, minlength=60)
     squares = np.bincount(arms, r * r, 60)  # here Σ r² is known, and is no count
-    found = estimate(joint, n, squares, Hyperparameters())
+    found = estimate(joint, n, squares, default)
+    assert found.rho == truth.rho
     for value, true in zip(found.values(), truth.values(), strict=True):
         assert value == pytest.approx(true, rel=0.5)
 
@@ -118,7 +124,7 @@ def test_it_is_a_function_of_the_rows_and_leaves_the_model_alone() -> None:
 def test_of_many_arms_those_with_most_outcomes_are_asked() -> None:
     joint, n, clicks = clicked(5_000, arms=MOST_ARMS + 50)
     most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
-    part = JointModel(joint.Z[most], 5, Hyperparameters())
+    part = JointModel(joint.Z[most], U, Hyperparameters())
     part.set_rows(np.arange(MOST_ARMS), joint.b[most], joint.xx[most])
     assert estimate(joint, n, clicks, Hyperparameters()) == estimate(
         part, n[most], clicks[most], Hyperparameters()
