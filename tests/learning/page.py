@@ -15,6 +15,8 @@ from tests.learning.plan import Entry
 
 STEP: Final = 100
 """Visits that a point of a curve is the mean of."""
+TICKS: Final = (50, 100, 200, 500, 1_000, 2_000, 4_000)
+RULE: Final = "linucb"
 
 ABOUT: Final = {
     "seed": ("The four rules, cold start", "All that is true of products is in their features."),
@@ -112,7 +114,7 @@ def _table(lines: Mapping[Entry, Runs]) -> str:
 
 
 def draw(path: Path, title: str, lines: Mapping[Entry, Runs]) -> None:
-    """Mean by visit with a band of ± 1 standard deviation between seeds."""
+    """Mean by visit; ours and the plain rule with a band of ± 1 standard deviation of seeds."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
     for number, (entry, runs) in enumerate(lines.items()):
@@ -122,11 +124,16 @@ def draw(path: Path, title: str, lines: Mapping[Entry, Runs]) -> None:
         mean, spread = shares.mean(axis=0), shares.std(axis=0)
         style = "-" if number < len(RUN_COLOURS) else "--"
         axes.plot(at, mean, color=colour, linestyle=style, label=entry.label)
-        axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.1, linewidth=0)
+        if number == 0 or entry.policy == RULE:  # more bands would only hide each other
+            low, high = mean - spread, mean + spread
+            axes.fill_between(at, low, high, color=colour, alpha=0.13, linewidth=0)
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(1, color=INK, linewidth=1, linestyle="--")
     axes.set_title(title.replace("`", ""), color=INK, fontsize=11)
-    axes.set_xlabel(f"visits (a point is the mean of {STEP})")
+    axes.set_xscale("log")
+    axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
+    axes.minorticks_off()
+    axes.set_xlabel(f"visits, logarithmic (a point is the mean of {STEP})")
     axes.set_ylabel("share of the possible uplift")
     axes.set_ylim(-0.25, 1.05)
     axes.yaxis.set_major_formatter(PERCENT)

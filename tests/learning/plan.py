@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
 SEEDS_RULE: Final = Entry("linucb-1", "disjoint LinUCB, α 1 (the seed's rule)", "linucb", 1.0)
 DISJOINT: Final = Entry(f"linucb-{ALPHA}", f"disjoint LinUCB, α {ALPHA}", "linucb", ALPHA)
 SHARED: Final = Entry(
-    "shared-linucb", f"shared-linucb, α {SHARED_ALPHA}", "shared-linucb", SHARED_ALPHA
+    "shared-linucb", f"shared-linucb, α {SHARED_ALPHA:g}", "shared-linucb", SHARED_ALPHA
 )
 FIXED: Final = Entry(
     "shared-fixed",
@@ -69,6 +69,11 @@ def warm(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, key=f"{entry.key}-warm", warm=True)
 
 
+def few(entry: Entry, seeds: int) -> Entry:
+    """The same with fewer seeds."""
+    return msgspec.structs.replace(entry, most_seeds=seeds)
+
+
 TABLES: Final[dict[str, tuple[str, Sequence[Entry]]]] = {
     "seed": ("seed", (SHARED, FIXED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
     "extra": ("extra", (SHARED, FIXED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
@@ -78,7 +83,7 @@ TABLES: Final[dict[str, tuple[str, Sequence[Entry]]]] = {
         (SHARED, DISJOINT, forgetting(SHARED, 0.998), forgetting(DISJOINT, 0.998)),
     ),
     "delay": ("delay", (SHARED, DISJOINT, SEEDS_RULE)),
-    "large": ("large", (SHARED, DISJOINT, SEEDS_RULE)),
+    "large": ("large", tuple(few(entry, 2) for entry in (SHARED, DISJOINT, SEEDS_RULE))),
 }
 """Name of the table → world and lines."""
 
