@@ -25,27 +25,30 @@ def default_alpha(policy: str) -> float:
 def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameters | None:
     if value == "data":
         return None
+    if value == "fixed":
+        return Hyperparameters()
     try:
         tau2, omega2, sigma2, *rho = (float(part) for part in value.split(","))
         return Hyperparameters(tau2, omega2, sigma2, *rho)
     except (ValueError, TypeError) as error:
         raise click.BadParameter(
-            "give `data`, or τ², ω² and σ² (and ρ) as in 0.0005,0.01,0.12 or 0.0005,0.01,0.12,8 "
-            "(not negative, σ² above 0)"
+            "give `fixed`, `data`, or τ², ω² and σ² (and ρ) as in 0.001,0.01,0.12 or "
+            "0.001,0.01,0.12,10 (not negative, σ² above 0)"
         ) from error
 
 
 def variances(function: _F) -> _F:
-    """`--variances data|τ²,ω²,σ²[,ρ]`: None stands for `data`."""
+    """`--variances fixed|data|τ²,ω²,σ²[,ρ]`: None stands for `data`."""
     return click.option(
         "--variances",
         "hyper",
-        default="data",
+        default="fixed",
         show_default=True,
         callback=_parsed,
-        metavar="data|τ²,ω²,σ²[,ρ]",
+        metavar="fixed|data|τ²,ω²,σ²[,ρ]",
         help="Of shared-linucb: how much arms differ beyond their features, how much features "
-        "matter, and the noise; `data` estimates them from the rows now and then.",
+        "matter, and the noise; `fixed` is what simulations chose, `data` estimates them from the "
+        "rows now and then.",
     )(function)
 
 

@@ -28,6 +28,7 @@ from shared.off_policy import Estimate
 from shared.ports import Record, State
 from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, PARTITIONS
+from shared.shared_linucb import Hyperparameters
 from shared.snapshots import SnapshotError, load
 from trainer.apply import Rules
 
@@ -73,7 +74,7 @@ def run(asked: Asked) -> None:
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
     rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
-    joint = joint_solver(asked.policy.name, None, dataset, catalogue, arms)
+    joint = joint_solver(asked.policy.name, Hyperparameters(), dataset, catalogue, arms)
     models = PastModels(arms, rules, records, LAMBDA, bases, joint)
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
     console = Console(stderr=asked.json_file == "-")

@@ -23,7 +23,7 @@ class Entry(msgspec.Struct, frozen=True):
     label: str
     policy: str = ""
     alpha: float = 0.0
-    estimates: bool = True
+    estimates: bool = False
     gamma: float = 1.0
     warm: bool = False
     other: str = ""
@@ -37,12 +37,12 @@ DISJOINT: Final = Entry(f"linucb-{ALPHA}", f"disjoint LinUCB, α {ALPHA}", "linu
 SHARED: Final = Entry(
     "shared-linucb", f"shared-linucb, α {SHARED_ALPHA:g}", "shared-linucb", SHARED_ALPHA
 )
-FIXED: Final = Entry(
-    "shared-fixed",
-    "shared-linucb, fixed variances",
+ESTIMATED: Final = Entry(
+    "shared-data",
+    "shared-linucb, variances from the data",
     "shared-linucb",
     SHARED_ALPHA,
-    estimates=False,
+    estimates=True,
 )
 SHARED_ONLY: Final = Entry("shared", "shared only (τ² = 0)", "shared", SHARED_ALPHA)
 OTHERS: Final = (
@@ -75,9 +75,9 @@ def few(entry: Entry, seeds: int) -> Entry:
 
 
 TABLES: Final[dict[str, tuple[str, Sequence[Entry]]]] = {
-    "seed": ("seed", (SHARED, FIXED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
-    "extra": ("extra", (SHARED, FIXED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
-    "history": ("seed", (warm(SHARED), warm(FIXED), warm(DISJOINT), warm(SEEDS_RULE))),
+    "seed": ("seed", (SHARED, ESTIMATED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
+    "extra": ("extra", (SHARED, ESTIMATED, SHARED_ONLY, DISJOINT, SEEDS_RULE, *OTHERS)),
+    "history": ("seed", (warm(SHARED), warm(ESTIMATED), warm(DISJOINT), warm(SEEDS_RULE))),
     "drift": (
         "drift",
         (SHARED, DISJOINT, forgetting(SHARED, 0.998), forgetting(DISJOINT, 0.998)),
