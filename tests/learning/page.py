@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reco.plots import DPI, GRID, INK, PERCENT, RUN_COLOURS
-from reco.simulation import Rates, windows
+from reco.simulation import Rates, Window, windows
 from shared.arm_statistics import Floats
 from tests.learning.figures import Runs, Tables, Verdict, name, verdicts
 from tests.learning.plan import Entry
@@ -49,7 +49,8 @@ HEAD: Final = """\
 
 `make learning-report` wrote this page and its plots; every figure on it comes from the runs. To
 make it anew: `rm -r .learning`, then the same command (hours on two cores; it goes on where it was
-interrupted).
+interrupted). Slow lines have fewer seeds, and so have those that were not finished: the last column
+says how many. Lines are compared on the seeds that both have.
 
 A figure is the share of the possible uplift in a window of visits: random slates are 0 %, the best
 possible slates 100 %. It is computed from the hidden model's click probabilities of the slates
@@ -106,23 +107,28 @@ def _table(lines: Mapping[Entry, Runs]) -> str:
     columns = len(names.split("|")) + 1
     rows = [f"| policy | {names} | seeds |", "|---|" + "---|" * columns]
     for entry, result in results.items():
-        cells = " | ".join(
-            f"{100 * window.uplift_share:.1f} ± {100 * window.uplift_share_sd:.1f} %"
-            for window in result
-        )
+        alone = len(lines[entry]) == 1
+        cells = " | ".join(_cell(window, alone) for window in result)
         rows.append(f"| {entry.label} | {cells} | {len(lines[entry])} |")
     return "\n".join(rows) + "\n"
+
+
+def _cell(window: Window, alone: bool) -> str:
+    spread = "" if alone else f" ± {100 * window.uplift_share_sd:.1f}"
+    return f"{100 * window.uplift_share:.1f}{spread} %"
 
 
 def draw(path: Path, title: str, lines: Mapping[Entry, Runs]) -> None:
     """Mean by visit; ours and the plain rule with a band of ± 1 standard deviation of seeds."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
+    lowest = 1.0
     for number, (entry, runs) in enumerate(lines.items()):
         colour = RUN_COLOURS[number % len(RUN_COLOURS)]
         shares = curve(runs.values())
         at = (np.arange(shares.shape[1]) + 0.5) * STEP
         mean, spread = shares.mean(axis=0), shares.std(axis=0)
+        lowest = min(lowest, float(mean.min()))
         style = "-" if number < len(RUN_COLOURS) else "--"
         axes.plot(at, mean, color=colour, linestyle=style, label=entry.label)
         if number == 0 or entry.policy == RULE:  # more bands would only hide each other
@@ -131,12 +137,13 @@ def draw(path: Path, title: str, lines: Mapping[Entry, Runs]) -> None:
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(1, color=INK, linewidth=1, linestyle="--")
     axes.set_title(title.replace("`", ""), color=INK, fontsize=11)
-    axes.set_xscale("log")
-    axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
-    axes.minorticks_off()
-    axes.set_xlabel(f"visits, logarithmic (a point is the mean of {STEP})")
+    if lowest > -0.1:  # most happens first, but where something changes later
+        axes.set_xscale("log")
+        axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
+        axes.minorticks_off()
+    axes.set_xlabel(f"visits (a point is the mean of {STEP})")
     axes.set_ylabel("share of the possible uplift")
-    axes.set_ylim(-0.25, 1.05)
+    axes.set_ylim(0.8 if lowest > 0.8 else min(lowest, 0.0) - 0.05, 1.01 if lowest > 0.8 else 1.05)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
