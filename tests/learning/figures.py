@@ -107,7 +107,8 @@ def _leads(figure: Lead, lines: Mapping[Entry, Runs]) -> Iterator[tuple[float, s
         ours, theirs = (windows([runs[s] for s in common]) for runs in (mine, lines[other]))
         for us, them in zip(ours, theirs, strict=True):
             if us.start >= figure.start:
-                yield us.uplift_share - them.uplift_share, f"{name(us)}, {other.label}"
+                seeds = f"{len(common)} seed{'s' * (len(common) > 1)}"
+                yield us.uplift_share - them.uplift_share, f"{name(us)}, {other.label}, {seeds}"
 
 
 def name(window: Window) -> str:

@@ -40,7 +40,9 @@ def test_ahead_in_every_window_means_the_worst_of_them(early: float, reached: bo
     lines = {SHARED: runs(0.9, 1, early=early), DISJOINT: runs(0.8, 1), SEEDS_RULE: runs(0.1, 1)}
     verdict = of(list(verdicts({"extra": lines})), "ahead of disjoint")
     assert verdict.reached is reached
-    assert f"{100 * (early - 0.8):+.1f} points (0-200, {DISJOINT.label})" in verdict.measured
+    assert (
+        f"{100 * (early - 0.8):+.1f} points (0-200, {DISJOINT.label}, 1 seed)" in verdict.measured
+    )
 
 
 def test_a_lead_that_is_asked_from_a_visit_on_forgives_what_was_before() -> None:
