@@ -65,6 +65,8 @@ class Counts:
     dead_letters: int = 0
     unknown_categories: int = 0
     clipped: int = 0
+    skipped: int = 0
+    """Visits that came again although they are decided: see `StreamServer._undecided`."""
 
     def add(self, batch: "Counts") -> None:
         """Take in what a batch did."""
@@ -117,6 +119,8 @@ class StreamServer:
         """What the current batch does: counted once it is complete, however often it is tried."""
         self._next: dict[int, int | None] = {}
         """Next visits offset of each partition that is ours; None is the group's."""
+        self._decided_until: dict[int, int] = {}
+        """Next visits offset of each partition as this process has stored it, ours still or not."""
 
     @property
     def positions(self) -> dict[int, int | None]:
@@ -146,14 +150,19 @@ class StreamServer:
         done = {record.partition: record.offset + 1 for record in records}
         try:
             self._batch = Counts()
+            new = self._undecided(records)
+            if not new:
+                self.counts.add(self._batch)
+                return []
             self._delivery.begin()
-            served = self._serve(records)
+            served = self._serve(new)
             self._delivery.complete(self._consumer, done)
         except BrokerUnavailable:
             self._next = self._delivery.abandon(self._next)
             self._consumer.assign(self._next)
             raise
         self._next.update(done)
+        self._decided_until.update(done)
         self._step("completed")
         self.counts.add(self._batch)
         return served
@@ -166,6 +175,22 @@ class StreamServer:
         """
         offsets = {p: offset for p, offset in self._next.items() if offset is not None}
         self._delivery.leave(self._consumer, offsets)
+
+    def _undecided(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Without the visits before the offsets that this process has stored itself.
+
+        Which are next, the group says. After a crash a broker may have forgotten it, and name an
+        offset from long ago or none: then all visits come again.
+        """
+        until = self._decided_until
+        for partition in {
+            each.partition for each in records if each.offset < until.get(each.partition, 0)
+        }:
+            if self._consumer.watermarks(partition).end < until[partition]:
+                del until[partition]  # the topic was made again
+        new = [each for each in records if each.offset >= until.get(each.partition, 0)]
+        self._batch.skipped += len(records) - len(new)
+        return new
 
     def _serve(self, records: Sequence[Record]) -> list[Served]:
         decoded = [(record, visit) for record in records if (visit := self._decode(record))]

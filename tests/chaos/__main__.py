@@ -1,6 +1,7 @@
 """Faults on a real broker and store: `make chaos`, or `python -m tests.chaos`."""
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -100,7 +101,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleared away
     os.environ.update(KAFKA_SETTINGS)  # of every process that is started from here
     console = Console(stderr=json_file == "-", width=140)
-    command = " ".join(["python -m tests.chaos", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
     run = Run(
         broker=broker_name,
         store=REDIS_IMAGE,

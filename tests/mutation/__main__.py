@@ -68,6 +68,20 @@ MUTANTS = (
         ("tests/unit/server/test_stream.py",),
     ),
     Mutant(
+        "what this process has stored as the floor of what the group says",
+        "server/stream.py",
+        "self._decided_until.update(done)",
+        "pass",
+        ("tests/unit/server/test_stream.py",),
+    ),
+    Mutant(
+        "storing offsets given up after a while",
+        "shared/kafka_transactions.py",
+        "error = answer.get(timeout=limit_s)",
+        "error = answer.get(timeout=60.0)",
+        ("tests/unit/shared/test_kafka_transactions.py",),
+    ),
+    Mutant(
         "a failed transaction's records dropped",
         "server/delivery.py",
         "self._producer.abort()",

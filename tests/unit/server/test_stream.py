@@ -340,6 +340,32 @@ def test_exactly_once_who_lost_its_partitions_unaware_decides_nothing_twice(worl
     assert len(world.decisions()) == 10
 
 
+def test_offsets_that_the_broker_has_forgotten_lead_to_no_second_decision(world: World) -> None:
+    world.arrive(range(10))
+    server = world.exact()
+    server.run_once(0.0)
+    world.broker._groups["servers", VISITS].committed.clear()
+    world.arrive(range(10, 20))
+    world.broker.acknowledges = False
+    with pytest.raises(BrokerUnavailable):
+        server.run_once(0.0)  # now it asks the group, which knows nothing
+    world.broker.acknowledges = True
+    assert len(server.run_once(0.0)) == 10
+    decided = [decision.visit_id for decision in world.decisions()]
+    assert len(decided) == len(set(decided)) == 20
+    assert (server.counts.visits, server.counts.skipped) == (20, 10)
+
+
+def test_visits_of_a_topic_that_was_made_again_are_new(world: World) -> None:
+    world.arrive(range(40))
+    server = world.exact()
+    server.run_once(0.0)
+    world.broker.recreate(VISITS, "another")
+    world.arrive(range(40, 44))
+    assert len(server.run_once(0.0)) == 4
+    assert server.counts.skipped == 0
+
+
 def test_leaving_waits_for_the_last_offsets_where_nobody_has_yet(world: World) -> None:
     world.arrive(range(10))
     server = world.server()
