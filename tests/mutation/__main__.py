@@ -75,10 +75,10 @@ MUTANTS = (
         ("tests/unit/server/test_stream.py",),
     ),
     Mutant(
-        "storing offsets given up after a while",
+        "a client that waits to store offsets is used no more",
         "shared/kafka_transactions.py",
-        "error = answer.get(timeout=limit_s)",
-        "error = answer.get(timeout=60.0)",
+        "self._client, self._open = None, False",
+        "pass",
         ("tests/unit/shared/test_kafka_transactions.py",),
     ),
     Mutant(
