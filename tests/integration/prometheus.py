@@ -41,15 +41,22 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an instant query; fails if it does not parse."""
-        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}).json()
+        answer = self._answer("query", query=expression)
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def rules(self) -> dict[str, dict[str, Any]]:
         """The loaded rules by name, with their health and state."""
-        groups = httpx.get(f"{self._url}/api/v1/rules").json()["data"]["groups"]
+        groups = self._answer("rules")["data"]["groups"]
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
+
+    def _answer(self, path: str, **params: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=params)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            answer.raise_for_status()  # it listens, and is not up yet
+        found: dict[str, Any] = answer.json()
+        return found
 
     def until(self, ask: Callable[[], _T], what: str) -> _T:
         """Ask until the answer is truthy."""
