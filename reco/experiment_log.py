@@ -1,13 +1,14 @@
 """What an experiment has shown, read from the log."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
 
 from reco.experiment_report import ExperimentReport, Possible, report
-from reco.uplift import ExpectedClicks
 from reco.whole_topic import read_topic
+from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import (
     DECISIONS,
@@ -19,7 +20,12 @@ from shared.events import (
     decode_outcome,
     decode_visit,
 )
-from shared.ground_truth import GroundTruth
+from shared.ground_truth import (
+    GroundTruth,
+    best_click_probability,
+    random_click_probability,
+    slate_click_probability,
+)
 from shared.kafka import KafkaCluster
 
 _T = TypeVar("_T")
@@ -60,16 +66,24 @@ def possible(
     """What the simulated shoppers' hidden model says of each decision's visit."""
     # Of products that were added later the prepared data know nothing: their visits are left out.
     truth = GroundTruth(dataset.products, dataset.encoder, seed)
+    P = truth.probabilities
     column = {product: number for number, product in enumerate(dataset.arms)}
+
+    @functools.cache
+    def bounds(length: int) -> tuple[Floats, Floats]:
+        """What random and the best slates are worth, by kind of visit."""
+        return random_click_probability(P, length), best_click_probability(P, length)
+
     result = {}
     for decision in decisions:
         visit = visits.get(decision.visit_id)
         slate = [column[i.product_id] for i in decision.slate if i.product_id in column]
         if visit is None or len(slate) < len(decision.slate):
             continue
-        clicks = ExpectedClicks(len(slate))
-        clicks.add(truth.probabilities, truth.kinds([visit.context]), [slate])
-        result[decision.visit_id] = Possible(clicks.shown, clicks.random, clicks.best)
+        [kind] = truth.kinds([visit.context]).tolist()
+        random, best = bounds(len(slate))
+        shown = slate_click_probability(P[kind, slate])
+        result[decision.visit_id] = Possible(shown, float(random[kind]), float(best[kind]))
     return result
 
 
