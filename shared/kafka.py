@@ -1,7 +1,6 @@
 """Kafka through librdkafka: the cluster, and the adapter of `EventConsumer`."""
 
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +18,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from shared.kafka_connection import KafkaConnection, described_topic, made, text_of
+from shared.kafka_connection import (
+    KafkaConnection,
+    described_topic,
+    ends_within,
+    made,
+    text_of,
+)
 from shared.kafka_producer import KafkaProducer
 from shared.kafka_transactions import TRANSACTIONAL, KafkaTransactionalProducer
 from shared.ports import (
@@ -318,11 +323,13 @@ class KafkaConsumer:
         """See `EventConsumer.close`."""
         # With the broker gone, librdkafka can wait for an answer for ever. Nothing depends on
         # leaving the group politely: after the session timeout it notices by itself.
-        leaving = threading.Thread(target=self._consumer.close, daemon=True)
-        leaving.start()
-        leaving.join(_CLOSE_TIMEOUT_S)
-        if leaving.is_alive():
-            _log.warning("%s does not let go of the consumer; leaving without a word", self._name)
+        try:
+            if not ends_within(self._consumer.close, _CLOSE_TIMEOUT_S, "leaving"):
+                _log.warning(
+                    "%s does not let go of the consumer; leaving without a word", self._name
+                )
+        except KafkaException as error:
+            _log.debug("%s: leaving failed: %s", self._name, error)
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -155,6 +156,30 @@ def text_of(error: BaseException) -> str:
     """What a client's exception says, without its codes."""
     reason = error.args[0] if error.args else error
     return str(reason.str() if isinstance(reason, KafkaError) else reason)
+
+
+def ends_within(call: Callable[[], object], limit_s: float, name: str) -> bool:
+    """Call librdkafka where it keeps to no timeout; False if it goes on for longer, unheeded.
+
+    Raises:
+        KafkaException: it ended with one.
+    """
+    errors: list[KafkaException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except KafkaException as error:
+            errors.append(error)
+
+    calling = threading.Thread(target=run, name=name, daemon=True)
+    calling.start()
+    calling.join(limit_s)
+    if calling.is_alive():
+        return False
+    for error in errors:
+        raise error
+    return True
 
 
 def made(client: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> Any:

@@ -2,14 +2,13 @@
 
 import contextlib
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from shared.kafka_connection import ends_within
 from shared.kafka_producer import hand_over
 from shared.ports import BrokerUnavailable, Delivered, EventConsumer, Fenced
 
@@ -126,26 +125,15 @@ class KafkaTransactionalProducer:
         # connected it waits, if need be for ever (its issue 5456). So it is left waiting, with a
         # client that nobody uses any more.
         client, limit_s = self._client, min(left_s, self._offsets_timeout_s)
-        answer: queue.SimpleQueue[KafkaException | None] = queue.SimpleQueue()
 
         def call() -> None:
-            try:
-                client.send_offsets_to_transaction(offsets, membership, limit_s)
-            except KafkaException as error:
-                answer.put(error)
-            else:
-                answer.put(None)
+            client.send_offsets_to_transaction(offsets, membership, limit_s)
 
-        threading.Thread(target=call, name="offsets", daemon=True).start()
-        try:
-            error = answer.get(timeout=limit_s)
-        except queue.Empty:
+        if not ends_within(call, limit_s, "offsets"):
             self._client, self._open = None, False
             raise BrokerUnavailable(
                 f"{self._name}: the visits' offsets were not stored within {limit_s:g} s"
-            ) from None
-        if error:
-            raise error
+            )
 
     def _note(self, error: KafkaError) -> None:
         _log.debug("%s: %s", self._name, error)
