@@ -14,6 +14,7 @@ from server.experiment import Traffic, Variant
 from server.model_view import View
 from server.problems import INVALID, Trouble
 from server.scorer import Model, Policy, rank, seeds_of
+from server.sources import Source, sources_of
 from server.stream import Viewing
 from shared.arm_statistics import Floats, Integers
 from shared.events import Decision, SlateItem
@@ -27,14 +28,6 @@ class Job(NamedTuple):
 
     decision_id: str
     request: RankRequest
-
-
-class _Source(NamedTuple):
-    """What ranked a decision."""
-
-    variant: Variant
-    parameters: dict[str, float]
-    view: View
 
 
 class RankCounts(msgspec.Struct):
@@ -118,24 +111,16 @@ class Ranker:
         with self._view.locked() as view:
             variants = [self._variant(job) for job in jobs]
             slates = self._slates(view, encoded.X, jobs, variants)
+            sources = sources_of(self._traffic, view)
         decided_at = self._utc_now()
         decided = [
-            self._waiting(job, x, slate, decided_at, source)
-            for job, x, slate, source in zip(
-                jobs, encoded.X.tolist(), slates, self._sources(view, variants), strict=True
+            self._waiting(job, x, slate, decided_at, sources[variant.name])
+            for job, x, slate, variant in zip(
+                jobs, encoded.X.tolist(), slates, variants, strict=True
             )
         ]
         self._observe_s(self._clock() - started_s)
         return decided
-
-    def _sources(self, view: View, variants: Sequence[Variant]) -> list[_Source]:
-        """Made once for each variant, not for each decision."""
-        made: dict[int, _Source] = {}
-        for variant in variants:
-            if id(variant) not in made:
-                own, policy = view.of(variant.policy), variant.policy
-                made[id(variant)] = _Source(variant, policy.parameters | own.parameters, own)
-        return [made[id(variant)] for variant in variants]
 
     def _waiting(
         self,
@@ -143,7 +128,7 @@ class Ranker:
         x: list[float],
         slate: list[SlateItem],
         decided_at: datetime,
-        source: _Source,
+        source: Source,
     ) -> Waiting:
         decision = Decision(
             decision_id=job.decision_id,

@@ -13,6 +13,7 @@ from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
 from server.scorer import Policy, seeds_of
+from server.sources import sources_of
 from shared.cascade import Feedback
 from shared.events import (
     DEAD_LETTERS,
@@ -226,11 +227,7 @@ class StreamServer:
                 seeds_of(decision_ids),
                 self._k,
             )
-            views = {each.name: view.of(each.policy) for each in self._traffic.variants}
-        parameters = {
-            each.name: each.policy.parameters | views[each.name].parameters
-            for each in self._traffic.variants
-        }
+            sources = sources_of(self._traffic, view)
         decided_at = self._utc_now()
         return [
             Decision(
@@ -238,13 +235,13 @@ class StreamServer:
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
                 policy=variant.policy.name,
-                parameters=parameters[variant.name],
+                parameters=sources[variant.name].parameters,
                 x=x,
                 encoder_id=self._encoder.id,
-                view=views[variant.name].positions,
+                view=sources[variant.name].view.positions,
                 slate=slate,
                 decided_at=decided_at,
-                stale=views[variant.name].stale,
+                stale=sources[variant.name].view.stale,
                 experiment=self._traffic.experiment,
                 variant=variant.name,
             )
