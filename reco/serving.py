@@ -23,6 +23,7 @@ from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.shoppers import feedback_rule, reaction
 from reco.uplift import ExpectedClicks
 from reco.wiring import (
+    keep_what_is_there,
     one_blas_thread,
     open_board,
     open_cluster,
@@ -187,6 +188,7 @@ class ServerProcess:
         report = Reporter(server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json)
         if chosen.stream:
             self._consumer.subscribe(server)
+        keep_what_is_there()
         while not self._stop.is_set():
             observer.heartbeat.beat()
             try:

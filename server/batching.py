@@ -16,7 +16,11 @@ class Failed(NamedTuple):
 
 
 class Batcher(Generic[T, R]):
-    """Gathers what arrives while earlier batches are under way; no timer, so no added delay.
+    """Gathers what arrives while an earlier batch is under way; no timer, so no added delay.
+
+    A small batch takes nearly as long as a large one. So one is under way at a time, another only
+    if it is full; and of those who wait when one ends no more leave at once than half of all that
+    are around: the others' answers are written meanwhile, and neither half grows small.
 
     Args:
         work: does a batch; one result (or `Failed`) for each item, in order. What it raises, all
@@ -36,7 +40,7 @@ class Batcher(Generic[T, R]):
         self._most = most
         self._in_flight = in_flight
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._running: set[asyncio.Task[None]] = set()  # referenced, or they may be collected
+        self._running: set[asyncio.Task[None] | None] = set()  # referenced, or they may be lost
         self._scheduled = False
 
     async def submit(self, item: T) -> R:
@@ -44,29 +48,38 @@ class Batcher(Generic[T, R]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
-        if not self._scheduled and len(self._running) < self._in_flight:
+        if not self._scheduled and self._may_leave():
             # On the loop's next turn: everything that arrived in this one goes together.
             self._scheduled = True
             loop.call_soon(self._launch)
         return await future
 
-    def _launch(self) -> None:
+    def _may_leave(self) -> bool:
+        waiting, running = len(self._waiting), len(self._running)
+        return waiting > 0 and (
+            running == 0 or (running < self._in_flight and waiting >= self._most)
+        )
+
+    def _launch(self, answered: int = 0) -> None:
         self._scheduled = False
-        while self._waiting and len(self._running) < self._in_flight:
-            size = min(self._most, len(self._waiting))
+        while self._may_leave():
+            around = len(self._waiting) + answered
+            share = -(-around // 2) if answered else around
+            size = min(self._most, len(self._waiting), share)
             batch = [self._waiting.popleft() for _ in range(size)]
             # Whoever has hung up need not be served.
             batch = [(item, future) for item, future in batch if not future.done()]
             if batch:
-                task = asyncio.ensure_future(self._do(batch))
-                self._running.add(task)
-                task.add_done_callback(self._done)
+                self._running.add(asyncio.ensure_future(self._do(batch)))
 
     async def _do(self, batch: list[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
         except BaseException as error:  # whatever ends it: nobody may wait for ever
             results = [Failed(error)] * len(batch)
+        self._running.discard(asyncio.current_task())
+        # Before the answers: while these are written, the next batch is worked on.
+        self._launch(answered=len(batch))
         for (_, future), result in zip(batch, results, strict=True):
             if future.done():
                 continue
@@ -74,7 +87,3 @@ class Batcher(Generic[T, R]):
                 future.set_exception(result.error)
             else:
                 future.set_result(result)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._launch()
