@@ -278,7 +278,19 @@ class KafkaConsumer:
         if first is None:
             return []
         rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
-        return [self._record(message) for message in (first, *rest) if self._is_record(message)]
+        records: list[Record] = []
+        add, make, topic, positions = records.append, Record._make, self.topic, self._positions
+        # One loop without calls of our own: this is done for every record there is.
+        for message in (first, *rest):
+            if message.error() is not None:
+                self._pass(message)
+                continue
+            partition, offset = message.partition() or 0, message.offset() or 0
+            positions[partition] = offset + 1
+            headers = _pairs(message.headers()) if message.headers() else ()
+            time_ms = message.timestamp()[1]
+            add(make((topic, partition, offset, message.key(), message.value(), headers, time_ms)))
+        return records
 
     def position(self, partition: int) -> int | None:
         """See `EventConsumer.position`."""
@@ -331,33 +343,23 @@ class KafkaConsumer:
         except KafkaException as error:
             _log.debug("%s: leaving failed: %s", self._name, error)
 
-    def _is_record(self, message: Message) -> bool:
-        error = message.error()
+    def _pass(self, message: Message) -> None:
+        """Take note of what is no record: the end of a partition, or why there is none."""
+        error: Any = message.error()
         partition, offset = message.partition() or 0, message.offset() or 0
-        if error is None:
-            self._positions[partition] = offset + 1
-            return True
         if error.code() == KafkaError._PARTITION_EOF:
             self._positions[partition] = offset
-            return False
+            return
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
         if error.fatal() or not error.retriable():
             raise BrokerUnavailable(f"{self._name}: {error.str()}")
         _log.debug("%s: %s", self._name, error)
-        return False
 
-    def _record(self, message: Message) -> Record:
-        headers: Any = message.headers()  # the binding's annotation has a string among the lists
-        return Record(
-            self.topic,
-            message.partition() or 0,
-            message.offset() or 0,
-            message.key(),
-            message.value(),
-            tuple((name, _bytes(value)) for name, value in headers) if headers else (),
-            message.timestamp()[1],
-        )
+
+def _pairs(headers: Any) -> tuple[tuple[str, bytes], ...]:
+    # The binding's annotation has a string among the lists.
+    return tuple((name, _bytes(value)) for name, value in headers)
 
 
 def _bytes(value: str | bytes | None) -> bytes:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from producer.simulate import Shoppers
-from reco.live import MOST_RECORDS_PER_S, POLL_RECORDS, Tail, hidden_rates, replica_of
+from reco import live
+from reco.live import POLL_RECORDS, Tail, hidden_rates, replica_of
 from server.live_feed import LiveFeed
 from server.live_state import GRACE_S
 from server.scorer import Policy
@@ -112,15 +113,20 @@ def test_records_that_are_none_are_passed_over(world: World) -> None:
     assert world.shown()["rates"]["visits"] == 1
 
 
-def test_what_is_too_much_to_show_is_skipped(world: World) -> None:
+def test_what_is_too_much_to_show_is_skipped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = POLL_RECORDS
+    monkeypatch.setattr(live, "MOST_RECORDS_PER_S", most)
+    world.clock.now_s += 1.0
     world.read()
-    for number in range(MOST_RECORDS_PER_S):
+    for number in range(most):
         world.serve(number)
-    for _ in range(MOST_RECORDS_PER_S // POLL_RECORDS + 5):
+    for _ in range(5):
         world.tail.read_once()
     world.clock.now_s += 1.0
     world.tail.read_once()
-    assert world.shown()["rates"]["visits"] < MOST_RECORDS_PER_S
+    assert world.shown()["rates"]["visits"] < most
     world.read()
     before = world.shown()["rates"]["visits"]
     world.serve(-1)

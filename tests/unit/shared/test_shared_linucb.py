@@ -129,7 +129,7 @@ def test_the_order_of_arms_does_not_matter(case: Case, hyper: Hyperparameters) -
 
 
 def test_arms_across_blocks_are_one_model() -> None:
-    many = case(2 * BLOCK + 3, 900)
+    many = case(2 * BLOCK + 3, 900, d=2, p=3)
     joint = solve(*many.rows, many.Z, many.constant, Hyperparameters())
     assert_same(joint, dense(many, Hyperparameters()), 1e-8)
 
