@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.confidence import ALPHA, Count, difference
+from shared.confidence import ALPHA, Apart, Count, compared
 from shared.events import Decision, Outcome
 
 
@@ -88,31 +88,20 @@ def report(
     names = sorted(groups, key=lambda name: (name != control, name))
     clicks = {name: sum(clicked[d.decision_id] for d in groups[name]) for name in names}
     counts = {name: Count(len(groups[name]), clicks[name]) for name in names}
-    alpha = ALPHA / max(len(names) - 1, 1)  # shared among the comparisons
-    return ExperimentReport(
-        experiment,
-        1.0 - ALPHA,
-        open_decisions,
-        [
-            _variant(name, groups[name], counts[name], counts[names[0]], alpha, possible or {})
-            for name in names
-        ],
-    )
+    apart = compared(counts, names[0]) if names else {}
+    variants = [
+        _variant(name, groups[name], counts[name], apart[name], possible or {}) for name in names
+    ]
+    return ExperimentReport(experiment, 1.0 - ALPHA, open_decisions, variants)
 
 
 def _variant(
     name: str,
     decisions: list[Decision],
     count: Count,
-    control: Count,
-    alpha: float,
+    apart: Apart | None,
     possible: Mapping[str, Possible],
 ) -> VariantReport:
-    rate = count.reward / count.visits
-    apart = interval = None
-    if count is not control:
-        apart = rate - control.reward / control.visits
-        interval = difference(control, count, alpha)
     [(parameters, _)] = Counter(
         tuple(sorted(decision.parameters.items())) for decision in decisions
     ).most_common(1)
@@ -121,11 +110,11 @@ def _variant(
         dict(parameters),
         count.visits,
         int(count.reward),
-        rate,
+        count.reward / count.visits,
         _uplift_share([possible[d.visit_id] for d in decisions if d.visit_id in possible]),
-        apart,
-        interval,
-        interval is not None and not interval[0] <= 0.0 <= interval[1],
+        apart.difference if apart else None,
+        (apart.low, apart.high) if apart else None,
+        apart is not None and not apart.low <= 0.0 <= apart.high,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from shared.confidence import ALPHA, Count, difference
+from shared.confidence import ALPHA, Apart, Count, compared
 
 MOST_VARIANTS: Final = 16
 """Further ones are not shown: a page has only so much room, and memory is bounded."""
@@ -76,19 +76,16 @@ class ExperimentTally:
         if self._experiment is None:
             return None
         names = sorted(self._sums)
-        alpha = ALPHA / max(len(names) - 1, 1)  # shared among the comparisons
-        variants = [self._variant(name, names[0], alpha) for name in names]
+        counts = {name: Count(self._sums[name].visits, self._sums[name].clicks) for name in names}
+        apart = compared(counts, names[0])
+        variants = [self._variant(name, apart[name]) for name in names]
         return ExperimentSeen(self._experiment, 1.0 - ALPHA, variants)
 
-    def _variant(self, name: str, control: str, alpha: float) -> VariantSeen:
-        sums, beside = self._sums[name], self._sums[control]
-        rate = sums.clicks / sums.visits
-        apart = low = high = None
-        if name != control:
-            apart = rate - beside.clicks / beside.visits
-            low, high = difference(
-                Count(beside.visits, beside.clicks), Count(sums.visits, sums.clicks), alpha
-            )
+    def _variant(self, name: str, apart: Apart | None) -> VariantSeen:
+        sums = self._sums[name]
         possible = sums.best - sums.random
         share = (sums.clicks - sums.random) / possible if self._told and possible > 0.0 else None
-        return VariantSeen(name, sums.visits, sums.clicks, rate, share, apart, low, high)
+        rate = sums.clicks / sums.visits
+        return VariantSeen(
+            name, sums.visits, sums.clicks, rate, share, *(apart or (None, None, None))
+        )

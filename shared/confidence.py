@@ -20,6 +20,7 @@ learns: μ_v is then the mean of what the variant's visits so far were to be exp
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 RHO: Final = 50.0
@@ -46,3 +47,30 @@ def difference(one: Count, other: Count, alpha: float = ALPHA) -> tuple[float, f
     squares = sum(s / c.visits**2 for s, c in zip(spreads, (one, other), strict=True))
     half_width = math.sqrt(2.0 * squares * evidence)
     return max(-1.0, centre - half_width), min(1.0, centre + half_width)
+
+
+class Apart(NamedTuple):
+    """How far a variant is from the control."""
+
+    difference: float
+    """Its rate minus the control's."""
+    low: float
+    high: float
+
+
+def compared(counts: Mapping[str, Count], control: str) -> dict[str, Apart | None]:
+    """Each variant beside the control; None for the control itself.
+
+    All intervals together are wrong with a chance of `ALPHA` at most: they share it.
+
+    Args:
+        counts: of variants with at least one visit each.
+        control: one of them.
+    """
+    beside, alpha = counts[control], ALPHA / max(len(counts) - 1, 1)
+
+    def apart(count: Count) -> Apart:
+        own, its = count.reward / count.visits, beside.reward / beside.visits
+        return Apart(own - its, *difference(beside, count, alpha))
+
+    return {name: None if name == control else apart(each) for name, each in counts.items()}

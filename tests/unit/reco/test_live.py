@@ -113,9 +113,7 @@ def test_records_that_are_none_are_passed_over(world: World) -> None:
     assert world.shown()["rates"]["visits"] == 1
 
 
-def test_what_is_too_much_to_show_is_skipped(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_much_to_show_is_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     most = POLL_RECORDS
     monkeypatch.setattr(live, "MOST_RECORDS_PER_S", most)
     world.clock.now_s += 1.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.arm_statistics import Floats
-from shared.confidence import Count, difference
+from shared.confidence import ALPHA, Count, compared, difference
 
 RUNS = 400
 VISITS = 1_500
@@ -66,3 +66,17 @@ def test_the_interval_narrows_and_starts_from_everything() -> None:
     ]
     assert widths[0] > widths[1] > widths[2]
     assert widths[2] < 0.06
+
+
+def test_each_variant_stands_beside_the_control_and_all_share_the_error() -> None:
+    counts = {"a": Count(400, 100.0), "b": Count(400, 160.0), "c": Count(200, 30.0)}
+    apart = compared(counts, control="a")
+    assert apart["a"] is None
+    for name in ("b", "c"):
+        rates = [counts[each].reward / counts[each].visits for each in (name, "a")]
+        interval = difference(counts["a"], counts[name], ALPHA / 2)
+        assert apart[name] == (rates[0] - rates[1], *interval)
+
+
+def test_a_single_variant_is_beside_none() -> None:
+    assert compared({"a": Count(10, 1.0)}, control="a") == {"a": None}
