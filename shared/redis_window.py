@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError
 
+from shared import window_scripts
 from shared.ports import CorruptState
 from shared.redis_connection import RedisAddress
 from shared.reward_window import (
@@ -47,159 +48,6 @@ SHARDS: Final = 4
 """Fixed: a decision would otherwise be looked for in another shard than it waits in."""
 
 _T = TypeVar("_T")
-
-_HEAD: Final = """
-local decisions, states, due, outbox, kept = unpack(KEYS)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function ms(number) return string.format('%.0f', number) end
-local function expire(id, at)
-    redis.call('ZREM', due, id)
-    redis.call('HSET', states, id, 'z 0 ' .. at .. '  0')
-    redis.call('ZADD', outbox, 0, id)
-end
-"""
-
-# Memory is checked at a script's first write only. Where a decision is resolved that is the ZREM,
-# which is always allowed: a full store still lets windows end and outboxes empty.
-_OPEN: Final = (
-    _HEAD
-    + """
-local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local waiting, answers = redis.call('ZCARD', due), {}
-local ends, place = ms(now + window), 0
-for id, stored in string.gmatch(ARGV[4], '(%S+) ([^\\n]*)\\n') do
-    local state = redis.call('HGET', states, id)
-    local kind = state and string.sub(state, 1, 1)
-    local answer
-    if kind and kind ~= 'x' then
-        answer = redis.call('HGET', decisions, id)
-        if cjson.decode(answer).request ~= cjson.decode(stored).request then
-            answer = 'reused'
-        elseif kind == 'w' and state ~= 'w ' .. attempt then
-            redis.call('HSET', states, id, 'w -')
-        end
-    elseif state == 'x ' .. attempt then
-        answer = 'withdrawn'
-    elseif waiting >= most then
-        answer = 'full'
-    else
-        redis.call('HSET', decisions, id, stored)
-        redis.call('HSET', states, id, 'w ' .. attempt)
-        redis.call('ZADD', due, ends, id)
-        if kind then redis.call('ZREM', kept, id) end
-        waiting = waiting + 1
-    end
-    if answer then
-        answers[#answers + 1] = place
-        answers[#answers + 1] = answer
-    end
-    place = place + 1
-end
-return answers
-"""
-)
-"""The decisions come as one text, a line each: an argument of its own for each takes the client
-longer than all the rest. JSON holds no line break.
-
-Answers of those that do not simply wait from now on: place, answer, place, …
-"""
-
-_WITHDRAW: Final = (
-    _HEAD
-    + """
-for i = 2, #ARGV, 2 do
-    local id, attempt = ARGV[i], ARGV[i + 1]
-    local state = redis.call('HGET', states, id)
-    if not state or string.sub(state, 1, 1) == 'x' or state == 'w ' .. attempt then
-        redis.call('ZREM', due, id)
-        redis.call('HDEL', decisions, id)
-        redis.call('HSET', states, id, 'x ' .. attempt)
-        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
-    end
-end
-"""
-)
-
-_CLICK: Final = (
-    _HEAD
-    + """
-local id, product = ARGV[2], tonumber(ARGV[3])
-local stored = redis.call('HGET', decisions, id)
-if not stored then return {'unknown'} end
-local rank
-for i, item in ipairs(cjson.decode(stored).decision.slate) do
-    if item.product_id == product then rank = i break end
-end
-if not rank then return {'not-on-slate'} end
-local state = redis.call('HGET', states, id)
-if string.sub(state, 1, 1) == 'w' then
-    local ends = redis.call('ZSCORE', due, id)
-    if tonumber(ends) > now then
-        state = 'c ' .. rank .. ' ' .. ms(now) .. ' ' .. ARGV[4] .. ' 0'
-        redis.call('ZREM', due, id)
-        redis.call('HSET', states, id, state)
-        redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
-        return {'counted', stored, state}
-    end
-    expire(id, ms(ends))
-    state = redis.call('HGET', states, id)
-end
-local answer = 'late'
-if string.sub(state, 1, 1) == 'c' then
-    answer = string.match(state, '^c (%d+) ') == tostring(rank) and 'again' or 'other'
-end
-return {answer, stored, state}
-"""
-)
-
-_TAKE: Final = (
-    _HEAD
-    + """
-local limit, most = tonumber(ARGV[2]), tonumber(ARGV[3])
-local ended = redis.call('ZRANGEBYSCORE', due, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, limit)
-for i = 1, #ended, 2 do expire(ended[i], ms(ended[i + 1])) end
-local excess = math.min(redis.call('ZCARD', kept) - most, limit)
-local function forget(ids)
-    for _, id in ipairs(ids) do
-        redis.call('ZREM', kept, id)
-        redis.call('HDEL', decisions, id)
-        redis.call('HDEL', states, id)
-    end
-end
-local excessive = excess > 0 and redis.call('ZRANGE', kept, 0, excess - 1) or {}
-forget(redis.call('ZRANGEBYSCORE', kept, '-inf', ms(now), 'LIMIT', 0, limit))
-forget(excessive)
-local answers = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, limit)) do
-    redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
-    answers[#answers + 1] = redis.call('HGET', decisions, id)
-    answers[#answers + 1] = redis.call('HGET', states, id)
-end
-return answers
-"""
-)
-
-_ACKNOWLEDGE: Final = (
-    _HEAD
-    + """
-for i = 2, #ARGV do
-    local id = ARGV[i]
-    if redis.call('ZREM', outbox, id) == 1 then
-        local state = redis.call('HGET', states, id)
-        redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
-        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
-    end
-end
-"""
-)
-
-_FIND: Final = """
-local decisions, states, due = KEYS[1], KEYS[2], KEYS[3]
-local stored = redis.call('HGET', decisions, ARGV[1])
-if not stored then return {} end
-return {stored, redis.call('HGET', states, ARGV[1]), redis.call('ZSCORE', due, ARGV[1])}
-"""
 
 _NAMES: Final = ("decisions", "states", "due", "outbox", "kept")
 _REFUSALS: Final = {answer.value.encode(): answer for answer in Refused}
@@ -252,7 +100,7 @@ class RedisWindow:
             places[call].append(place)
         answers: list[Waiting | Refused] = [opening.waiting for opening in openings]
         calls = [(at, [*limits, attempt, b"".join(lines[at, attempt])]) for at, attempt in lines]
-        replies = await self._run(_OPEN, calls)
+        replies = await self._run(window_scripts.OPEN, calls)
         for call, reply in zip(lines, replies, strict=True):
             for place, answer in zip(reply[::2], reply[1::2], strict=True):
                 answers[places[call][place]] = _REFUSALS.get(answer) or _waiting(answer)
@@ -264,13 +112,13 @@ class RedisWindow:
         for waiting, attempt in openings:
             decision_id = waiting.decision.decision_id
             arguments[shard_of(decision_id)] += (decision_id, attempt)
-        await self._run(_WITHDRAW, list(arguments.items()))
+        await self._run(window_scripts.WITHDRAW, list(arguments.items()))
 
     async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
         """See `RewardWindow.click`: one round trip for all of them."""
         lease_ms = self._rules.lease_ms
         replies = await self._run(
-            _CLICK,
+            window_scripts.CLICK,
             [
                 (shard_of(decision_id), [lease_ms, decision_id, product_id, trace])
                 for decision_id, product_id, trace in clicks
@@ -283,7 +131,7 @@ class RedisWindow:
 
     async def find(self, decision_id: str) -> Found | None:
         """See `RewardWindow.find`."""
-        [reply] = await self._run(_FIND, [(shard_of(decision_id), [decision_id])])
+        [reply] = await self._run(window_scripts.FIND, [(shard_of(decision_id), [decision_id])])
         if not reply:
             return None
         stored, state, due = [*reply, None][:3]
@@ -300,7 +148,7 @@ class RedisWindow:
             if len(taken) == limit:
                 break
             arguments = [self._rules.lease_ms, limit - len(taken), most_kept]
-            [reply] = await self._run(_TAKE, [(shard, arguments)])
+            [reply] = await self._run(window_scripts.TAKE, [(shard, arguments)])
             for stored, state in zip(reply[::2], reply[1::2], strict=True):
                 resolution = _resolution(stored, state)
                 if resolution:
@@ -312,7 +160,7 @@ class RedisWindow:
         arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
         for decision_id in decision_ids:
             arguments[shard_of(decision_id)].append(decision_id)
-        await self._run(_ACKNOWLEDGE, list(arguments.items()))
+        await self._run(window_scripts.ACKNOWLEDGE, list(arguments.items()))
 
     async def load(self) -> Load:
         """See `RewardWindow.load`."""

@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "a click's trace is kept with what it resolves",
-        "shared/redis_window.py",
+        "shared/window_scripts.py",
         "ms(now) .. ' ' .. ARGV[4] .. ' 0'",
         "ms(now) .. '  0'",
         ("tests/contract/test_window.py",),

@@ -1,0 +1,159 @@
+"""The transitions of the reward window, as Redis runs them: each a script, so each one step.
+
+Every script gets the five keys of a shard, as `shared.redis_window` lists them.
+"""
+
+from typing import Final
+
+_HEAD: Final = """
+local decisions, states, due, outbox, kept = unpack(KEYS)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ms(number) return string.format('%.0f', number) end
+local function expire(id, at)
+    redis.call('ZREM', due, id)
+    redis.call('HSET', states, id, 'z 0 ' .. at .. '  0')
+    redis.call('ZADD', outbox, 0, id)
+end
+"""
+
+# Memory is checked at a script's first write only. Where a decision is resolved that is the ZREM,
+# which is always allowed: a full store still lets windows end and outboxes empty.
+OPEN: Final = (
+    _HEAD
+    + """
+local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local waiting, answers = redis.call('ZCARD', due), {}
+local ends, place = ms(now + window), 0
+for id, stored in string.gmatch(ARGV[4], '(%S+) ([^\\n]*)\\n') do
+    local state = redis.call('HGET', states, id)
+    local kind = state and string.sub(state, 1, 1)
+    local answer
+    if kind and kind ~= 'x' then
+        answer = redis.call('HGET', decisions, id)
+        if cjson.decode(answer).request ~= cjson.decode(stored).request then
+            answer = 'reused'
+        elseif kind == 'w' and state ~= 'w ' .. attempt then
+            redis.call('HSET', states, id, 'w -')
+        end
+    elseif state == 'x ' .. attempt then
+        answer = 'withdrawn'
+    elseif waiting >= most then
+        answer = 'full'
+    else
+        redis.call('HSET', decisions, id, stored)
+        redis.call('HSET', states, id, 'w ' .. attempt)
+        redis.call('ZADD', due, ends, id)
+        if kind then redis.call('ZREM', kept, id) end
+        waiting = waiting + 1
+    end
+    if answer then
+        answers[#answers + 1] = place
+        answers[#answers + 1] = answer
+    end
+    place = place + 1
+end
+return answers
+"""
+)
+"""The decisions come as one text, a line each: an argument of its own for each takes the client
+longer than all the rest. JSON holds no line break.
+
+Answers of those that do not simply wait from now on: place, answer, place, …
+"""
+
+WITHDRAW: Final = (
+    _HEAD
+    + """
+for i = 2, #ARGV, 2 do
+    local id, attempt = ARGV[i], ARGV[i + 1]
+    local state = redis.call('HGET', states, id)
+    if not state or string.sub(state, 1, 1) == 'x' or state == 'w ' .. attempt then
+        redis.call('ZREM', due, id)
+        redis.call('HDEL', decisions, id)
+        redis.call('HSET', states, id, 'x ' .. attempt)
+        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    end
+end
+"""
+)
+
+CLICK: Final = (
+    _HEAD
+    + """
+local id, product = ARGV[2], tonumber(ARGV[3])
+local stored = redis.call('HGET', decisions, id)
+if not stored then return {'unknown'} end
+local rank
+for i, item in ipairs(cjson.decode(stored).decision.slate) do
+    if item.product_id == product then rank = i break end
+end
+if not rank then return {'not-on-slate'} end
+local state = redis.call('HGET', states, id)
+if string.sub(state, 1, 1) == 'w' then
+    local ends = redis.call('ZSCORE', due, id)
+    if tonumber(ends) > now then
+        state = 'c ' .. rank .. ' ' .. ms(now) .. ' ' .. ARGV[4] .. ' 0'
+        redis.call('ZREM', due, id)
+        redis.call('HSET', states, id, state)
+        redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
+        return {'counted', stored, state}
+    end
+    expire(id, ms(ends))
+    state = redis.call('HGET', states, id)
+end
+local answer = 'late'
+if string.sub(state, 1, 1) == 'c' then
+    answer = string.match(state, '^c (%d+) ') == tostring(rank) and 'again' or 'other'
+end
+return {answer, stored, state}
+"""
+)
+
+TAKE: Final = (
+    _HEAD
+    + """
+local limit, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+local ended = redis.call('ZRANGEBYSCORE', due, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, limit)
+for i = 1, #ended, 2 do expire(ended[i], ms(ended[i + 1])) end
+local excess = math.min(redis.call('ZCARD', kept) - most, limit)
+local function forget(ids)
+    for _, id in ipairs(ids) do
+        redis.call('ZREM', kept, id)
+        redis.call('HDEL', decisions, id)
+        redis.call('HDEL', states, id)
+    end
+end
+local excessive = excess > 0 and redis.call('ZRANGE', kept, 0, excess - 1) or {}
+forget(redis.call('ZRANGEBYSCORE', kept, '-inf', ms(now), 'LIMIT', 0, limit))
+forget(excessive)
+local answers = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, limit)) do
+    redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
+    answers[#answers + 1] = redis.call('HGET', decisions, id)
+    answers[#answers + 1] = redis.call('HGET', states, id)
+end
+return answers
+"""
+)
+
+ACKNOWLEDGE: Final = (
+    _HEAD
+    + """
+for i = 2, #ARGV do
+    local id = ARGV[i]
+    if redis.call('ZREM', outbox, id) == 1 then
+        local state = redis.call('HGET', states, id)
+        redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
+        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    end
+end
+"""
+)
+
+FIND: Final = """
+local decisions, states, due = KEYS[1], KEYS[2], KEYS[3]
+local stored = redis.call('HGET', decisions, ARGV[1])
+if not stored then return {} end
+return {stored, redis.call('HGET', states, ARGV[1]), redis.call('ZSCORE', due, ARGV[1])}
+"""
