@@ -15,7 +15,15 @@ import numpy as np
 from reco.past_models import PastModels
 from server import thompson
 from server.propensities import Flags, expectation, propensities
-from server.scorer import DRAWING, Policy, choose, next_rank, score, score_deviations, seeds_of
+from server.scorer import (
+    DRAWING,
+    Policy,
+    choose,
+    next_rank,
+    score_deviations,
+    seeds_of,
+    slate_scores,
+)
 from shared import off_policy
 from shared.arm_statistics import Floats, Integers
 from shared.events import Decision, Outcome
@@ -204,10 +212,11 @@ def _asked(
     # The decision's own seed breaks ties as the log did. What is drawn must not repeat its dice.
     ids = [decision.decision_id for decision in log.decisions[rows]]
     seeds = seeds_of(ids)
-    scores = score(policy, model, X, seeds)
+    k = slates.shape[1]
+    scores = slate_scores(policy, model, X, seeds, k)
     quiet = msgspec.structs.replace(policy, epsilon=0.0)
     again = seeds_of([f"{key} evaluated" for key in ids]) if policy.name in DRAWING else seeds
-    own = choose(quiet, model, score(quiet, model, X, again), again, slates.shape[1])
+    own = choose(quiet, model, slate_scores(quiet, model, X, again, k), again, k)
     if policy.name != "lints":
         mixture = next_rank(policy, model, scores, seeds, slates)
         return (

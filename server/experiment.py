@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from msgspec import structs
 
-from server.scorer import POLICIES, Model, Policy, Words, rank
+from server.scorer import POLICIES, Model, Policy, rank
+from server.top import Words
 from shared.arm_statistics import Floats
 from shared.events import SlateItem
 

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from server.kinship import Kin
 from server.scorer import Model
 from shared.arm_statistics import Floats, Integers, packed_length
 from shared.evidence import estimate
@@ -40,6 +41,7 @@ class JointSolver:
         self._n = np.zeros(len(arms), np.int64)
         self._clicks = np.zeros(len(arms), np.int64)
         self._joint = JointModel(Z, constant, default)
+        self._kin = Kin.of(Z, default.sigma2)
         self._estimate_from = 0.0
         self.model = self.solve()
 
@@ -74,5 +76,7 @@ class JointSolver:
             self._estimate_from = outcomes * ESTIMATE_GROWTH
         solution = self._joint.solve().solution
         untrained = np.zeros(0, np.int64)  # none has the prior of a model of its own
-        self.model = Model(self._arms, self._n.copy(), self._clicks.copy(), solution, untrained)
+        kin = self._kin._replace(sigma2=self.hyper.sigma2)
+        counts = self._n.copy(), self._clicks.copy()
+        self.model = Model(self._arms, *counts, solution, untrained, kin)
         return self.model

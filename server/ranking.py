@@ -206,6 +206,7 @@ def _part(model: Model, rows: Integers) -> Model:
         model.clicks[rows],
         Solution(solution.theta[rows], solution.covariance[rows]),
         np.flatnonzero(np.isin(rows, model.untrained)),
+        model.kin and model.kin.only(rows),
     )
 
 

@@ -1,6 +1,5 @@
 """Policies over one model: pure, vectorised over visits and arms, reproducible by decision_id."""
 
-import functools
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -9,7 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from server.kinship import Kin, told_apart
 from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
+from server.top import Words, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import Solution, deviations, means
@@ -23,8 +24,6 @@ DRAWING: Final = ("lints", "random")
 """Policies whose order is drawn anyhow: ε has no place in them."""
 
 EPSILON_GREEDY: Final = 0.1
-
-Words = NDArray[np.uint64]
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -92,6 +91,8 @@ class Model(NamedTuple):
     solution: Solution
     untrained: Integers
     """Indices of the arms without outcomes."""
+    kin: Kin | None = None
+    """What arms that are solved together say of each other."""
 
 
 class Scores(NamedTuple):
@@ -136,6 +137,18 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
     return Scores(np.where(explores, _uniform(seeds, model.arms), mean), mean, none)
 
 
+def slate_scores(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> Scores:
+    """`score` for slates of k: where arms learn from each other, so do those of one slate.
+
+    The best k by these scores are the slate (`server.kinship`).
+    """
+    scores = score(policy, model, X, seeds)
+    if policy.name not in JOINT or model.kin is None or policy.alpha == 0.0:
+        return scores
+    bonus = told_apart(scores, policy.alpha, model.kin, seeds, model.arms, k)
+    return Scores(scores.mean + bonus, scores.mean, bonus)
+
+
 def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[list[SlateItem]]:
     """The top k of every context, best first.
 
@@ -149,9 +162,9 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
         seeds: N, of `seeds_of`.
         k: slate length, at least 1.
     """
-    scores = score(policy, model, X, seeds)
+    scores = slate_scores(policy, model, X, seeds, k)
     top = choose(policy, model, scores, seeds, k)
-    at = top + _row_starts(*scores.score.shape)
+    at = top + row_starts(*scores.score.shape)
     columns = (
         model.arms.take(top).tolist(),
         scores.score.take(at).tolist(),
@@ -166,32 +179,6 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
         ]
         for row in zip(*columns, strict=True)
     ]
-
-
-def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
-    """Indices of the k highest scores of each row (N × k), ties broken by `_hash`."""
-    K = scores.shape[1]
-    k = min(k, K)
-    # With the best of the rest as well, every tie that matters stands between two neighbours.
-    least = max(K - k - 1, 0)
-    chosen = scores.argpartition(least, axis=1)[:, least:]
-    values = scores.take(chosen + _row_starts(*scores.shape))
-    order = values.argsort(axis=1)[:, ::-1] + _row_starts(*chosen.shape)
-    best: Integers = chosen.take(order)[:, :k]
-    values = values.take(order)
-    tied = values[:, 1:] == values[:, :-1]
-    if np.count_nonzero(tied):
-        for row in np.flatnonzero(tied.any(axis=1)):
-            eligible = np.flatnonzero(scores[row] >= scores[row, best[row, -1]])
-            ties = _hash(seeds[row : row + 1], arms[eligible])[0]
-            best[row] = eligible[np.lexsort((ties, -scores[row, eligible]))[:k]]
-    return best
-
-
-@functools.lru_cache(maxsize=1024)
-def _row_starts(rows: int, columns: int) -> Integers:
-    """Flat index of each row's first element, N × 1: `take` is quicker than pairs of indices."""
-    return np.arange(rows)[:, None] * columns
 
 
 def explores_at_random(policy: Policy, seeds: Words) -> NDArray[np.bool_]:
@@ -261,21 +248,9 @@ def _propensities(
     return found
 
 
-def _hash(seeds: Words, arms: Integers) -> Words:
-    """A well-mixed word for each (decision, product): the finaliser of SplitMix64.
-
-    Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators".
-    `arms` is K, or N × K' with a row of its own for each seed.
-    """
-    word: Words = seeds[:, None] + arms.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
-
-
 def _uniform(seeds: Words, arms: Integers) -> Floats:
     """Numbers in [0, 1), one for each (decision, product)."""
-    draws: Floats = (_hash(seeds ^ _SALT, arms) >> np.uint64(11)).astype(np.float64)
+    draws: Floats = (hashed(seeds ^ _SALT, arms) >> np.uint64(11)).astype(np.float64)
     draws *= 2.0**-53
     return draws
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.scorer import POLICIES, Model, Policy, Words, rank, score, seeds_of, top_k
+from server.scorer import POLICIES, Model, Policy, rank, score, seeds_of
+from server.top import Words, top_k
 from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import deviations, means, solve, untrained

@@ -1,0 +1,106 @@
+"""Products of one kind on a slate: what one of them teaches, the others need not. Pure.
+
+A slate of five is examined from the top, so whoever chooses the second product knows that the
+outcome of the first will be known, though not what it is. An outcome narrows the variance whatever
+it is, so the bonus of a product is counted with those above it already learned: Desautels, Krause
+and Burdick 2014, "Parallelizing Exploration-Exploitation Tradeoffs in Gaussian Process Bandit
+Optimization" (GP-BUCB). Without it, products that have nothing but the same high uncertainty fill
+the slate together, and five outcomes say what one would have said.
+
+With v_a the variance of θ_a·x, σ² that of a reward, and ρ_ab the correlation of θ_a·x and θ_b·x, an
+outcome of a leaves of b
+
+    v_b (1 - ρ_ab² v_a / (v_a + σ²))
+
+**Approximation:** ρ_ab is taken from the prior of what arms share, cos(z_a, z_b); the posterior's
+own would need the covariance of W for every context.
+"""
+
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from server.top import Words, top_k
+from shared.arm_statistics import Floats, Integers
+
+KNOWN: Final = 0.05
+"""A product with v < `KNOWN` σ² teaches next to nothing. A slate of such is left as it is, which
+is what most are once the model has learned, and costs a quarter of the time."""
+
+
+class Kin(NamedTuple):
+    """What arms that are solved together say of each other."""
+
+    directions: Floats
+    """z_a / |z_a|, K × p; zeros for a product without features."""
+    sigma2: float
+
+    @classmethod
+    def of(cls, Z: Floats, sigma2: float) -> "Kin":
+        """Of these product features (K × p)."""
+        lengths = np.sqrt(np.einsum("ij,ij->i", Z, Z))[:, None]
+        return cls(Z / np.where(lengths > 0.0, lengths, 1.0), sigma2)
+
+    def only(self, rows: Integers) -> "Kin":
+        """Of these arms."""
+        return Kin(self.directions[rows], self.sigma2)
+
+
+class Scored(Protocol):
+    """What is to be told apart: N × K each."""
+
+    @property
+    def score(self) -> Floats:
+        """mean + bonus"""
+
+    @property
+    def mean(self) -> Floats:
+        """θ_a·x"""
+
+    @property
+    def bonus(self) -> Floats:
+        """α √v_a"""
+
+
+def told_apart(
+    scores: Scored, alpha: float, kin: Kin, seeds: Words, arms: Integers, k: int
+) -> Floats:
+    """The bonus as it counts on a slate of k, N × K.
+
+    Of the k products chosen one after the other, each has the bonus with which it was chosen; all
+    others have what is left of theirs in the end. So the best k by mean + this are the slate.
+
+    Args:
+        scores: as each product has them alone.
+        alpha: deviations in a bonus, above 0.
+        kin: of the K arms.
+        seeds: N, for ties.
+        arms: product_ids, K.
+        k: length of the slates.
+    """
+    top = top_k(scores.score, seeds, arms, k)
+    least = alpha * np.sqrt(KNOWN * kin.sigma2)
+    rows = np.flatnonzero((np.take_along_axis(scores.bonus, top, 1) > least).any(axis=1))
+    if not len(rows):
+        return scores.bonus
+    mean, left, seeds = scores.mean[rows], scores.bonus[rows], seeds[rows]
+    each = np.arange(len(rows))
+    chosen = np.empty((len(rows), top.shape[1]), np.int64)
+    counted = np.empty(chosen.shape)
+    waiting = mean.copy()  # the mean of those that can still be chosen
+    for rank in range(chosen.shape[1]):
+        best = top_k(waiting + left, seeds, arms, 1)[:, 0]
+        bonus = left[each, best]
+        chosen[:, rank], counted[:, rank] = best, bonus
+        waiting[each, best] = -np.inf
+        variance = (bonus / alpha) ** 2
+        learned = variance / (variance + kin.sigma2)
+        likeness = kin.directions[best] @ kin.directions.T
+        likeness *= likeness
+        likeness *= -learned[:, None]
+        likeness += 1.0
+        left *= np.sqrt(np.maximum(likeness, 0.0, out=likeness), out=likeness)
+    np.put_along_axis(left, chosen, counted, 1)
+    result = scores.bonus.copy()
+    result[rows] = left
+    return result
