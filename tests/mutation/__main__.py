@@ -117,6 +117,13 @@ MUTANTS = (
         ("tests/unit/server/test_http.py",),
     ),
     Mutant(
+        "what is above on a slate is known",
+        "server/kinship.py",
+        "left *= _narrowing(kin, best, bonus / alpha)",
+        "pass",
+        ("tests/unit/server/test_kinship.py",),
+    ),
+    Mutant(
         "a click's trace is kept with what it resolves",
         "shared/window_scripts.py",
         "ms(now) .. ' ' .. ARGV[4] .. ' 0'",
