@@ -35,7 +35,11 @@ from shared.ports import (
 )
 from shared.tracing import Headers, Trace, untraced
 
-POLL_RECORDS: Final = 500
+POLL_RECORDS: Final = 2_000
+"""At most in one transaction, which costs the broker tens of milliseconds however much is in it."""
+
+_BLOCK: Final = 250
+"""Ranked together: more at a time leave the processor's cache."""
 
 React = Callable[[Sequence[Visit], Sequence[Sequence[int]]], list[int | None]]
 """What the shoppers do with their slates: the clicked rank from 1 on, or None."""
@@ -156,7 +160,8 @@ class StreamServer:
                 self.counts.add(self._batch)
                 return []
             self._delivery.begin()
-            served = self._serve(new)
+            blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
+            served = [each for block in blocks for each in self._serve(block)]
             self._delivery.complete(self._consumer, done)
         except BrokerUnavailable:
             self._next = self._delivery.abandon(self._next)

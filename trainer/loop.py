@@ -35,7 +35,9 @@ from shared.ports import (
 )
 from trainer.apply import Folded, PartitionFold, Rules
 
-POLL_RECORDS: Final = 5_000
+POLL_RECORDS: Final = 12_000
+"""At most at a time: with all partitions behind, about a whole write for each."""
+
 WRITE_ROWS: Final = 1_000
 WRITE_BYTES: Final = 4_000_000
 RETRY_S: Final = 0.25

@@ -283,6 +283,18 @@ def test_exactly_once_a_killed_server_leaves_every_visit_decided_once(
     assert sorted(decided) == sorted(visit.visit_id for visit in visits)
 
 
+def test_exactly_once_what_came_meanwhile_is_one_transaction_however_much_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.stream._BLOCK", 3)
+    visits, steps = world.arrive(range(20)), CrashPoints()
+    served = world.exact(step=steps).run_once(0.0)
+    sent = sorted(visit.visit_id for visit in visits)
+    assert sorted(each.visit.visit_id for each in served) == sent
+    assert sorted(decision.visit_id for decision in world.decisions()) == sent
+    assert (steps.seen.count("sent"), steps.seen.count("completed")) == (7, 1)
+
+
 def test_exactly_once_a_refused_commit_shows_nothing_and_the_batch_comes_again(
     world: World,
 ) -> None:
