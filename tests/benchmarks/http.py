@@ -3,7 +3,7 @@
 Server, store, broker and load (`wrk`, 32 connections) are processes of their own; the paths are
 measured by turns in one run. The empty handler gets the same requests, through the same uvicorn,
 guard and framework, and does nothing with them (`tests.benchmarks.empty_http`). `GET /livez`, which
-has no body to read, stands beside it.
+has no body to read, stands beside it. The model has learned the history.
 """
 
 import json
@@ -23,6 +23,7 @@ from server.openapi import EXAMPLES
 from tests.benchmarks.empty_http import empty_server
 from tests.benchmarks.measure import Result
 from tests.e2e.api_process import serving
+from tests.e2e.system import EmbeddedSystem
 
 CONNECTIONS: Final = 32
 SECONDS: Final = 4
@@ -88,6 +89,7 @@ def results() -> Iterator[Result]:
                 reward_window="1h",  # else the ends of earlier turns' windows are measured, too
             )
         )
+        learn_history(served.system, folder / "data" / "history.csv")
         body = json.dumps(next(iter(EXAMPLES.values())))
         idle = stack.enter_context(empty_server())
         rank, click = _RANK.format(body=body), _CLICK.format(body=body)
@@ -103,6 +105,13 @@ def results() -> Iterator[Result]:
                 (folder / "load.lua").write_text(script)
                 turns[name].append(under_load(url, folder / "load.lua"))
     yield from results_of(turns)
+
+
+def learn_history(system: EmbeddedSystem, history: Path) -> None:
+    """Send it through the topic to the trainer, and wait until all is learned."""
+    sender = system.start("history", "produce", history=str(history))
+    system.until(lambda: sender.finished, "all of the history sent")
+    system.until(system.learned, "all of the history learned")
 
 
 def results_of(turns: Mapping[str, Sequence[Load]]) -> Iterator[Result]:
