@@ -25,7 +25,7 @@ POLICY: Final = "shared-linucb"
 ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
 
-SHARED_ALPHA: Final = 1.1
+SHARED_ALPHA: Final = 1.2
 """α of the policies that share between arms: one standard deviation of what they believe."""
 
 LAMBDA: Final = 1.0

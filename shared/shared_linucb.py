@@ -46,7 +46,7 @@ class Hyperparameters(msgspec.Struct, frozen=True):
     """
 
     tau2: float = 0.001
-    omega2: float = 0.015
+    omega2: float = 0.01
     sigma2: float = 0.12
     rho: float = 10.0
 
