@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+import server.stream
+import trainer.loop
 from shared.events import decode_outcome, decode_visit
 
-SERVER_BATCH: Final = 500
-TRAINER_BATCH: Final = 5_000
 _PRODUCER: Final[dict[str, Any]] = {
     "partitioner": "murmur2_random",
     "acks": "all",
@@ -79,7 +79,7 @@ def bare_trainer(settings: Mapping[str, Any], stretch: Stretch) -> Spent:
     consumer.list_topics(timeout=_TIMEOUT_S)
     clock = _Clock()
     records = 0
-    for messages in _batches(consumer, stretch, TRAINER_BATCH):
+    for messages in _batches(consumer, stretch, trainer.loop.POLL_RECORDS):
         for message in messages:
             decode_outcome(message.value())
         records += len(messages)
@@ -116,7 +116,7 @@ def bare_server(
     clock = _Clock()
     sends = itertools.cycle(templates)
     records = 0
-    for messages in _batches(consumer, stretch, SERVER_BATCH):
+    for messages in _batches(consumer, stretch, server.stream.POLL_RECORDS):
         if transactions:
             producer.begin_transaction()
         for message in messages:
