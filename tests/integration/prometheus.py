@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import pytest
 import yaml
 from docker.client import DockerClient
-from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 
 from tests.dashboard import PROMETHEUS
@@ -21,16 +19,6 @@ IMAGE = os.environ.get("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0")
 DEADLINE_S = 180.0
 
 _T = TypeVar("_T")
-
-
-def need_docker() -> None:
-    """Skip, visibly, where there is no Docker; in CI that is a failure."""
-    try:
-        DockerClient.from_env().ping()
-    except DockerException as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"Docker does not answer: {error}")
 
 
 class Prometheus:

@@ -8,7 +8,8 @@ import pytest
 from shared.exporter import Exporter
 from shared.health import Health
 from tests.dashboard import PROMETHEUS, Query, Traffic, alerts, dashboard_queries
-from tests.integration.prometheus import Prometheus, check, need_docker, running
+from tests.integration.containers import require_docker
+from tests.integration.prometheus import Prometheus, check, running
 
 QUERIES = dashboard_queries()
 ALERTS = [rule["alert"] for rule in alerts()]
@@ -24,7 +25,7 @@ PENDING = {
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Prometheus that has scraped each service a few times."""
-    need_docker()
+    require_docker()
     traffic = Traffic()
     jobs = {"server": traffic.server, "trainer": traffic.trainer, "producer": traffic.producer}
     with ExitStack() as stack:
@@ -70,5 +71,5 @@ def test_alerts_notice_what_is_wrong_and_nothing_else(prometheus: Prometheus) ->
 
 
 def test_the_configuration_is_accepted_by_promtool() -> None:
-    need_docker()
+    require_docker()
     assert "SUCCESS" in check(PROMETHEUS)

@@ -11,14 +11,14 @@ from shared.events import DEAD_LETTERS, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
 from shared.ports import EventConsumer
-from tests.integration.prometheus import need_docker
+from tests.integration.containers import require_docker
 
 IMAGE = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KafkaCluster]:
-    need_docker()
+    require_docker()
     container = RedpandaContainer(IMAGE).start(timeout=60)
     try:
         cluster = KafkaCluster(container.get_bootstrap_server(), patience_s=20.0)
