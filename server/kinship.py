@@ -82,16 +82,14 @@ def told_apart(
     """
     top = top_k(scores.score, seeds, arms, k)
     least = alpha * np.sqrt(KNOWN * kin.sigma2)
-    if top.shape[1] == 1:
-        return scores.bonus
     rows = np.flatnonzero((np.take_along_axis(scores.bonus, top, 1) > least).any(axis=1))
     if not len(rows):
         return scores.bonus
-    mean, left, seeds = scores.mean[rows], scores.bonus[rows], seeds[rows]
+    left, seeds = scores.bonus[rows], seeds[rows]
+    waiting = scores.mean[rows]  # of those that can still be chosen
     each = np.arange(len(rows))
     chosen = np.empty((len(rows), top.shape[1]), np.int64)
     counted = np.empty(chosen.shape)
-    waiting = mean.copy()  # the mean of those that can still be chosen
     for rank in range(chosen.shape[1]):
         best = _best(waiting + left, seeds, arms)
         bonus = left[each, best]

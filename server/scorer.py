@@ -146,6 +146,8 @@ def slate_scores(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) 
     if policy.name not in JOINT or model.kin is None or policy.alpha == 0.0:
         return scores
     bonus = told_apart(scores, policy.alpha, model.kin, seeds, model.arms, k)
+    if bonus is scores.bonus:
+        return scores
     return Scores(scores.mean + bonus, scores.mean, bonus)
 
 
