@@ -146,3 +146,16 @@ class World:
             for letter in self.broker.records(DEAD_LETTERS, partition):
                 headers = dict(letter.headers)
                 yield headers["topic"], headers["partition"], headers["offset"]
+
+
+def busy_world() -> World:
+    """Good outcomes, repetitions, poison and a stranger, in several partitions."""
+    world = World()
+    for arm in ARMS:
+        first = world.send(arm, reward=1.0)
+        world.send(arm)
+        world.put(arm, encode(first))
+    world.poison(1)
+    world.poison(2, encode(outcome(900, 2, reward=7.0)))
+    world.poison(3, encode(outcome(901, 999)))
+    return world
