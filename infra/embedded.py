@@ -121,12 +121,17 @@ class EmbeddedStore:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    @property
-    def pid(self) -> int:
-        """For SIGSTOP and SIGCONT."""
-        if self._process is None:
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """SIGSTOP for the length of a block: connections stay open, and nothing answers."""
+        process = self._process
+        if process is None:
             raise EmbeddedError("the store is not running")
-        return self._process.pid
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     @property
     def folder(self) -> Path:
@@ -148,6 +153,7 @@ class EmbeddedStore:
     def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
         if self._process is not None:
             how(self._process)
+            self._process.send_signal(signal.SIGCONT)  # one that is stopped would not hear it
             self._process.wait()
             self._process = None
 

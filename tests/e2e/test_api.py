@@ -1,8 +1,6 @@
 """The API as others meet it: the documented client, a hostile one, one that comes slowly."""
 
-import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,13 +93,10 @@ def test_what_clicks_are_not_reported_in_time_is_resolved_without_one(served: Se
 
 def test_a_frozen_store_costs_no_more_than_the_budget_and_no_wrong_lesson(served: Served) -> None:
     system, body = served.system, {"context": CONTEXT, "decision_id": "frozen"}
-    os.kill(system.store_server.pid, signal.SIGSTOP)
-    try:
+    with system.store_server.asleep():
         answer = httpx.post(f"{served.url}/v1/rank", json=body, timeout=20)
         assert answer.status_code == 503
         assert answer.json()["type"] == "/docs#window-unavailable"
-    finally:
-        os.kill(system.store_server.pid, signal.SIGCONT)
 
     def forgotten() -> bool:
         return httpx.get(f"{served.url}/v1/decisions/frozen").status_code == 404

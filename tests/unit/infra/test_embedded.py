@@ -37,6 +37,18 @@ def test_a_store_that_appends_keeps_its_data_over_a_restart_at_the_same_address(
     assert not folder.exists()
 
 
+def test_a_store_that_sleeps_answers_nobody_and_can_be_closed_nonetheless() -> None:
+    store = EmbeddedStore()
+    with redis.Redis.from_url(store.url, socket_timeout=0.2, retry=None) as client:
+        assert client.ping()
+        with store.asleep(), pytest.raises(redis.TimeoutError):
+            client.ping()
+        assert client.ping()
+        with store.asleep():
+            store.close()
+    assert not store.folder.exists()
+
+
 def test_a_store_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_store_binary", lambda: shutil.which("false") or "false")
     with pytest.raises(EmbeddedError, match="does not start on port"):
