@@ -101,9 +101,7 @@ class JointLearner(Learner):
         super().__init__(world, policy, gamma)
         data = world.data
         self._growth = growth
-        self._solver = JointSolver(
-            data.arms, data.features, data.encoder.constant, hyper, estimates
-        )
+        self._solver = JointSolver(data.arms, data.features, data.encoder.roles, hyper, estimates)
         self.model = self._solver.model
         self._solve_from = 0.0
         self._changed: dict[int, None] = {}

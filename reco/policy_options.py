@@ -28,24 +28,24 @@ def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameter
     if value == "fixed":
         return Hyperparameters()
     try:
-        tau2, omega2, sigma2, *rho = (float(part) for part in value.split(","))
-        return Hyperparameters(tau2, omega2, sigma2, *rho)
+        tau2, omega2, sigma2, *ratios = (float(part) for part in value.split(","))
+        return Hyperparameters(tau2, omega2, sigma2, *ratios)
     except (ValueError, TypeError) as error:
         raise click.BadParameter(
-            "give `fixed`, `data`, or τ², ω² and σ² (and ρ) as in 0.001,0.01,0.12 or "
-            "0.001,0.01,0.12,10 (not negative, σ² above 0)"
+            "give `fixed`, `data`, or τ², ω² and σ² (and ρ, and ν) as in 0.001,0.015,0.12 or "
+            "0.001,0.015,0.12,10,0.25 (not negative, σ² and ν above 0)"
         ) from error
 
 
 def variances(function: _F) -> _F:
-    """`--variances fixed|data|τ²,ω²,σ²[,ρ]`: None stands for `data`."""
+    """`--variances fixed|data|τ²,ω²,σ²[,ρ[,ν]]`: None stands for `data`."""
     return click.option(
         "--variances",
         "hyper",
         default="fixed",
         show_default=True,
         callback=_parsed,
-        metavar="fixed|data|τ²,ω²,σ²[,ρ]",
+        metavar="fixed|data|τ²,ω²,σ²[,ρ[,ν]]",
         help="Of shared-linucb: how much arms differ beyond their features, how much features "
         "matter, and the noise; `fixed` is what simulations chose, `data` estimates them from the "
         "rows now and then.",
@@ -73,7 +73,7 @@ def joint_solver(
     start, estimates = chosen(policy, hyper)
     arms = catalogue.arms if arms is None else arms
     Z = features_of(catalogue, data, arms)
-    return JointSolver(arms, Z, data.encoder.constant, start, estimates)
+    return JointSolver(arms, Z, data.encoder.roles, start, estimates)
 
 
 def traffic(

@@ -84,11 +84,11 @@ def model_of(
     solution = untrained(len(arms), d, policy.lambda_)
     solver = None
     if policy.name in JOINT:
-        # Records from before arms had a constant of their own say nothing of it.
-        said = {"rho": 0.0} | parameters
+        # Records from before there were ρ and ν don't have them.
+        said = {"rho": 0.0, "nu": 1.0} | parameters
         names = Hyperparameters.__struct_fields__
         hyper = msgspec.convert({name: said[name] for name in names}, Hyperparameters)
-        solver = JointSolver(arms, data.features, data.encoder.constant, hyper, estimates=False)
+        solver = JointSolver(arms, data.features, data.encoder.roles, hyper, estimates=False)
     for fold in folds:
         statistics = fold.statistics
         known = [(i, row[arm]) for arm, i in statistics.index.items() if arm in row]

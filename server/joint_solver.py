@@ -10,6 +10,7 @@ from server.kinship import Kin
 from server.scorer import Model
 from shared.arm_statistics import Floats, Integers, packed_length
 from shared.evidence import estimate
+from shared.features import Roles
 from shared.shared_linucb import Hyperparameters, JointModel
 
 ESTIMATE_GROWTH: Final = 1.25
@@ -22,7 +23,7 @@ class JointSolver:
     Args:
         arms: product_ids, in the catalogue's order.
         Z: their features, K × p.
-        constant: u, with u·x = 1 for every context x.
+        roles: what the features of a context stand for.
         default: variances to start with.
         estimates: whether they are estimated from the rows now and then; else they stay.
     """
@@ -31,7 +32,7 @@ class JointSolver:
         self,
         arms: Sequence[int],
         Z: Floats,
-        constant: Floats,
+        roles: Roles,
         default: Hyperparameters,
         estimates: bool = True,
     ) -> None:
@@ -40,7 +41,7 @@ class JointSolver:
         self._estimates = estimates
         self._n = np.zeros(len(arms), np.int64)
         self._clicks = np.zeros(len(arms), np.int64)
-        self._joint = JointModel(Z, constant, default)
+        self._joint = JointModel(Z, roles, default)
         self._kin = Kin.of(Z, default.sigma2)
         self._estimate_from = 0.0
         self.model = self.solve()
@@ -72,7 +73,7 @@ class JointSolver:
         if self._estimates and outcomes >= self._estimate_from:
             found = estimate(self._joint, self._n, self._clicks, self._default)
             if found != self._joint.hyper:
-                self._joint.set_hyper(found)
+                self._joint.set_values(*found.values())
             self._estimate_from = outcomes * ESTIMATE_GROWTH
         solution = self._joint.solve().solution
         untrained = np.zeros(0, np.int64)  # none has the prior of a model of its own

@@ -1,6 +1,6 @@
 """τ², ω² and σ² from the rows: where their marginal likelihood is highest.
 
-With θ_a and W integrated out, the log evidence of all rewards is (`docs/model.md`)
+With θ_a and W integrated out, the log evidence of all rewards is (`docs/model.md`; x is D x)
 
     -½ [N log 2πσ² + Σ_a log |I + τ² Λ P_a| + log |ω² M|
         + Σ r²/σ² - Σ_a τ² b_aᵀ L H_a L b_a/σ⁴ - vᵀ M⁻¹ v]
@@ -21,7 +21,7 @@ from shared.shared_linucb import Hyperparameters, JointModel, Posterior
 BOUNDS: Final = Hyperparameters(1e-5, 1e-3, 0.02), Hyperparameters(1.0, 1.0, 1.0)
 """Least and greatest values that are looked at; rewards in [0, 1] vary by 0.25 at most."""
 
-PRIOR_SD: Final = 1.0
+PRIOR_SD: Final = 0.5
 """Of each variance's logarithm around its default: little data moves it little."""
 
 LEAST_OUTCOMES: Final = 1_500
@@ -73,8 +73,8 @@ def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
 def _squares(joint: JointModel, posterior: Posterior, trained: Integers, clicks: float) -> Floats:
     """Posterior expectations of Σ δ_aᵀ Λ⁻¹ δ_a, ‖W‖² and Σ(r - θ·x)²."""
     tau2, inverse = joint.hyper.tau2, joint.scale.inverse
-    theta = posterior.solution.theta[trained]
-    covariance = unpack(posterior.solution.covariance[trained], joint.d)
+    theta = posterior.solution.theta[trained] / joint.D
+    covariance = unpack(posterior.solution.covariance[trained] / joint.DD, joint.d)
     delta = (theta - joint.Z[trained] @ posterior.W.T) @ inverse
     Q = joint.shared_covariance(posterior, trained)
     J = joint.J[trained]
@@ -109,13 +109,12 @@ def estimate(
     if int(n.sum()) < LEAST_OUTCOMES:
         return default
     most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
-    part = JointModel(joint.Z[most], joint.constant, default)
-    part.set_rows(np.arange(len(most)), joint.b[most], joint.xx[most])
+    part = joint.part(most)
     outcomes, squares = int(n[most].sum()), float(clicks[most].sum())
     centre = np.log(default.values())
 
     def cost(logs: Floats) -> tuple[float, Floats]:
-        part.set_hyper(default.with_values(*np.exp(logs).tolist()))
+        part.set_values(*np.exp(logs).tolist())
         value, gradient = evidence(part, outcomes, squares)
         away = (logs - centre) / PRIOR_SD
         return 0.5 * float(away @ away) - value, away / PRIOR_SD - gradient

@@ -28,6 +28,15 @@ CONTEXT_FEATURES: Final[tuple[str, ...]] = (
 _FORMAT: Final = 1
 
 
+class Roles(NamedTuple):
+    """What the features of a context stand for, d numbers each."""
+
+    constant: Floats
+    """u with u·x = 1 for every x: each visit is at a weekend or on a weekday."""
+    visitor: Floats
+    """1 for a feature of who visits, 0 for one of when."""
+
+
 class NotFinite(ValueError):
     """A number of a context is NaN or infinite."""
 
@@ -87,8 +96,9 @@ class Encoder:
             *CONTEXT_FEATURES[-5:],
         )
         """What each column of x is, by name."""
-        self.constant: Final = np.repeat([0.0, 1.0], [self.d - 2, 2])
-        """u with u·x = 1 for every x: each visit is at a weekend or on a weekday."""
+        self.roles: Final = Roles(
+            np.repeat([0.0, 1.0], [self.d - 2, 2]), np.repeat([1.0, 0.0], [self._time, 5])
+        )
         self.id: Final = hashlib.sha256(self._canonical()).hexdigest()[:16]
         """Hash of the content: tells encoders apart, wherever x travels."""
 

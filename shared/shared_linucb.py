@@ -3,12 +3,13 @@
 Product features z_a explain part of what arms like in a context, the rest is the arm's own
 (`docs/model.md` has the derivation):
 
-    θ_a = W z_a + δ_a        W_ij ~ N(0, ω²)        δ_a ~ N(0, τ² Λ)        r = θ_a·x + N(0, σ²)
+    θ_a = D (W z_a + δ_a)    W_ij ~ N(0, ω²)        δ_a ~ N(0, τ² Λ)        r = θ_a·x + N(0, σ²)
 
 with Λ = I + ρ u uᵀ, where u·x = 1 in every context: what an arm has of its own is a liking that is
-the same in all contexts (κ² = ρ τ²), and one for each feature of the context (τ²). With Λ = L L,
-P_a = (Σ x xᵀ)_a / σ², H_a = (I + τ² L P_a L)⁻¹ and J_a = L H_a L⁻¹, integrating the δ_a out leaves
-W with
+the same in all contexts (κ² = ρ τ²), and one for each feature of the context (τ²). D is diagonal:
+√ν for a feature of who visits, 1 for one of when. It goes with the context: below, x stands for
+D x, and b_a and Σ x xᵀ for their sums. With Λ = L L, P_a = (Σ x xᵀ)_a / σ²,
+H_a = (I + τ² L P_a L)⁻¹ and J_a = L H_a L⁻¹, integrating the δ_a out leaves W with
 
     precision    M = I/ω² + Σ_a P_a J_a ⊗ z_a z_aᵀ
     information  v = Σ_a J_aᵀ b_a/σ² ⊗ z_a
@@ -30,6 +31,7 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from shared.arm_statistics import Floats, Integers, packed_length, upper_triangle
+from shared.features import Roles
 from shared.linucb import Solution, unpack
 
 dpotrf, dpotri, dpotrs = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
@@ -42,27 +44,29 @@ class Hyperparameters(msgspec.Struct, frozen=True):
     """The variances of the model above.
 
     Raises:
-        ValueError: one is not finite or negative, or σ² is 0.
+        ValueError: one is not finite or negative, or σ² or ν is 0.
     """
 
     tau2: float = 0.001
-    omega2: float = 0.01
+    omega2: float = 0.015
     sigma2: float = 0.12
     rho: float = 10.0
+    nu: float = 0.25
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) and value >= 0.0 for value in (*self.values(), self.rho)):
-            raise ValueError("tau2, omega2, sigma2 and rho must be finite and not negative")
-        if self.sigma2 == 0.0:
-            raise ValueError("sigma2 must be above 0")
+        values = (*self.values(), self.rho, self.nu)
+        if not all(math.isfinite(value) and value >= 0.0 for value in values):
+            raise ValueError("tau2, omega2, sigma2, rho and nu must be finite and not negative")
+        if self.sigma2 == 0.0 or self.nu == 0.0:
+            raise ValueError("sigma2 and nu must be above 0")
 
     def values(self) -> tuple[float, float, float]:
-        """τ², ω², σ²: what the rows are asked for; ρ stays."""
+        """τ², ω², σ²: what the rows are asked for; ρ and ν stay."""
         return self.tau2, self.omega2, self.sigma2
 
     def with_values(self, tau2: float, omega2: float, sigma2: float) -> "Hyperparameters":
-        """Others with the same ρ."""
-        return Hyperparameters(tau2, omega2, sigma2, self.rho)
+        """Others with the same ρ and ν."""
+        return Hyperparameters(tau2, omega2, sigma2, self.rho, self.nu)
 
 
 class Posterior(NamedTuple):
@@ -84,17 +88,24 @@ class JointModel:
 
     Args:
         Z: product features z_a, K × p.
-        constant: u, with u·x = 1 for every context x; its length is d.
-        hyper: τ², ω², σ², ρ.
+        roles: what the d features of a context stand for.
+        hyper: τ², ω², σ², ρ, ν; ρ and ν stay as they are.
     """
 
-    def __init__(self, Z: Floats, constant: Floats, hyper: Hyperparameters) -> None:
-        (K, p), d = Z.shape, len(constant)
+    def __init__(self, Z: Floats, roles: Roles, hyper: Hyperparameters) -> None:
+        (K, p), d = Z.shape, len(roles.constant)
         self.hyper = hyper
-        self.d, self.Z, self.constant = d, Z, constant
-        self.scale = _Scale.of(constant, hyper.rho)
+        self.d, self.Z, self.roles = d, Z, roles
+        self.D = np.where(roles.visitor > 0.0, math.sqrt(hyper.nu), 1.0)
+        """d_i of each feature of a context, d."""
+        first, second = upper_triangle(d)
+        self.DD = self.D[first] * self.D[second]
+        """d_i d_j, packed."""
+        self.scale = _Scale.of(roles.constant, hyper.rho)
         self.b = np.zeros((K, d))
+        """Σ r D x"""
         self.xx = np.zeros((K, packed_length(d)))
+        """Σ D x xᵀ D, packed."""
         self.J = np.empty((K, d, d))
         """J_a = (I + τ² Λ P_a)⁻¹, K × d × d."""
         self.own = np.empty_like(self.xx)
@@ -119,15 +130,17 @@ class JointModel:
         """Indices of the arms with outcomes."""
         return np.flatnonzero(self.xx.any(axis=1))
 
-    def set_hyper(self, hyper: Hyperparameters) -> None:
+    def set_values(self, tau2: float, omega2: float, sigma2: float) -> None:
         """Go on with other variances: every arm with outcomes is computed anew."""
-        trained, rho = self.trained, self.hyper.rho
-        self.hyper = hyper
-        b, xx = self.b[trained], self.xx[trained]
-        if hyper.rho != rho:
-            self.scale = _Scale.of(self.constant, hyper.rho)
-            self._start()
-        self.set_rows(trained, b, xx)
+        self.hyper = self.hyper.with_values(tau2, omega2, sigma2)
+        trained = self.trained
+        self._take(trained, self.b[trained], self.xx[trained])
+
+    def part(self, at: Integers) -> "JointModel":
+        """A model of some of the arms, with their rows."""
+        part = JointModel(self.Z[at], self.roles, self.hyper)
+        part._take(np.arange(len(at)), self.b[at], self.xx[at])
+        return part
 
     def _start(self) -> None:
         """Every arm as one without outcomes, to the bit."""
@@ -146,6 +159,10 @@ class JointModel:
         Raises:
             numpy.linalg.LinAlgError: a Σ x xᵀ is none.
         """
+        self._take(at, b * self.D, xx * self.DD)
+
+    def _take(self, at: Integers, b: Floats, xx: Floats) -> None:
+        """`set_rows` with sums of D x."""
         d, (rows, columns) = self.d, upper_triangle(self.d)
         tau2, _, sigma2 = self.hyper.values()
         L, inverse_L = self.scale.L, self.scale.inverse
@@ -185,15 +202,15 @@ class JointModel:
         W = omega2 * dpotrs(factor, information.reshape(-1, 1), lower=1)[0].reshape(d, p)
         W_covariance = omega2 * dpotri(factor, lower=1, overwrite_c=1)[0].T
         theta, covariance = self._arms(W, W_covariance)
-        solution = Solution(theta, covariance)
+        solution = Solution(theta * self.D, covariance * self.DD)
         return Posterior(solution, W, W_covariance, information, log_determinant)
 
     def shared_covariance(self, posterior: Posterior, at: Integers) -> Floats:
-        """Q_a = (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a), the covariance of W z_a, of some arms."""
+        """Q_a = (I ⊗ z_aᵀ) M⁻¹ (I ⊗ z_a), the covariance of W z_a, of some arms, d × d each."""
         return unpack(self._zz[at] @ self._index.gather(posterior.W_covariance), self.d)
 
     def _arms(self, W: Floats, W_covariance: Floats) -> tuple[Floats, Floats]:
-        """θ_a = J_a (W z_a + τ² Λ b_a/σ²) and C_a = τ² L H_a L + J_a Q_a J_aᵀ."""
+        """Of D⁻¹ θ_a: J_a (W z_a + τ² Λ b_a/σ²) and C_a = τ² L H_a L + J_a Q_a J_aᵀ."""
         d, (rows, columns) = self.d, upper_triangle(self.d)
         tau2, _, sigma2 = self.hyper.values()
         pairs = self._index.gather(W_covariance)
@@ -259,16 +276,16 @@ class _Index(NamedTuple):
         return pairs.T
 
 
-def solve(b: Floats, xx: Floats, Z: Floats, constant: Floats, hyper: Hyperparameters) -> Solution:
+def solve(b: Floats, xx: Floats, Z: Floats, roles: Roles, hyper: Hyperparameters) -> Solution:
     """Solve K arms together.
 
     Args:
         b: Σ r x, K × d.
         xx: packed upper triangles of Σ x xᵀ, K × d(d+1)/2.
         Z: product features, K × p.
-        constant: u, with u·x = 1 for every context x.
-        hyper: τ², ω², σ², ρ.
+        roles: what the d features of a context stand for.
+        hyper: τ², ω², σ², ρ, ν.
     """
-    joint = JointModel(Z, constant, hyper)
+    joint = JointModel(Z, roles, hyper)
     joint.set_rows(np.arange(len(b)), b, xx)
     return joint.solve().solution

@@ -47,13 +47,14 @@ class ModelReport(msgspec.Struct):
     omega2: float
     sigma2: float
     rho: float
+    nu: float
     default: Hyperparameters
     estimated: bool
     """False: there are too few outcomes, and the defaults stand."""
     log_likelihood: float | None
     """Evidence of the rows at these variances; None without outcomes."""
     strongest: list[Weight]
-    """Entries of W, by size."""
+    """Entries of D W, by size."""
 
 
 @click.command("model")
@@ -90,7 +91,7 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
     joint, n, clicks = _joint(data, states)
     default = joint.hyper
     found = estimate(joint, n, clicks, default)
-    joint.set_hyper(found)
+    joint.set_values(*found.values())
     outcomes, clicked = int(n.sum()), int(clicks.sum())
     return ModelReport(
         outcomes,
@@ -99,17 +100,18 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
         len(joint.trained),
         *found.values(),
         found.rho,
+        found.nu,
         default,
         outcomes >= LEAST_OUTCOMES,
         evidence(joint, outcomes, clicked).log_likelihood if outcomes else None,
-        _strongest(joint.solve().W, data),
+        _strongest(joint.D[:, None] * joint.solve().W, data),
     )
 
 
 def _joint(data: DataSet, states: Sequence[State | None]) -> tuple[JointModel, Integers, Integers]:
     row = {arm: i for i, arm in enumerate(data.arms)}
     n, clicks = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    joint = JointModel(data.features, data.encoder.constant, Hyperparameters())
+    joint = JointModel(data.features, data.encoder.roles, Hyperparameters())
     for state in states:
         if state is None:
             continue
@@ -141,7 +143,8 @@ def _print(report: ModelReport) -> None:
         f"τ² {report.tau2:.4g}, ω² {report.omega2:.4g}, σ² {report.sigma2:.4g} ({origin}); "
         f"± {(report.rho * report.tau2) ** 0.5:.3f} an arm for itself, in every context alike "
         f"(ρ {report.rho:.4g}), ± {report.tau2**0.5:.3f} by feature of the context; "
-        f"± {report.omega2**0.5:.3f} for what features explain"
+        f"± {report.omega2**0.5:.3f} for what features explain; by who visits, not when, "
+        f"{report.nu:.4g} of these variances (ν)"
     )
     table = Table("where", "this kind of product", "weight")
     for entry in report.strongest:

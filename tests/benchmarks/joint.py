@@ -8,12 +8,14 @@ from threadpoolctl import threadpool_limits
 
 from shared.arm_statistics import ArmStatistics
 from shared.evidence import estimate
+from shared.features import Roles
 from shared.linucb import solve as solve_disjoint
 from shared.shared_linucb import Hyperparameters, JointModel
 from tests.benchmarks.measure import Result, Work, compared, timed
 
 D: Final = 15
 FEATURES: Final = 20
+ROLES: Final = Roles(np.repeat([0.0, 1.0], [D - 2, 2]), np.repeat([1.0, 0.0], [D - 5, 5]))
 SIZES: Final = (200, 2_000, 20_000)
 _CHANGED: Final = 4
 """Arms that an ordinary visit changes, about."""
@@ -35,7 +37,7 @@ def _size(arms: int) -> Iterator[Result]:
     shown = np.arange(outcomes) % arms
     statistics.add(shown, rng.random((outcomes, D)), rewards, np.arange(outcomes))
     Z = rng.normal(0.0, 0.3, (arms, FEATURES))
-    joint = JointModel(Z, np.repeat([0.0, 1.0], [D - 2, 2]), Hyperparameters())
+    joint = JointModel(Z, ROLES, Hyperparameters())
     joint.set_rows(np.arange(arms), statistics.b, statistics.xx)
     joint.solve()
     at = rng.choice(arms, _CHANGED, replace=False)
@@ -45,7 +47,7 @@ def _size(arms: int) -> Iterator[Result]:
         joint.solve()
 
     def anew() -> None:
-        joint.set_hyper(Hyperparameters())
+        joint.set_values(*Hyperparameters().values())
         joint.solve()
 
     def alone() -> None:

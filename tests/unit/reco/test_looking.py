@@ -260,7 +260,7 @@ def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
     report = reco("inspect", "model", "--json").json()
     assert (report["outcomes"], report["clicks"], report["trained"]) == (30, 15, 2)
     assert report["estimated"] is False  # 30 outcomes are too few
-    names = ("tau2", "omega2", "sigma2", "rho")
+    names = ("tau2", "omega2", "sigma2", "rho", "nu")
     assert {name: report[name] for name in names} == report["default"]
     assert report["log_likelihood"] < 0.0
     assert 0 < len(report["strongest"]) <= 10
@@ -272,12 +272,16 @@ def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0.1,0.2", "a,b,c", "0.1,0.2,0", "-1,0.1,0.1", "0.1,0.1,0.1,-1", "1,1,1,1,1", ""]
+    "text",
+    [
+        *("0.1,0.2", "a,b,c", "0.1,0.2,0", "-1,0.1,0.1", "0.1,0.1,0.1,-1", "1,1,1,1,0"),
+        *("1,1,1,1,1,1", ""),
+    ],
 )
 def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: str) -> None:
     result = reco("simulate", "--policy", "shared-linucb", "--variances", text)
     assert result.code == 2
-    assert "0.001,0.01,0.12" in result.err
+    assert "0.001,0.015,0.12" in result.err
     assert "Traceback" not in result.err
 
 

@@ -44,7 +44,7 @@ class Shop:
         )
         consumer.subscribe(self.trainer)
         joint = (
-            JointSolver(data.arms, data.features, data.encoder.constant, Hyperparameters())
+            JointSolver(data.arms, data.features, data.encoder.roles, Hyperparameters())
             if policy.name in JOINT
             else None
         )

@@ -4,12 +4,13 @@ import pytest
 from server.joint_solver import ESTIMATE_GROWTH, JointSolver
 from shared.arm_statistics import ArmStatistics
 from shared.evidence import LEAST_OUTCOMES
+from shared.features import Roles
 from shared.shared_linucb import Hyperparameters, solve
 
 ARMS = [3, 7, 11, 20]
 D = 4
 Z = np.random.default_rng(5).normal(size=(4, 3))
-U = np.array([0.0, 0.0, 1.0, 1.0])
+ROLES = Roles(np.array([0.0, 0.0, 1.0, 1.0]), np.array([1.0, 0.0, 0.0, 0.0]))
 HYPER = Hyperparameters(0.02, 0.1, 0.2, 3.0)
 
 
@@ -28,27 +29,27 @@ def give(solver: JointSolver, statistics: ArmStatistics) -> None:
 
 
 def test_before_any_outcome_the_features_alone_speak() -> None:
-    model = JointSolver(ARMS, Z, U, HYPER).model
+    model = JointSolver(ARMS, Z, ROLES, HYPER).model
     assert model.arms.tolist() == ARMS
     assert model.untrained.tolist() == []
-    expected = solve(np.zeros((4, D)), np.zeros((4, 10)), Z, U, HYPER)
+    expected = solve(np.zeros((4, D)), np.zeros((4, 10)), Z, ROLES, HYPER)
     np.testing.assert_array_equal(model.solution.covariance, expected.covariance)
 
 
 def test_what_was_taken_is_solved_together() -> None:
-    solver, statistics = JointSolver(ARMS, Z, U, HYPER, estimates=False), outcomes(60)
+    solver, statistics = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False), outcomes(60)
     give(solver, statistics)
     model = solver.solve()
     b, xx = np.zeros((4, D)), np.zeros((4, 10))
     at = [ARMS.index(arm) for arm in statistics.arms]
     b[at], xx[at] = statistics.b, statistics.xx
-    np.testing.assert_array_equal(model.solution.theta, solve(b, xx, Z, U, HYPER).theta)
+    np.testing.assert_array_equal(model.solution.theta, solve(b, xx, Z, ROLES, HYPER).theta)
     assert model.n.sum() == 60
     assert model.n[3] == 0
 
 
 def test_a_model_that_was_handed_out_does_not_move() -> None:
-    solver = JointSolver(ARMS, Z, U, HYPER, estimates=False)
+    solver = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False)
     before = solver.model
     kept = before.solution.theta.copy()
     give(solver, outcomes(60))
@@ -58,7 +59,7 @@ def test_a_model_that_was_handed_out_does_not_move() -> None:
 
 
 def test_arms_that_are_forgotten_count_no_more() -> None:
-    solver = JointSolver(ARMS, Z, U, HYPER, estimates=False)
+    solver = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False)
     fresh = solver.model.solution.theta
     give(solver, outcomes(60))
     solver.forget(np.arange(4))
@@ -67,7 +68,7 @@ def test_arms_that_are_forgotten_count_no_more() -> None:
 
 
 def test_the_variances_follow_the_rows_now_and_then() -> None:
-    solver = JointSolver(ARMS, Z, U, HYPER)
+    solver = JointSolver(ARMS, Z, ROLES, HYPER)
     give(solver, outcomes(LEAST_OUTCOMES * 4))
     solver.solve()
     first = solver.hyper
@@ -77,6 +78,7 @@ def test_the_variances_follow_the_rows_now_and_then() -> None:
         "omega2": first.omega2,
         "sigma2": first.sigma2,
         "rho": HYPER.rho,
+        "nu": HYPER.nu,
     }
     give(solver, outcomes(LEAST_OUTCOMES * 4 + 10))
     solver.solve()
@@ -88,7 +90,7 @@ def test_the_variances_follow_the_rows_now_and_then() -> None:
 
 @pytest.mark.parametrize("count", [0, LEAST_OUTCOMES - 1])
 def test_while_there_are_few_outcomes_the_variances_stand(count: int) -> None:
-    solver = JointSolver(ARMS, Z, U, HYPER)
+    solver = JointSolver(ARMS, Z, ROLES, HYPER)
     if count:
         give(solver, outcomes(count))
     solver.solve()
@@ -96,7 +98,7 @@ def test_while_there_are_few_outcomes_the_variances_stand(count: int) -> None:
 
 
 def test_variances_that_were_given_stay() -> None:
-    solver = JointSolver(ARMS, Z, U, HYPER, estimates=False)
+    solver = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False)
     give(solver, outcomes(LEAST_OUTCOMES * 4))
     solver.solve()
     assert solver.hyper == HYPER

@@ -10,10 +10,11 @@ from server.kinship import KNOWN, Kin, told_apart
 from server.scorer import Model, Policy, Scores, choose, rank, score, seeds_of, slate_scores
 from server.top import top_k
 from shared.arm_statistics import ArmStatistics, Floats
+from shared.features import Roles
 from shared.shared_linucb import Hyperparameters
 
 D = 4
-U = np.array([0.0, 0.0, 1.0, 1.0])
+ROLES = Roles(np.array([0.0, 0.0, 1.0, 1.0]), np.zeros(4))
 HYPER = Hyperparameters(0.001, 0.05, 0.12, 1.0)
 SHARED = Policy("shared-linucb", alpha=1.0)
 
@@ -27,7 +28,7 @@ def contexts(count: int, seed: int = 3) -> Floats:
 def model(Z: Floats, outcomes: int = 0, hyper: Hyperparameters = HYPER) -> Model:
     """Arms 1, 2, … with these features; every second one with outcomes."""
     arms = [*range(1, len(Z) + 1)]
-    solver = JointSolver(arms, Z, U, hyper, estimates=False)
+    solver = JointSolver(arms, Z, ROLES, hyper, estimates=False)
     if outcomes:
         rng = np.random.default_rng(9)
         statistics = ArmStatistics(D)

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from server.model_view import (
 )
 from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Floats, packed_length
+from shared.features import Roles
 from shared.linucb import Solution, solve
 from shared.ports import ModelConfig, State
 from shared.shared_linucb import Hyperparameters
@@ -201,7 +203,7 @@ def test_another_partition_count_is_refused() -> None:
 
 
 FEATURES = np.random.default_rng(3).normal(size=(len(ARMS), 2))
-U = np.repeat([0.0, 1.0], [D - 1, 1])
+ROLES = Roles(np.repeat([0.0, 1.0], [D - 1, 1]), np.repeat([1.0, 0.0], [1, D - 1]))
 HYPER = Hyperparameters(0.02, 0.1, 0.2, 3.0)
 
 
@@ -217,7 +219,7 @@ class WatchedTogether(Watched):
                 clock.now_s += took_s
                 return super().solve()
 
-        solver = Slow(list(ARMS), FEATURES, U, HYPER, estimates=False)
+        solver = Slow(list(ARMS), FEATURES, ROLES, HYPER, estimates=False)
         self.view = ModelView(
             self.world.store,
             list(ARMS),
@@ -236,7 +238,7 @@ class WatchedTogether(Watched):
         b, xx = np.zeros((len(ARMS), D)), np.zeros((len(ARMS), packed_length(D)))
         at = [list(ARMS).index(arm) for arm in statistics.arms]
         b[at], xx[at] = statistics.b, statistics.xx
-        return solve_together(b, xx, FEATURES, U, HYPER)
+        return solve_together(b, xx, FEATURES, ROLES, HYPER)
 
 
 def test_solved_together_the_view_is_that_of_all_rows_and_names_how() -> None:
@@ -247,7 +249,7 @@ def test_solved_together_the_view_is_that_of_all_rows_and_names_how() -> None:
     with watched.view.locked() as view:
         for mine, stored in zip(view.model.solution, watched.stored_solution(), strict=True):
             np.testing.assert_array_equal(mine, stored)
-        assert view.parameters == {"tau2": 0.02, "omega2": 0.1, "sigma2": 0.2, "rho": 3.0}
+        assert view.parameters == msgspec.structs.asdict(HYPER)
         assert sum(view.positions) == 4
 
 
@@ -327,7 +329,7 @@ def test_solved_together_a_new_product_is_ranked_once_all_is_solved_with_it() ->
     watched.view.refresh()
     arms = [arm for arm in ARMS if arm != 5] + [99]
     Z = np.concatenate([FEATURES[[list(ARMS).index(arm) for arm in arms[:-1]]], [[0.3, -0.2]]])
-    watched.view.rank_these(arms, JointSolver(arms, Z, U, HYPER, estimates=False))
+    watched.view.rank_these(arms, JointSolver(arms, Z, ROLES, HYPER, estimates=False))
     with watched.view.locked() as view:
         assert view.model.arms.tolist() == list(ARMS)  # still those of before
     watched.world.clock.now_s += 1.0

@@ -8,9 +8,11 @@ from scipy.stats import multivariate_normal
 
 from shared.arm_statistics import ArmStatistics, Floats, Integers, packed_length
 from shared.evidence import BOUNDS, LEAST_OUTCOMES, MOST_ARMS, estimate, evidence
+from shared.features import Roles
 from shared.shared_linucb import Hyperparameters, JointModel
 
 U = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
+VISITOR = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
 
 
 def joint_of(
@@ -21,7 +23,7 @@ def joint_of(
     statistics.add(arms, X, rewards, np.arange(len(arms)))
     b, xx = np.zeros((len(Z), d)), np.zeros((len(Z), packed_length(d)))
     b[statistics.arms], xx[statistics.arms] = statistics.b, statistics.xx
-    joint = JointModel(Z, U, hyper)
+    joint = JointModel(Z, Roles(U, VISITOR), hyper)
     joint.set_rows(np.arange(len(Z)), b, xx)
     return joint
 
@@ -35,29 +37,37 @@ def drawn(
     W = rng.normal(0.0, hyper.omega2**0.5, (5, 4))
     theta = Z @ W.T + rng.normal(0.0, hyper.tau2**0.5, (arms, 5))
     theta += rng.normal(0.0, (hyper.rho * hyper.tau2) ** 0.5, (arms, 1)) * U
+    theta *= sizes(hyper)
     shown = rng.integers(0, arms, outcomes)
     noise = rng.normal(0.0, hyper.sigma2**0.5, outcomes)
     return shown, X, (X * theta[shown]).sum(axis=1) + noise, Z
 
 
+def sizes(hyper: Hyperparameters) -> Floats:
+    """d_i of each feature of a context."""
+    return np.where(VISITOR > 0.0, hyper.nu**0.5, 1.0)
+
+
 SIZES = st.floats(0.01, 1.0)
+VARIANCES = st.builds(Hyperparameters, SIZES, SIZES, SIZES, st.floats(0.0, 10.0), SIZES)
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES, st.floats(0.0, 10.0)))
+@given(st.integers(0, 2**32), VARIANCES)
 def test_it_is_the_density_of_the_rewards(seed: int, hyper: Hyperparameters) -> None:
     arms, X, r, Z = drawn(hyper, 25, arms=4, seed=seed)
     tau2, omega2, sigma2 = hyper.values()
     same_arm = arms[:, None] == arms
-    covariance = (X @ X.T) * (omega2 * (Z @ Z.T)[arms][:, arms] + tau2 * same_arm)
-    covariance += tau2 * hyper.rho * np.outer(X @ U, X @ U) * same_arm
+    DX = X * sizes(hyper)
+    covariance = (DX @ DX.T) * (omega2 * (Z @ Z.T)[arms][:, arms] + tau2 * same_arm)
+    covariance += tau2 * hyper.rho * np.outer(DX @ U, DX @ U) * same_arm
     density = multivariate_normal(np.zeros(25), covariance + sigma2 * np.eye(25))
     found = evidence(joint_of(arms, X, r, Z, hyper), 25, float(r @ r))
     assert found.log_likelihood == pytest.approx(density.logpdf(r), abs=1e-7)
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.builds(Hyperparameters, SIZES, SIZES, SIZES, st.floats(0.0, 10.0)))
+@given(st.integers(0, 2**32), VARIANCES)
 def test_its_gradient_is_how_it_changes(seed: int, hyper: Hyperparameters) -> None:
     arms, X, r, Z = drawn(hyper, 40, arms=5, seed=seed)
     joint = joint_of(arms, X, r, Z, hyper)
@@ -67,7 +77,7 @@ def test_its_gradient_is_how_it_changes(seed: int, hyper: Hyperparameters) -> No
         for step in (-1e-5, 1e-5):
             logs = np.log(hyper.values())
             logs[axis] += step
-            joint.set_hyper(hyper.with_values(*np.exp(logs).tolist()))
+            joint.set_values(*np.exp(logs).tolist())
             sides.append(evidence(joint, 40, float(r @ r)).log_likelihood)
         slope = (sides[1] - sides[0]) / 2e-5
         assert gradient[axis] == pytest.approx(slope, rel=1e-4, abs=1e-4)
@@ -117,15 +127,13 @@ def test_it_is_a_function_of_the_rows_and_leaves_the_model_alone() -> None:
     joint, n, clicks = clicked(3_000)
     first = estimate(joint, n, clicks, Hyperparameters())
     assert joint.hyper == Hyperparameters()
-    joint.set_hyper(first)
+    joint.set_values(*first.values())
     assert estimate(joint, n, clicks, Hyperparameters()) == first
 
 
 def test_of_many_arms_those_with_most_outcomes_are_asked() -> None:
     joint, n, clicks = clicked(5_000, arms=MOST_ARMS + 50)
     most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
-    part = JointModel(joint.Z[most], U, Hyperparameters())
-    part.set_rows(np.arange(MOST_ARMS), joint.b[most], joint.xx[most])
     assert estimate(joint, n, clicks, Hyperparameters()) == estimate(
-        part, n[most], clicks[most], Hyperparameters()
+        joint.part(most), n[most], clicks[most], Hyperparameters()
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from shared.arm_statistics import ArmStatistics, Floats, packed_length
+from shared.features import Roles
 from shared.linucb import Solution, deviations, unpack
 from shared.linucb import solve as solve_disjoint
 from shared.shared_linucb import BLOCK, Hyperparameters, JointModel, solve
@@ -23,10 +24,11 @@ class Case(NamedTuple):
     Z: Floats
 
     @property
-    def constant(self) -> Floats:
-        """Any direction will do for u: here it leaves out the first feature of a context."""
+    def roles(self) -> Roles:
+        """Any will do: here u leaves out the first feature, and every second is a visitor's."""
         d = self.X.shape[1]
-        return np.array([0.0] * (d > 1) + [1.0] * (d - (d > 1)))
+        constant = np.array([0.0] * (d > 1) + [1.0] * (d - (d > 1)))
+        return Roles(constant, (np.arange(d) % 2).astype(np.float64))
 
     @property
     def rows(self) -> tuple[Floats, Floats]:
@@ -51,7 +53,12 @@ def cases(draw: st.DrawFn) -> Case:
 
 def variances() -> st.SearchStrategy[Hyperparameters]:
     sizes = st.floats(1e-3, 2.0)
-    return st.builds(Hyperparameters, sizes, sizes, sizes, st.floats(0.0, 20.0))
+    return st.builds(Hyperparameters, sizes, sizes, sizes, st.floats(0.0, 20.0), sizes)
+
+
+def alike(tau2: float, omega2: float, sigma2: float) -> Hyperparameters:
+    """No feature of a context is different from the others."""
+    return Hyperparameters(tau2, omega2, sigma2, rho=0.0, nu=1.0)
 
 
 def case(arms: int, outcomes: int, d: int = 5, p: int = 4, seed: int = 1) -> Case:
@@ -65,13 +72,14 @@ def dense(case: Case, hyper: Hyperparameters) -> Solution:
     """Bayes' rule for the joint vector (W, δ_1 … δ_K), with nothing clever about it."""
     (_, d), (K, p) = case.X.shape, case.Z.shape
     tau2, omega2, sigma2 = hyper.values()
-    # r = φ·(vec W, δ_1 … δ_K): θ_a = W z_a + δ_a.
+    # r = φ·(vec W, δ_1 … δ_K): θ_a = D (W z_a + δ_a).
+    D = np.diag(np.where(case.roles.visitor > 0.0, hyper.nu**0.5, 1.0))
     to_theta = np.zeros((K, d, d * p + K * d))
     for arm in range(K):
-        to_theta[arm, :, : d * p] = np.kron(np.eye(d), case.Z[arm])
-        to_theta[arm, :, d * p + arm * d : d * p + (arm + 1) * d] = np.eye(d)
+        to_theta[arm, :, : d * p] = np.kron(D, case.Z[arm])
+        to_theta[arm, :, d * p + arm * d : d * p + (arm + 1) * d] = D
     design = np.einsum("ni,nij->nj", case.X, to_theta[case.arms])
-    own = tau2 * (np.eye(d) + hyper.rho * np.outer(case.constant, case.constant))
+    own = tau2 * (np.eye(d) + hyper.rho * np.outer(case.roles.constant, case.roles.constant))
     prior = block_diag(np.eye(d * p) / omega2, *[np.linalg.inv(own)] * K)
     covariance = np.linalg.inv(prior + design.T @ design / sigma2)
     mean = covariance @ (design.T @ case.rewards) / sigma2
@@ -87,7 +95,7 @@ def assert_same(one: Solution, other: Solution, tolerance: float) -> None:
 
 @given(cases(), variances())
 def test_it_is_the_posterior_over_everything_at_once(case: Case, hyper: Hyperparameters) -> None:
-    assert_same(solve(*case.rows, case.Z, case.constant, hyper), dense(case, hyper), 1e-8)
+    assert_same(solve(*case.rows, case.Z, case.roles, hyper), dense(case, hyper), 1e-8)
 
 
 @given(cases(), st.floats(1e-3, 2.0), st.floats(1e-3, 2.0))
@@ -96,9 +104,9 @@ def test_without_sharing_it_is_the_disjoint_model_with_lambda_sigma2_over_tau2(
 ) -> None:
     """θ is the same, and the covariance σ² times as large: α/σ explores as α does there."""
     disjoint = solve_disjoint(*case.rows, sigma2 / tau2)
-    alone = solve(*case.rows, case.Z, case.constant, Hyperparameters(tau2, 0.0, sigma2, 0.0))
+    alone = solve(*case.rows, case.Z, case.roles, alike(tau2, 0.0, sigma2))
     assert_same(alone, Solution(disjoint.theta, sigma2 * disjoint.covariance), 1e-10)
-    nearly = solve(*case.rows, case.Z, case.constant, Hyperparameters(tau2, 1e-10, sigma2, 0.0))
+    nearly = solve(*case.rows, case.Z, case.roles, alike(tau2, 1e-10, sigma2))
     assert_same(nearly, alone, 1e-6)
 
 
@@ -113,24 +121,22 @@ def test_without_effects_of_their_own_all_arms_are_one_regression_on_x_and_z(
     lift = np.array([np.kron(np.eye(d), z) for z in case.Z])
     spread = np.einsum("aij,jk,alk->ail", lift, covariance, lift)
     pure = Solution(case.Z @ W.T, spread[:, *np.triu_indices(d)])
-    assert_same(
-        solve(*case.rows, case.Z, case.constant, Hyperparameters(0.0, omega2, sigma2)), pure, 1e-9
-    )
-    nearly = solve(*case.rows, case.Z, case.constant, Hyperparameters(1e-10, omega2, sigma2))
+    assert_same(solve(*case.rows, case.Z, case.roles, alike(0.0, omega2, sigma2)), pure, 1e-9)
+    nearly = solve(*case.rows, case.Z, case.roles, alike(1e-10, omega2, sigma2))
     assert_same(nearly, pure, 1e-6)
 
 
 @given(cases(), variances())
 def test_the_order_of_arms_does_not_matter(case: Case, hyper: Hyperparameters) -> None:
     b, xx = case.rows
-    turned = solve(b[::-1], xx[::-1], case.Z[::-1], case.constant, hyper)
-    straight = solve(b, xx, case.Z, case.constant, hyper)
+    turned = solve(b[::-1], xx[::-1], case.Z[::-1], case.roles, hyper)
+    straight = solve(b, xx, case.Z, case.roles, hyper)
     assert_same(Solution(turned.theta[::-1], turned.covariance[::-1]), straight, 1e-10)
 
 
 def test_arms_across_blocks_are_one_model() -> None:
     many = case(2 * BLOCK + 3, 900, d=2, p=3)
-    joint = solve(*many.rows, many.Z, many.constant, Hyperparameters())
+    joint = solve(*many.rows, many.Z, many.roles, Hyperparameters())
     assert_same(joint, dense(many, Hyperparameters()), 1e-8)
 
 
@@ -139,21 +145,22 @@ def test_an_arm_without_outcomes_is_judged_by_its_features() -> None:
     z = some.Z.copy()
     z[5] = z[0]
     with_new = some._replace(Z=z, arms=[arm if arm != 5 else 0 for arm in some.arms])
-    solution = solve(*with_new.rows, z, some.constant, Hyperparameters(tau2=0.0))
+    solution = solve(*with_new.rows, z, some.roles, Hyperparameters(tau2=0.0))
     np.testing.assert_allclose(solution.theta[5], solution.theta[0], atol=1e-12)
-    own = solve(*with_new.rows, z, some.constant, Hyperparameters(tau2=0.01))
+    own = solve(*with_new.rows, z, some.roles, Hyperparameters(tau2=0.01))
     x = np.ones((1, 5))
     assert deviations(x, own)[0, 5] > deviations(x, own)[0, 0]
 
 
 def test_without_any_outcomes_it_is_the_prior() -> None:
     Z = np.array([[1.0, 2.0], [0.0, 0.0]])
-    hyper = Hyperparameters(0.01, 0.25, 0.15, 2.0)
-    solution = solve(np.zeros((2, 3)), np.zeros((2, 6)), Z, np.array([0.0, 0.0, 1.0]), hyper)
+    hyper = Hyperparameters(0.01, 0.25, 0.15, 2.0, 0.5)
+    roles = Roles(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]))
+    solution = solve(np.zeros((2, 3)), np.zeros((2, 6)), Z, roles, hyper)
     np.testing.assert_array_equal(solution.theta, np.zeros((2, 3)))
     np.testing.assert_allclose(
         unpack(solution.covariance, 3),
-        [np.diag([1.26, 1.26, 1.28]), np.diag([0.01, 0.01, 0.03])],
+        [np.diag([0.63, 1.26, 1.28]), np.diag([0.005, 0.01, 0.03])],
     )
 
 
@@ -163,7 +170,7 @@ def test_with_a_million_outcomes_an_arm_every_variance_is_positive(tau2: float) 
     b, xx = some.rows
     b, xx = 1e4 * b, 1e4 * xx
     assert np.bincount(some.arms).min() * 1e4 >= 5e5
-    solution = solve(b, xx, some.Z, some.constant, Hyperparameters(tau2, 0.05, 0.15))
+    solution = solve(b, xx, some.Z, some.roles, Hyperparameters(tau2, 0.05, 0.15))
     each = np.linalg.eigvalsh(unpack(solution.covariance, 15))
     assert (each > 0.0).all()
     # So much evidence leaves little of any prior: every arm is where its own sums put it.
@@ -175,7 +182,7 @@ def test_with_a_million_outcomes_an_arm_every_variance_is_positive(tau2: float) 
 @given(cases(), variances())
 def test_no_variance_is_negative(case: Case, hyper: Hyperparameters) -> None:
     b, xx = case.rows
-    solution = solve(1e6 * b, 1e6 * xx, case.Z, case.constant, hyper)
+    solution = solve(1e6 * b, 1e6 * xx, case.Z, case.roles, hyper)
     assert (np.linalg.eigvalsh(unpack(solution.covariance, case.X.shape[1])) > -1e-12).all()
 
 
@@ -183,15 +190,15 @@ def test_what_was_solved_before_changes_no_bit() -> None:
     """Else a decision could not be computed again from the log."""
     many = case(2 * BLOCK, 1_500)
     b, xx = many.rows
-    hyper = Hyperparameters(0.02, 0.1, 0.2, 3.0)
-    joint = JointModel(many.Z, many.constant, Hyperparameters())
+    hyper = Hyperparameters(0.02, 0.1, 0.2)
+    joint = JointModel(many.Z, many.roles, Hyperparameters())
     rng = np.random.default_rng(2)
     for at in np.array_split(rng.permutation(len(b)), 9):
         joint.set_rows(at, 0.5 * b[at], 0.5 * xx[at])
         joint.solve()
         joint.set_rows(at, b[at], xx[at])
-    joint.set_hyper(hyper)
-    afresh = solve(b, xx, many.Z, many.constant, hyper)
+    joint.set_values(*hyper.values())
+    afresh = solve(b, xx, many.Z, many.roles, hyper)
     for one, other in zip(joint.solve().solution, afresh, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -199,12 +206,12 @@ def test_what_was_solved_before_changes_no_bit() -> None:
 def test_an_arm_whose_history_is_gone_counts_no_more() -> None:
     some = case(6, 200)
     b, xx = some.rows
-    joint = JointModel(some.Z, some.constant, Hyperparameters())
+    joint = JointModel(some.Z, some.roles, Hyperparameters())
     joint.set_rows(np.arange(6), b, xx)
     joint.solve()
     joint.set_rows(np.array([2]), np.zeros((1, 5)), np.zeros((1, 15)))
     b[2] = xx[2] = 0.0
-    afresh = solve(b, xx, some.Z, some.constant, Hyperparameters())
+    afresh = solve(b, xx, some.Z, some.roles, Hyperparameters())
     for one, other in zip(joint.solve().solution, afresh, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -215,6 +222,7 @@ def test_variances_that_are_none_are_refused(wrong: tuple[float, float, float]) 
         Hyperparameters(*wrong)
 
 
-def test_a_constant_that_grows_without_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="rho"):
-        Hyperparameters(rho=np.inf)
+@pytest.mark.parametrize("wrong", [{"rho": np.inf}, {"rho": -1.0}, {"nu": 0.0}, {"nu": np.nan}])
+def test_ratios_that_are_none_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Hyperparameters(**wrong)
