@@ -32,8 +32,8 @@ def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameter
         return Hyperparameters(tau2, omega2, sigma2, *ratios)
     except (ValueError, TypeError) as error:
         raise click.BadParameter(
-            "give `fixed`, `data`, or τ², ω² and σ² (and ρ, and ν) as in 0.001,0.015,0.12 or "
-            "0.001,0.015,0.12,10,0.25 (not negative, σ² and ν above 0)"
+            "give `fixed`, `data`, or τ², ω² and σ² (and ρ, and ν) as in 0.002,0.015,0.12 or "
+            "0.002,0.015,0.12,10,0.25 (not negative, σ² and ν above 0)"
         ) from error
 
 

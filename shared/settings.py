@@ -25,8 +25,8 @@ POLICY: Final = "shared-linucb"
 ALPHA: Final = 0.2
 """Exploration α: the winner of the published sweep (README)."""
 
-SHARED_ALPHA: Final = 1.2
-"""α of the policies that share between arms: about one standard deviation of what they believe."""
+SHARED_ALPHA: Final = 1.4
+"""α of the policies that share between arms: one or two deviations of what they believe."""
 
 LAMBDA: Final = 1.0
 

@@ -47,7 +47,7 @@ class Hyperparameters(msgspec.Struct, frozen=True):
         ValueError: one is not finite or negative, or σ² or ν is 0.
     """
 
-    tau2: float = 0.001
+    tau2: float = 0.002
     omega2: float = 0.015
     sigma2: float = 0.12
     rho: float = 10.0

@@ -281,7 +281,7 @@ def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
 def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: str) -> None:
     result = reco("simulate", "--policy", "shared-linucb", "--variances", text)
     assert result.code == 2
-    assert "0.001,0.015,0.12" in result.err
+    assert "0.002,0.015,0.12" in result.err
     assert "Traceback" not in result.err
 
 
