@@ -27,7 +27,7 @@ D = 15
 class Shop:
     """A trainer and a server's view on a fake broker and store."""
 
-    def __init__(self, data: DataSet, policy: Policy) -> None:
+    def __init__(self, data: DataSet, policy: Policy, hyper: Hyperparameters | None = None) -> None:
         self.data, self.policy = data, policy
         self.broker = FakeBroker({TOPIC: PARTITIONS})
         self.clock, store = FakeClock(), FakeStore()
@@ -44,7 +44,7 @@ class Shop:
         )
         consumer.subscribe(self.trainer)
         joint = (
-            JointSolver(data.arms, data.features, data.encoder.roles, Hyperparameters())
+            JointSolver(data.arms, data.features, data.encoder.roles, hyper or Hyperparameters())
             if policy.name in JOINT
             else None
         )
@@ -118,6 +118,17 @@ def test_a_decision_is_computed_again_from_the_log_alone(data: DataSet, name: st
             rtol=0,
             atol=1e-12,
         )
+
+
+def test_a_record_from_before_there_were_ratios_is_computed_as_it_was_then(data: DataSet) -> None:
+    shop = Shop(data, Policy("shared-linucb"), Hyperparameters(rho=0.0, nu=1.0))
+    shop.learn(150, batch=40)
+    decision = shop.decide(1)
+    said = {name: v for name, v in decision.parameters.items() if name not in ("rho", "nu")}
+    old = structs.replace(decision, parameters=said)
+    slate = recompute(old, shop.broker.consumer(TOPIC, "again"), shop.rules, data)
+    assert [item.product_id for item in slate] == [item.product_id for item in decision.slate]
+    assert [item.score for item in slate] == pytest.approx([i.score for i in decision.slate])
 
 
 def test_another_data_folder_is_refused(data: DataSet) -> None:

@@ -245,3 +245,14 @@ def test_an_unknown_category_is_read_back_as_empty() -> None:
 
 def test_every_column_of_x_has_a_name() -> None:
     assert encoder().features == CONTEXT_FEATURES
+
+
+def test_the_roles_say_what_is_constant_and_what_the_visitor_brings() -> None:
+    roles = encoder().roles
+    other_visitor = context(age=23, gender="M", latitude=-12.0, longitude=120.0)
+    other_time = context(occurred_at=MONDAY + timedelta(days=5, hours=9))
+    x, visitor, time = encoder().encode([context(), other_visitor, other_time]).X
+    assert [x @ roles.constant, visitor @ roles.constant, time @ roles.constant] == [1.0] * 3
+    assert (roles.visitor[visitor != x] == 1.0).all()
+    assert (roles.visitor[time != x] == 0.0).all()
+    assert int(roles.visitor.sum()) == len(CONTEXT_FEATURES) - 5
