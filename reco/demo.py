@@ -22,6 +22,8 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, Decision, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth
 from shared.kafka import KafkaCluster
+from shared.ports import StoreUnavailable
+from shared.redis_presence import RedisBoard
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, SLATE_LENGTH
 from trainer.apply import Rules
@@ -34,6 +36,8 @@ START_TIMEOUT_S: Final = 60.0
 CHAOS_SECONDS: Final = 24.0
 """A run with kills takes at least this long, so that each kill finds everything up again."""
 HOLD_PER_S: Final = 20.0
+WORKERS: Final = ("trainer", "server")
+"""How their names begin."""
 VICTIMS: Final = ("trainer", "server-1", "trainer", "server-2", "producer", "trainer", "server-1")
 
 
@@ -109,6 +113,7 @@ class Demo:
             self._start(description)
             if self._plan.warm:
                 self._replay_history(description, cluster, store)
+            self._await_ready(description["redis"])
             self._serve_visits(description)
             self._settle(cluster, store)
             verdict = self._judged(cluster, store, broker, store_name)
@@ -185,6 +190,21 @@ class Demo:
             self._tick()
         records = self._learned(cluster, store)
         self._tell(f"learned from {records:,} outcomes of the past")
+
+    def _await_ready(self, redis: str) -> None:
+        """Wait for trainer and servers to have joined, for a while.
+
+        Visits from before would be decided together, on a model that can't have learned yet.
+        """
+        board = RedisBoard(redis, MODEL)
+        give_up_s = time.monotonic() + START_TIMEOUT_S
+        ready: set[int] = set()
+        workers = [child for name, child in self._children.items() if name.startswith(WORKERS)]
+        while not ready >= {child.pid for child in workers} and time.monotonic() < give_up_s:
+            self._tick()
+            with contextlib.suppress(StoreUnavailable):
+                ready = {each.pid for each in board.present() if not each.not_ready}
+        board.close()
 
     def _serve_visits(self, at: dict[str, Any]) -> None:
         plan = self._plan
