@@ -36,8 +36,6 @@ START_TIMEOUT_S: Final = 60.0
 CHAOS_SECONDS: Final = 24.0
 """A run with kills takes at least this long, so that each kill finds everything up again."""
 HOLD_PER_S: Final = 20.0
-WORKERS: Final = ("trainer", "server")
-"""How their names begin."""
 VICTIMS: Final = ("trainer", "server-1", "trainer", "server-2", "producer", "trainer", "server-1")
 
 
@@ -192,19 +190,20 @@ class Demo:
         self._tell(f"learned from {records:,} outcomes of the past")
 
     def _await_ready(self, redis: str) -> None:
-        """Wait for trainer and servers to have joined, for a while.
+        """Wait for trainer and servers to have joined.
 
         Visits from before would be decided together, on a model that can't have learned yet.
         """
-        board = RedisBoard(redis, MODEL)
-        give_up_s = time.monotonic() + START_TIMEOUT_S
-        ready: set[int] = set()
-        workers = [child for name, child in self._children.items() if name.startswith(WORKERS)]
-        while not ready >= {child.pid for child in workers} and time.monotonic() < give_up_s:
-            self._tick()
-            with contextlib.suppress(StoreUnavailable):
-                ready = {each.pid for each in board.present() if not each.not_ready}
-        board.close()
+        names = [name for name in self._children if name.startswith(("trainer", "server"))]
+        with contextlib.closing(RedisBoard(redis, MODEL)) as board:
+
+            def joined() -> bool:
+                with contextlib.suppress(StoreUnavailable):
+                    ready = {each.pid for each in board.present() if not each.not_ready}
+                    return ready >= {self._children[name].pid for name in names}
+                return False
+
+            self._await(joined, "trainer and servers do not join")
 
     def _serve_visits(self, at: dict[str, Any]) -> None:
         plan = self._plan
