@@ -172,6 +172,17 @@ def embedded() -> Iterator[Addresses]:
         broker.close()
 
 
+def store_version() -> str:
+    """Name and version of the store that is started here, such as `Redis 8.0.2`.
+
+    Raises:
+        EmbeddedError: there is none.
+    """
+    told = subprocess.run([_store_binary(), "--version"], capture_output=True, text=True)
+    name, _, version, *_ = told.stdout.replace("v=", "").split()  # Redis server v=8.0.2 …
+    return f"{name} {version}"
+
+
 def _store_binary() -> str:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):

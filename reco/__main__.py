@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from reco.wiring import say
+from reco.logs import say
 from shared.ports import BrokerRefuses, BrokerUnavailable, StoreRefuses, StoreUnavailable
 
 COMMANDS: Final = (

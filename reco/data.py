@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from reco.wiring import say
+from reco.logs import say
 from shared.catalogue import DataError, DataSet, load_data
 
 DEFAULT_SEED = 1237

@@ -13,11 +13,11 @@ import numpy as np
 from producer.simulate import Shoppers
 from reco.catalogue_feed import open_products
 from reco.fleet import Child, ChildFailed
+from reco.process import utc_now
 from reco.rebuild import compare_all
 from reco.state import read_states
 from reco.verdict import Expected, Verdict, expected, judge
 from reco.whole_topic import read_topic
-from reco.wiring import utc_now
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, Decision, decode_decision, decode_outcome
 from shared.ground_truth import GroundTruth

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from reco.wiring import UNTIL_EOF
+from reco.process import UNTIL_EOF
 
 STOP_TIMEOUT_S: Final = 10.0
 _HASTY_DEATHS: Final = 3

@@ -1,19 +1,18 @@
 """The options of `reco serve --http`, bundled into one value."""
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
+from reco.duration import Duration
 from server.guard import Limits
 from shared.reward_window import WindowRules
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SHORTEST_KEY: Final = 16
 
 
@@ -27,23 +26,6 @@ class HttpOptions(NamedTuple):
     limits: Limits
     keys: list[bytes]
     origins: list[str]
-
-
-class Duration(click.ParamType[float]):
-    """`30s`, `500ms`, `2m`: seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Seconds; a bare number is seconds, too."""
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", str(value))
-        if not found or not 0.001 <= (seconds := float(found[1]) * _UNITS[found[2] or "s"]) < 1e6:
-            self.fail(f"{value!r} is no duration, such as 30s, 500ms or 2m", param, ctx)
-        return seconds
 
 
 class _Keys(click.ParamType[list[bytes]]):

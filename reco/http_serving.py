@@ -10,7 +10,9 @@ import msgspec
 from starlette.routing import BaseRoute
 
 from reco.http_options import HttpOptions
-from reco.wiring import open_trace, say, utc_now
+from reco.logs import say
+from reco.process import utc_now
+from reco.traces import open_trace
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
 from server.experiment import Traffic

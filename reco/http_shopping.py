@@ -1,113 +1,28 @@
 """`reco produce --via`: shoppers at the API instead of visits on the topic."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Final
 
 import click
 import httpx
 import msgspec
 
-from producer.habits import Habits
 from producer.http_shoppers import Counts, GivenUp, HttpShoppers, React, Shopped
 from producer.service import Stop
 from producer.simulate import Shoppers
-from reco.http_options import Duration
+from reco.logs import say
+from reco.process import utc_now
 from reco.shoppers import reaction
-from reco.wiring import open_trace, say, utc_now
+from reco.traces import open_trace
+from reco.via_options import Via
 from shared.catalogue import DataSet
 from shared.events import Visit
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 _TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 1.0
-
-
-class Via(NamedTuple):
-    """How the API is reached, and who visits it."""
-
-    urls: list[str]
-    habits: Habits
-    key: str | None
-
-
-def options(function: _F) -> _F:
-    """Add `--via` and its like, and hand them over as one: `via`, None where it was not given."""
-
-    @functools.wraps(function)
-    def bundled(
-        *args: Any,
-        via: list[str],
-        think: float,
-        late_share: float,
-        late_after: float,
-        api_key_file: Path | None,
-        **kwargs: Any,
-    ) -> Any:
-        habits = Habits(median_s=think, late_share=late_share, late_s=late_after)
-        key = api_key_file.read_text().split()[0] if api_key_file else None
-        return function(*args, via=Via(via, habits, key) if via else None, **kwargs)
-
-    decorated: Any = bundled
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: _F = decorated
-    return result
-
-
-def _urls(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
-    urls = [url.strip() for url in (value or "").split(",") if url.strip()]
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise click.BadParameter(f"{url!r} is no address such as http://127.0.0.1:8000")
-    return urls
-
-
-_OPTIONS: Final = (
-    click.option(
-        "--via",
-        envvar="RECO_VIA",
-        show_envvar=True,
-        callback=_urls,
-        metavar="URL[,URL…]",
-        help="Let the shoppers visit the HTTP API at these addresses, in turn, instead of Kafka.",
-    ),
-    click.option(
-        "--think",
-        default="1s",
-        show_default=True,
-        type=Duration(),
-        help="With --via: median of the time from slate to click; it is log-normal, σ = 0.7.",
-    ),
-    click.option(
-        "--late-share",
-        default=0.0,
-        show_default=True,
-        type=click.FloatRange(0, 1),
-        help="With --via: share of the clicks that come only after --late-after.",
-    ),
-    click.option(
-        "--late-after",
-        default="35s",
-        show_default=True,
-        type=Duration(),
-        help="With --via: when late clicks come; beyond the server's --reward-window.",
-    ),
-    click.option(
-        "--api-key-file",
-        envvar="RECO_API_KEY_FILE",
-        show_envvar=True,
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="With --via: file whose first word is the API key.",
-    ),
-)
 
 
 def run(

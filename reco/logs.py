@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+import click
 import msgspec
 
 Format = Literal["text", "json", "auto"]
@@ -62,3 +63,11 @@ def structured() -> bool:
 def record(message: str, level: int = logging.INFO, **fields: object) -> None:
     """Log a message with fields of its own, such as `decision_id`."""
     _log.log(level, message, extra={_FIELDS: fields})
+
+
+def say(text: str, level: int = logging.INFO) -> None:
+    """One line for people, on standard error; a record of the log where that is JSON."""
+    if structured():
+        record(text, level)
+    else:
+        click.echo(text, err=True)

@@ -17,8 +17,9 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import click
 
+from reco.logs import say
 from reco.options import Address
-from reco.wiring import say, utc_now
+from reco.process import utc_now
 from shared.exporter import CannotListen, Exporter
 from shared.health import Health, Heartbeat
 from shared.metrics import ServiceMetrics

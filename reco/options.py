@@ -4,6 +4,7 @@ Only commands read the environment; everything below them is handed what it need
 """
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -278,6 +279,19 @@ def _address(_: click.Context, __: click.Parameter, value: str | None) -> Addres
     if not (host and colon and port.isdecimal() and int(port) < 65_536):
         raise click.BadParameter("give HOST:PORT, as in 127.0.0.1:9464")
     return Address(host.strip("[]"), int(port))
+
+
+def free_port(port: int) -> int:
+    """The port, or for 0 a free one, of 127.0.0.1.
+
+    Raises:
+        click.BadParameter: it is taken.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", port)) as listening:
+            return int(listening.getsockname()[1])
+    except OSError as error:
+        raise click.BadParameter(f"can't listen at 127.0.0.1:{port}: {error.strerror}") from error
 
 
 def share_of(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:

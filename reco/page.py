@@ -1,12 +1,10 @@
 """The live page of a serving process: its feed, and the thread that reads along."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 from starlette.routing import Route
 
 from reco.live import Tail
@@ -89,16 +87,3 @@ class Page:
         finally:
             done.set()
             tail.join()
-
-
-def free_port(port: int) -> int:
-    """The port, or for 0 a free one, of 127.0.0.1.
-
-    Raises:
-        click.BadParameter: it is taken.
-    """
-    try:
-        with socket.create_server(("127.0.0.1", port)) as listening:
-            return int(listening.getsockname()[1])
-    except OSError as error:
-        raise click.BadParameter(f"can't listen at 127.0.0.1:{port}: {error.strerror}") from error

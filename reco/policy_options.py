@@ -11,15 +11,9 @@ from server.joint_solver import JointSolver
 from server.scorer import JOINT, Policy
 from shared.catalogue import DataSet
 from shared.live_catalogue import LiveCatalogue
-from shared.settings import ALPHA, SHARED_ALPHA
 from shared.shared_linucb import Hyperparameters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def default_alpha(policy: str) -> float:
-    """The exploration α that a policy has unless something else is asked for."""
-    return SHARED_ALPHA if policy in JOINT else ALPHA
 
 
 def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameters | None:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from reco import logs
-from reco.wiring import say
+from reco.logs import say
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
 from server.stream import Served, StreamServer

@@ -10,39 +10,30 @@ import click
 import msgspec
 
 from reco import options
+from reco.brokers import open_cluster, open_delivery, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.http_options import HttpOptions
 from reco.http_serving import HttpService, open_http, start_http
 from reco.live import hidden_rates
+from reco.logs import say
 from reco.observed import Observer, observed
 from reco.observed_server import ObservedServer
 from reco.page import Page
-from reco.policy_options import default_alpha, joint_solver, traffic
+from reco.policy_options import joint_solver, traffic
+from reco.process import keep_what_is_there, one_blas_thread, process_name, stop_on_signals, utc_now
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.shoppers import feedback_rule, reaction
+from reco.stores import open_board, open_store
+from reco.traces import open_trace
 from reco.uplift import ExpectedClicks
-from reco.wiring import (
-    keep_what_is_there,
-    one_blas_thread,
-    open_board,
-    open_cluster,
-    open_delivery,
-    open_store,
-    open_trace,
-    outcomes_log,
-    process_name,
-    say,
-    stop_on_signals,
-    utc_now,
-)
 from server.delivery import AT_LEAST_ONCE, undelivered
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
 from server.joint_solver import JointSolver
 from server.model_view import ModelView
 from server.readiness import not_ready
-from server.scorer import Policy
+from server.scorer import Policy, default_alpha
 from server.several_views import SeveralViews
 from server.stream import StreamServer, Viewing
 from server.timed_view import TimedView

@@ -19,8 +19,8 @@ from producer.history import read_history
 from producer.simulate import Shoppers
 from reco.bare_loops import Spent, Stretch, Template, bare_server, bare_trainer, templates
 from reco.fleet import Child
+from reco.process import utc_now
 from reco.whole_topic import read_topic
-from reco.wiring import utc_now
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, encode, key_of

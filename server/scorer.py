@@ -14,6 +14,7 @@ from server.top import Words, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import Solution, deviations, means
+from shared.settings import ALPHA, SHARED_ALPHA
 
 JOINT: Final = ("shared-linucb", "shared")
 """Policies whose arms are solved together (`shared.shared_linucb`)."""
@@ -24,6 +25,11 @@ DRAWING: Final = ("lints", "random")
 """Policies whose order is drawn anyhow: ε has no place in them."""
 
 EPSILON_GREEDY: Final = 0.1
+
+
+def default_alpha(policy: str) -> float:
+    """The exploration α that a policy has unless something else is asked for."""
+    return SHARED_ALPHA if policy in JOINT else ALPHA
 
 
 class Policy(msgspec.Struct, frozen=True):

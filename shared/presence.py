@@ -18,7 +18,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["server", "trainer", "producer"]
     name: str
-    """Its own alone: host, pid and start (`reco.wiring.process_name`)."""
+    """Its own alone: host, pid and start (`reco.process.process_name`)."""
     host: str
     pid: int
     started_at: datetime

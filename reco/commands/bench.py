@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.brokers import open_cluster
 from reco.data import load_or_prepare
 from reco.options import kafka_settings, write_json
+from reco.process import one_blas_thread
+from reco.stores import open_store
 from reco.stream_bench import MODEL, SCRATCH, BenchFailed, Plan, Results, StreamBench
-from reco.wiring import one_blas_thread, open_cluster, open_store
 from server.delivery import AT_LEAST_ONCE
 from shared.events import OUTCOMES, VISITS
 from shared.kafka import KafkaCluster

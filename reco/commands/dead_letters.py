@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from reco import options
+from reco.brokers import open_cluster
 from reco.commands.topics import shortened
 from reco.dead_letters import Choice, DeadLetters, Letter, Report, TooScattered
-from reco.wiring import open_cluster
 from shared.events import DEAD_LETTERS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin

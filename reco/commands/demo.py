@@ -12,12 +12,9 @@ from reco.data import load_or_prepare
 from reco.demo import RUN_ID, Demo, Plan, Progress
 from reco.demo_http import HttpDemo
 from reco.fleet import ChildFailed
-from reco.head_to_head import RULE_NAME, chart, compared, rule_rates, served_rates
-from reco.page import free_port
-from reco.policy_options import default_alpha
+from reco.logs import say
 from reco.verdict import Verdict
-from reco.wiring import say
-from server.scorer import POLICIES
+from server.scorer import POLICIES, default_alpha
 from shared.settings import POLICY
 
 MOST_VISITS = 20_000
@@ -86,7 +83,7 @@ def command(
     """
     tell = say if json_file == "-" else click.echo
     dataset = load_or_prepare(data)
-    port = free_port(http_port)
+    port = options.free_port(http_port)
 
     def judged(verdict: Verdict) -> None:
         tell("")
@@ -127,6 +124,9 @@ def _beside_the_rule(
     demo: Demo, plan: Plan, plot: Path | None, tell: Callable[[str], None]
 ) -> None:
     """From a cold start: what was served, and what the prototype's rule would have."""
+    # What simulates is not needed at the start, when people wait.
+    from reco.head_to_head import RULE_NAME, chart, compared, rule_rates, served_rates
+
     data = plan.data
     column = {arm: i for i, arm in enumerate(data.arms)}
     served = served_rates(demo.visit_ids, demo.hidden, column, demo.decisions)

@@ -3,8 +3,9 @@
 import click
 import msgspec
 
-from infra.embedded import BROKER, EmbeddedError, embedded
-from reco.wiring import open_store, say, stop_on_signals
+from infra.embedded import BROKER, EmbeddedError, embedded, store_version
+from reco.logs import say
+from reco.process import stop_on_signals
 
 
 @click.command()
@@ -20,7 +21,7 @@ def command(as_json: bool) -> None:
     stop = stop_on_signals()
     try:
         with embedded() as addresses:
-            store = open_store(addresses.redis, "none", 5.0).ping()
+            store = store_version()
             if as_json:
                 description = {**addresses._asdict(), "broker": BROKER, "store": store}
                 click.echo(msgspec.json.encode(description))

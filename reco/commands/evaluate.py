@@ -11,8 +11,7 @@ from rich.table import Table
 
 from reco import options
 from reco.commands import evaluate_log
-from reco.policy_options import default_alpha
-from server.scorer import POLICIES, Policy
+from server.scorer import POLICIES, Policy, default_alpha
 from shared.settings import LAMBDA
 
 if TYPE_CHECKING:

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import bandit_feedback, options
+from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
 from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
+from reco.logs import say
 from reco.past_models import PastModels
 from reco.policy_options import joint_solver
 from reco.whole_topic import read_topic
-from reco.wiring import open_cluster, outcomes_log, say
 from server.scorer import Policy
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet

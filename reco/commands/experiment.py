@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.brokers import open_cluster
 from reco.data import load_or_prepare
 from reco.experiment_log import compared
 from reco.experiment_report import ExperimentReport, VariantReport
-from reco.wiring import open_cluster
 
 
 @click.command()

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.brokers import open_cluster, outcomes_log
 from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
-from reco.wiring import open_cluster, open_store, outcomes_log
+from reco.stores import open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of

@@ -13,7 +13,7 @@ from rich.table import Table
 from reco import options
 from reco.data import load_or_prepare
 from reco.state import read_states
-from reco.wiring import open_store
+from reco.stores import open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow, Floats, Integers
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES

@@ -7,7 +7,7 @@ import click
 from producer.prepare import prepare
 from producer.text_components import BY, TextWiserMissing
 from reco import options
-from reco.wiring import say
+from reco.logs import say
 from shared.catalogue import DataError
 
 

@@ -13,27 +13,22 @@ import msgspec
 from producer.history import HistoryError, read_history
 from producer.service import Counts, VisitProducer, send_outcomes
 from producer.simulate import Shoppers
-from reco import http_shopping, options
+from reco import options, via_options
+from reco.brokers import open_cluster
 from reco.data import load_or_prepare
-from reco.http_shopping import Via
+from reco.logs import say
 from reco.observed import observed
 from reco.observed_producer import ObservedProducer
-from reco.wiring import (
-    open_board,
-    open_cluster,
-    open_trace,
-    process_name,
-    run_name,
-    say,
-    stop_on_signals,
-    utc_now,
-)
+from reco.process import process_name, run_name, stop_on_signals, utc_now
+from reco.traces import open_trace
+from reco.via_options import Via
 from shared.catalogue import DataSet
 from shared.events import VISITS, decode_visit
 from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
 from shared.metrics import ProducerMetrics
 from shared.ports import BrokerUnavailable
+from shared.presence import Board
 
 REPORT_EVERY_S = 1.0
 SILENT_S = 10.0
@@ -63,7 +58,7 @@ SILENT_S = 10.0
     type=click.Path(path_type=Path),
     help="Publish this history.csv as outcomes instead of visits.",
 )
-@http_shopping.options
+@via_options.options
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
 @options.observed
 @options.patience
@@ -91,11 +86,13 @@ def command(
     Example: reco produce --rate 200 --count 10000
     """
     stop = stop_on_signals()
-    board = open_board(redis, model) if redis else None
+    board = _board(redis, model) if redis else None
     dataset = load_or_prepare(data)
     if via is not None:
         shoppers = Shoppers(dataset.users, seed, run_id or run_name())
         visits = range(count) if count else itertools.count()
+        from reco import http_shopping  # the HTTP client, for those who visit by HTTP
+
         http_shopping.run(via, dataset, shoppers, visits, seed, rate, patience_s, stop, as_json)
         return
     cluster = open_cluster(kafka, patience_s)
@@ -122,6 +119,12 @@ def command(
     with observed(seen, process_name(), metrics_at, board):
         service.run(indices, stop)
     reporter.done(service.counts.confirmed, "visits")
+
+
+def _board(redis: str, model: str) -> Board:
+    from reco.stores import open_board  # Redis' client, for those who are to be seen there
+
+    return open_board(redis, model)
 
 
 class Reporter:

@@ -8,10 +8,11 @@ from rich.table import Table
 
 from producer.new_products import BadProducts, FeatureMaker, read_new_products
 from reco import options, product_changes
+from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
+from reco.process import utc_now
 from reco.product_changes import CannotChange
-from reco.wiring import open_cluster, outcomes_log, utc_now
 from shared.events import OUTCOMES
 
 

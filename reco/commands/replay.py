@@ -6,11 +6,13 @@ import click
 import msgspec
 
 from reco import options
+from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
+from reco.logs import say
 from reco.rebuild import CannotReplay, Report, compare_all
 from reco.state import read_states
-from reco.wiring import open_cluster, open_store, outcomes_log, say
+from reco.stores import open_store
 from shared.events import OUTCOMES
 from shared.ports import State
 from shared.snapshots import Snapshot, SnapshotError, load, save

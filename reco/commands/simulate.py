@@ -15,12 +15,13 @@ from reco import options
 from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.learners import learner
-from reco.policy_options import chosen, default_alpha, variances
+from reco.logs import say
+from reco.policy_options import chosen, variances
+from reco.process import one_blas_thread, utc_now
 from reco.shoppers import FEEDBACK, feedback_rule
 from reco.simulation import Past, Rates, Window, simulate, windows
-from reco.wiring import one_blas_thread, say, utc_now
 from reco.worlds import WORLDS, World, world_of
-from server.scorer import POLICIES, Policy
+from server.scorer import POLICIES, Policy, default_alpha
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
 from shared.settings import LAMBDA, POLICY, SLATE_LENGTH

@@ -7,7 +7,7 @@ import click
 
 from reco import options
 from reco.state import read_states
-from reco.wiring import open_store
+from reco.stores import open_store
 from shared.events import OUTCOMES
 from shared.ports import State
 from shared.settings import PARTITIONS

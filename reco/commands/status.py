@@ -16,11 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from reco import options
+from reco.brokers import open_cluster
 from reco.commands.experiment import table
 from reco.experiment_log import compared
 from reco.experiment_report import ExperimentReport
+from reco.logs import say
+from reco.process import stop_on_signals
 from reco.status import MAX_LAG, Status, Survey, judge, survey
-from reco.wiring import open_board, open_cluster, say, stop_on_signals, store_at
+from reco.stores import open_board, store_at
 from shared.catalogue import load_data
 from shared.events import DECISIONS, OUTCOMES, VISITS
 from shared.kafka import KafkaCluster

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
-from reco.wiring import open_cluster, stop_on_signals
+from reco.brokers import open_cluster
+from reco.process import stop_on_signals
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,

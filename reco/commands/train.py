@@ -8,20 +8,15 @@ import click
 import msgspec
 
 from reco import options
+from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
+from reco.logs import say
 from reco.observed import Observer, observed
 from reco.observed_trainer import ObservedTrainer, wrote
-from reco.wiring import (
-    open_board,
-    open_cluster,
-    open_store,
-    open_trace,
-    outcomes_log,
-    process_name,
-    say,
-    stop_on_signals,
-)
+from reco.process import process_name, stop_on_signals
+from reco.stores import open_board, open_store
+from reco.traces import open_trace
 from shared.events import OUTCOMES
 from shared.kafka_admin import KafkaAdmin
 from shared.metrics import TrainerMetrics

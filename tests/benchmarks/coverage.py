@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from producer.prepare import prepare
-from reco.wiring import one_blas_thread
+from reco.process import one_blas_thread
 from server.scorer import Policy
 from shared.catalogue import load_data
 from shared.off_policy import doubt

@@ -17,7 +17,7 @@ import redis
 from confluent_kafka import Consumer, KafkaException
 
 from reco.options import kafka_settings
-from reco.wiring import stop_on_signals
+from reco.process import stop_on_signals
 from shared.arm_statistics import ArmStatistics
 from shared.events import OUTCOMES, Outcome, decode_outcome
 from shared.kafka_connection import settings_from

@@ -37,6 +37,8 @@ _T = TypeVar("_T")
 
 MODEL = "e2e"
 DEADLINE_S = 120.0
+_POLL_S = 0.05
+"""Asking takes a few milliseconds, which the processes that are tested need themselves."""
 
 
 class System:
@@ -88,7 +90,7 @@ class System:
             if time.monotonic() > deadline_s:
                 words = {name: child.last_words() for name, child in self.children.items()}
                 raise AssertionError(f"never {what}; the processes say {words}")
-            time.sleep(0.02)
+            time.sleep(_POLL_S)
 
     def records(self, topic: str) -> int:
         """How many records the topic holds."""

@@ -1,12 +1,14 @@
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
 from infra import embedded as module
-from infra.embedded import EmbeddedError, EmbeddedStore, embedded
+from infra.embedded import EmbeddedError, EmbeddedStore, embedded, store_version
 from shared.kafka import KafkaCluster
+from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS
 
 
@@ -15,6 +17,8 @@ def test_broker_and_store_are_there_for_the_block_and_gone_after_it() -> None:
         assert KafkaCluster(addresses.kafka, patience_s=10.0).topics() == PARTITIONS
         with redis.Redis.from_url(addresses.redis) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        with closing(RedisStore(addresses.redis, "m")) as store:
+            assert store.ping() == store_version()
     with redis.Redis.from_url(addresses.redis) as client, pytest.raises(redis.ConnectionError):
         client.ping()
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from reco import logs
-from reco.wiring import say
+from reco.logs import say
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import socket
 from pathlib import Path
 
 import click
@@ -59,3 +60,16 @@ def test_a_file_that_has_no_password_is_refused_in_one_sentence(tmp_path: Path) 
         result = called("--redis-password-file", path)
         assert result.exit_code == 2
         assert why in result.output
+
+
+def test_a_port_of_0_becomes_one_that_can_be_listened_at() -> None:
+    port = options.free_port(0)
+    assert port > 0
+    assert options.free_port(port) == port
+
+
+def test_a_port_that_is_taken_is_refused_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(click.BadParameter, match=f"can't listen at 127.0.0.1:{port}"):
+            options.free_port(port)

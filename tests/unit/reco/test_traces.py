@@ -18,7 +18,7 @@ from producer.service import VisitProducer
 from producer.simulate import Shoppers
 from reco.observed_trainer import wrote
 from reco.shoppers import feedback_rule, reaction
-from reco.wiring import open_trace
+from reco.traces import open_trace
 from server.delivery import AtLeastOnce
 from server.freshness import FreshnessProbe
 from server.http_traces import HttpTraces

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from reco.wiring import open_delivery
+from reco.brokers import open_delivery
 from shared.kafka import KafkaCluster
 from shared.testing import FakeBroker
 

@@ -1,0 +1,75 @@
+"""What every process of ours does: how it is named, tells the time, and ends."""
+
+import gc
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Final
+
+from threadpoolctl import threadpool_limits
+
+UNTIL_EOF: Final = "RECO_UNTIL_EOF"
+
+
+def utc_now() -> datetime:
+    """The time of events."""
+    return datetime.now(UTC)
+
+
+def process_name() -> str:
+    """A name for this process that no other has: host, pid, and when."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+
+
+def run_name() -> str:
+    """A short name for a run of visits that no other has: when, and by chance."""
+    return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; a second one ends the process as usual.
+
+    A process whose parent put `UNTIL_EOF` into its environment also stops when its standard input
+    closes: then the parent is gone, however it ended.
+    """
+    stop = threading.Event()
+    if os.environ.get(UNTIL_EOF):
+        threading.Thread(target=_await_eof, args=[stop], daemon=True).start()
+
+    def handle(signum: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signum, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _await_eof(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()
+
+
+def one_blas_thread() -> None:
+    """Keep matrix products on the calling thread.
+
+    The products here are small; spread over threads they take two to three times as long
+    (`make bench`), and every process would bring a pool of its own.
+    """
+    threadpool_limits(1, user_api="blas")
+
+
+def keep_what_is_there() -> None:
+    """Spare what was imported and set up the collections to come: a whole one takes 40 ms.
+
+    All that time nobody is answered, and nothing of it would be collected.
+    """
+    gc.collect()
+    gc.freeze()

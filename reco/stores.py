@@ -1,0 +1,63 @@
+"""Redis' address in, connected adapters out."""
+
+import time
+from typing import Final
+
+import click
+
+from shared.ports import StoreRefuses, StoreUnavailable
+from shared.redis_connection import BadAddress
+from shared.redis_presence import RedisBoard
+from shared.redis_store import RedisStore
+
+_RETRY_S: Final = 0.2
+
+
+def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
+    """Connect to Redis.
+
+    Raises:
+        StoreUnavailable: nobody answered within `patience_s`.
+        StoreRefuses: someone did, and waiting will not make it let us in.
+        click.UsageError: the URL is none.
+    """
+    store = store_at(redis, model)
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            store.check()
+            return store
+        except StoreRefuses:
+            raise
+        except StoreUnavailable as error:
+            if time.monotonic() >= deadline_s:
+                raise StoreUnavailable(f"{error} (tried for {patience_s:g} s)") from error
+            time.sleep(_RETRY_S)
+
+
+def store_at(redis: str, model: str) -> RedisStore:
+    """The store, whether it answers or not.
+
+    Raises:
+        click.UsageError: the URL is none.
+    """
+    try:
+        return RedisStore(redis, model)
+    except BadAddress as error:
+        raise _no_address(error) from error
+
+
+def open_board(redis: str, model: str) -> RedisBoard:
+    """Where processes say that they are there; connects when it is first used.
+
+    Raises:
+        click.UsageError: the URL is none.
+    """
+    try:
+        return RedisBoard(redis, model)
+    except BadAddress as error:
+        raise _no_address(error) from error
+
+
+def _no_address(error: BadAddress) -> click.UsageError:
+    return click.UsageError(f"--redis is {error}; give an address like redis://host:6379")
