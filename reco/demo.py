@@ -121,9 +121,10 @@ class Demo:
             return verdict
 
     def stop(self) -> None:
-        """Stop what still runs, last started first."""
+        """Stop what still runs, last started first; at once where there is no broker to tell."""
+        told = self._children["embedded"].alive
         for child in reversed(list(self._children.values())):
-            child.stop()
+            child.stop() if told else child.kill()
 
     @contextmanager
     def _embedded(self) -> Iterator[dict[str, Any]]:
@@ -250,7 +251,8 @@ class Demo:
         """
         owner = self._children["embedded"]
         if not owner.alive:
-            raise ChildFailed(f"broker and store have ended, with the log: {owner.last_words()}")
+            words = owner.last_words()
+            raise ChildFailed(f"broker and store have ended{words and f'; they say: {words}'}")
         for child in list(self._children.values()):
             while not child.lines.empty():
                 self._take(child.lines.get())
