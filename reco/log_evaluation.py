@@ -22,7 +22,6 @@ from server.scorer import (
     next_rank,
     score_deviations,
     seeds_of,
-    slate_scores,
 )
 from shared import off_policy
 from shared.arm_statistics import Floats, Integers
@@ -213,10 +212,10 @@ def _asked(
     ids = [decision.decision_id for decision in log.decisions[rows]]
     seeds = seeds_of(ids)
     k = slates.shape[1]
-    scores = slate_scores(policy, model, X, seeds, k)
+    scores, _ = choose(policy, model, X, seeds, k)
     quiet = msgspec.structs.replace(policy, epsilon=0.0)
     again = seeds_of([f"{key} evaluated" for key in ids]) if policy.name in DRAWING else seeds
-    own = choose(quiet, model, slate_scores(quiet, model, X, again, k), again, k)
+    _, own = choose(quiet, model, X, again, k)
     if policy.name != "lints":
         mixture = next_rank(policy, model, scores, seeds, slates)
         return (

@@ -65,6 +65,11 @@ class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     decision_id: DecisionId | None = None
     """Give one, and the same request may be sent again: the answer is the same."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether all products are ranked."""
+        return self.candidates is None and not self.exclude
+
 
 class RankedProduct(Struct, frozen=True, kw_only=True):
     """One product of a slate: `score` is what it was ranked by, `mean` + `bonus` is why."""

@@ -16,11 +16,11 @@ outcome of a leaves of b
 own would need the covariance of W for every context.
 """
 
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from server.top import Words, top_k
+from server.top import Words, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 
 KNOWN: Final = 0.1
@@ -47,24 +47,23 @@ class Kin(NamedTuple):
         return Kin(self.directions[rows], self.sigma2)
 
 
-class Scored(Protocol):
-    """What is to be told apart: N × K each."""
+def instructive(bonus: Floats, top: Integers, alpha: float, kin: Kin) -> Integers:
+    """Indices of the visits whose slate has something to learn: the others are left as they are.
 
-    @property
-    def score(self) -> Floats:
-        """mean + bonus"""
-
-    @property
-    def mean(self) -> Floats:
-        """θ_a·x"""
-
-    @property
-    def bonus(self) -> Floats:
-        """α √v_a"""
+    Args:
+        bonus: of the K arms for N visits, N × K.
+        top: the slates that they get by their scores alone, N × k.
+        alpha: deviations in a bonus, above 0.
+        kin: of the K arms.
+    """
+    least = alpha * np.sqrt(KNOWN * kin.sigma2)
+    shown = bonus.take(top + row_starts(*bonus.shape))
+    rows: Integers = np.flatnonzero((shown > least).any(axis=1))
+    return rows
 
 
 def told_apart(
-    scores: Scored, alpha: float, kin: Kin, seeds: Words, arms: Integers, k: int
+    mean: Floats, bonus: Floats, alpha: float, kin: Kin, seeds: Words, arms: Integers, k: int
 ) -> Floats:
     """The bonus as it counts on a slate of k, N × K.
 
@@ -73,34 +72,27 @@ def told_apart(
     slate.
 
     Args:
-        scores: as each product has them alone.
+        mean: θ_a·x of the K arms for N visits, N × K.
+        bonus: α √v_a, N × K.
         alpha: deviations in a bonus, above 0.
         kin: of the K arms.
         seeds: N, for ties.
         arms: product_ids, K.
         k: length of the slates.
     """
-    top = top_k(scores.score, seeds, arms, k)
-    least = alpha * np.sqrt(KNOWN * kin.sigma2)
-    rows = np.flatnonzero((np.take_along_axis(scores.bonus, top, 1) > least).any(axis=1))
-    if not len(rows):
-        return scores.bonus
-    left, seeds = scores.bonus[rows], seeds[rows]
-    waiting = scores.mean[rows]  # of those that can still be chosen
-    each = np.arange(len(rows))
-    chosen = np.empty((len(rows), top.shape[1]), np.int64)
+    left, waiting = bonus.copy(), mean.copy()  # of those that can still be chosen
+    each = np.arange(len(mean))
+    chosen = np.empty((len(mean), min(k, len(arms))), np.int64)
     counted = np.empty(chosen.shape)
     for rank in range(chosen.shape[1]):
         best = _best(waiting + left, seeds, arms)
-        bonus = left[each, best]
-        chosen[:, rank], counted[:, rank] = best, bonus
+        own = left[each, best]
+        chosen[:, rank], counted[:, rank] = best, own
         waiting[each, best] = -np.inf
         if rank + 1 < chosen.shape[1]:
-            left *= _narrowing(kin, best, bonus / alpha)
+            left *= _narrowing(kin, best, own / alpha)
     np.put_along_axis(left, chosen, counted, 1)
-    result = scores.bonus.copy()
-    result[rows] = left
-    return result
+    return left
 
 
 def _narrowing(kin: Kin, known: Integers, deviations: Floats) -> Floats:

@@ -89,7 +89,7 @@ class Ranker:
 
     def check(self, request: RankRequest) -> None:
         """See `Ranking.check`."""
-        if request.candidates is None and not request.exclude:
+        if request.whole:
             return
         if request.candidates is not None and request.exclude is not None:
             raise Trouble(INVALID, "give candidates or exclude, not both")
@@ -162,19 +162,25 @@ class Ranker:
         self, view: View, X: Floats, jobs: Sequence[Job], variants: Sequence[Variant]
     ) -> list[list[SlateItem]]:
         """Rank together what ranks the same products to the same length by the same policy."""
+        seeds = seeds_of([job.decision_id for job in jobs])
+
+        def ranked(first: int, rows: slice | list[int]) -> list[list[SlateItem]]:
+            request, policy = jobs[first].request, variants[first].policy
+            model = _ranked(view.of(policy).model, request)
+            return rank(policy, model, X[rows], seeds[rows], request.k)
+
+        kinds = [
+            (request.k, None if request.whole else i, variant.name)
+            for i, ((_, request), variant) in enumerate(zip(jobs, variants, strict=True))
+        ]
         groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
-        for i, (_, request) in enumerate(jobs):
-            candidates, exclude = request.candidates, request.exclude
-            subset = i if candidates is not None or exclude else None
-            groups[request.k, subset, variants[i].name].append(i)
+        if len(set(kinds)) == 1:
+            return ranked(0, slice(None))
+        for i, kind in enumerate(kinds):
+            groups[kind].append(i)
         slates: list[list[SlateItem]] = [[]] * len(jobs)
         for places in groups.values():
-            request = jobs[places[0]].request
-            policy = variants[places[0]].policy
-            model = _ranked(view.of(policy).model, request)
-            seeds = seeds_of([jobs[i].decision_id for i in places])
-            ranked = rank(policy, model, X[places], seeds, request.k)
-            for i, slate in zip(places, ranked, strict=True):
+            for i, slate in zip(places, ranked(places[0], places), strict=True):
                 slates[i] = slate
         return slates
 

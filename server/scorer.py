@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import starmap
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from server.kinship import Kin, told_apart
+from server.kinship import Kin, instructive, told_apart
 from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
 from server.top import Words, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
@@ -143,25 +144,13 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
     return Scores(np.where(explores, _uniform(seeds, model.arms), mean), mean, none)
 
 
-def slate_scores(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> Scores:
-    """`score` for slates of k: where arms learn from each other, so do those of one slate.
+def choose(
+    policy: Policy, model: Model, X: Floats, seeds: Words, k: int
+) -> tuple[Scores, Integers]:
+    """What is shown: the indices of its arms, N × k, best first, and the scores that chose them.
 
-    The best k by these scores are the slate (`server.kinship`).
-    """
-    scores = score(policy, model, X, seeds)
-    if policy.name not in JOINT or model.kin is None or policy.alpha == 0.0:
-        return scores
-    bonus = told_apart(scores, policy.alpha, model.kin, seeds, model.arms, k)
-    if bonus is scores.bonus:
-        return scores
-    return Scores(scores.mean + bonus, scores.mean, bonus)
-
-
-def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[list[SlateItem]]:
-    """The top k of every context, best first.
-
-    Equal scores (all of a cold start) are ordered by a hash of decision and product: fair, and
-    the same whenever it is computed again.
+    Where arms learn from each other, so do those of one slate (`server.kinship`): the scores then
+    are those of `score` less what the products above have taught.
 
     Args:
         policy: how to score.
@@ -170,23 +159,41 @@ def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[
         seeds: N, of `seeds_of`.
         k: slate length, at least 1.
     """
-    scores = slate_scores(policy, model, X, seeds, k)
-    top = choose(policy, model, scores, seeds, k)
+    scores = score(policy, model, X, seeds)
+    best = top_k(scores.score, seeds, model.arms, k)
+    if policy.name in JOINT and model.kin is not None and policy.alpha > 0.0:
+        rows = instructive(scores.bonus, best, policy.alpha, model.kin)
+        if len(rows):
+            own, mean, bonus = seeds[rows], scores.mean[rows], scores.bonus[rows]
+            bonus = told_apart(mean, bonus, policy.alpha, model.kin, own, model.arms, k)
+            scores.bonus[rows], scores.score[rows] = bonus, mean + bonus
+            best[rows] = top_k(scores.score[rows], own, model.arms, k)
+    return scores, _mixed(policy, model, seeds, best)
+
+
+def rank(policy: Policy, model: Model, X: Floats, seeds: Words, k: int) -> list[list[SlateItem]]:
+    """The top k of every context, best first: what `choose` chooses, as it is published.
+
+    Equal scores (all of a cold start) are ordered by a hash of decision and product: fair, and
+    the same whenever it is computed again.
+    """
+    scores, top = choose(policy, model, X, seeds, k)
     at = top + row_starts(*scores.score.shape)
-    columns = (
-        model.arms.take(top).tolist(),
-        scores.score.take(at).tolist(),
-        scores.mean.take(at).tolist(),
-        scores.bonus.take(at).tolist(),
-        _propensities(policy, model, X, scores, top, seeds),
+    items = list(
+        starmap(
+            SlateItem,
+            zip(
+                model.arms.take(top).ravel().tolist(),
+                scores.score.take(at).ravel().tolist(),
+                scores.mean.take(at).ravel().tolist(),
+                scores.bonus.take(at).ravel().tolist(),
+                _propensities(policy, model, X, scores, top, seeds),
+                strict=True,
+            ),
+        )
     )
-    return [
-        [
-            SlateItem(product_id=p, score=s, mean=m, bonus=b, propensity=q)
-            for p, s, m, b, q in zip(*row, strict=True)
-        ]
-        for row in zip(*columns, strict=True)
-    ]
+    length = top.shape[1]
+    return [items[start : start + length] for start in range(0, len(items), length)]
 
 
 def explores_at_random(policy: Policy, seeds: Words) -> NDArray[np.bool_]:
@@ -204,18 +211,6 @@ def score_deviations(policy: Policy, model: Model, X: Floats) -> Floats:
         norms = np.einsum("ij,ij->i", X, X)
         result[:, model.untrained] = np.sqrt(norms / policy.lambda_)[:, None]
     return result
-
-
-def choose(policy: Policy, model: Model, scores: Scores, seeds: Words, k: int) -> Integers:
-    """Indices of the arms shown, N × k."""
-    best = top_k(scores.score, seeds, model.arms, k)
-    if policy.name == "lingreedy" or not policy.mixing:
-        return best
-    ranks = -1 - np.arange(best.shape[1])  # no product has such an id: draws of their own
-    explores = _uniform(seeds, ranks) < policy.mixing
-    if not explores.any():
-        return best
-    return mixed_slates(best, top_k(_uniform(seeds, model.arms), seeds, model.arms, k), explores)
 
 
 def next_rank(
@@ -236,23 +231,37 @@ def next_rank(
     return by_rank(best, slates, policy.mixing)
 
 
+def _mixed(policy: Policy, model: Model, seeds: Words, best: Integers) -> Integers:
+    """What is shown of the best, N × k: chance takes some of their places where there is an ε."""
+    if policy.name == "lingreedy" or not policy.mixing:
+        return best
+    ranks = -1 - np.arange(best.shape[1])  # no product has such an id: draws of their own
+    explores = _uniform(seeds, ranks) < policy.mixing
+    if not explores.any():
+        return best
+    drawn = top_k(_uniform(seeds, model.arms), seeds, model.arms, best.shape[1])
+    return mixed_slates(best, drawn, explores)
+
+
 def _propensities(
     policy: Policy, model: Model, X: Floats, scores: Scores, top: Integers, seeds: Words
-) -> list[list[float | None]]:
-    """Probability of each rank's product given the ranks above it, N × k; None where unknown."""
-    count, k = top.shape
+) -> Sequence[float | None]:
+    """Probability of each rank's product given the ranks above it; None where unknown.
+
+    N·k of them, a slate's one after the other.
+    """
     if policy.name == "lints":
         if not policy.propensities:
-            return [[None] * k for _ in range(count)]
+            return [None] * top.size
         from server import thompson  # brings scipy.special: most of a server's start, for few
 
         deviations = policy.alpha * score_deviations(policy, model, X)
         rows = zip(scores.mean, deviations, top, strict=True)
-        return [[*thompson.propensities(*row).tolist()] for row in rows]
+        return [p for row in rows for p in thompson.propensities(*row).tolist()]
     if policy.name != "random" and not policy.mixing:
-        return [[1.0] * k for _ in range(count)]
+        return [1.0] * top.size
     mixture = next_rank(policy, model, scores, seeds, top)
-    found: list[list[float | None]] = propensities(mixture, top, len(model.arms)).tolist()
+    found: list[float] = propensities(mixture, top, len(model.arms)).ravel().tolist()
     return found
 
 

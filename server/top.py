@@ -12,14 +12,14 @@ Words = NDArray[np.uint64]
 
 def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
     """Indices of the k highest scores of each row (N × k), ties broken by `hashed`."""
-    K = scores.shape[1]
+    N, K = scores.shape
     k = min(k, K)
     # With the best of the rest as well, every tie that matters stands between two neighbours.
-    least = max(K - k - 1, 0)
-    chosen = scores.argpartition(least, axis=1)[:, least:]
-    values = scores.take(chosen + row_starts(*scores.shape))
-    order = values.argsort(axis=1)[:, ::-1] + row_starts(*chosen.shape)
-    best: Integers = chosen.take(order)[:, :k]
+    kept = min(k + 1, K)
+    at = _highest(scores, kept)
+    values = scores.take(at)
+    order = values.argsort(axis=1)[:, ::-1] + row_starts(N, kept)
+    best: Integers = at.take(order)[:, :k] - row_starts(N, K)
     values = values.take(order)
     tied = values[:, 1:] == values[:, :-1]
     if np.count_nonzero(tied):
@@ -28,6 +28,18 @@ def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
             ties = hashed(seeds[row : row + 1], arms[eligible])[0]
             best[row] = eligible[np.lexsort((ties, -scores[row, eligible]))[:k]]
     return best
+
+
+def _highest(scores: Floats, count: int) -> Integers:
+    """Flat indices of each row's highest scores, N × count, in no order; of equals any."""
+    N, K = scores.shape
+    rest = K - count
+    # Values are divided several times as fast as their indices.
+    least = np.partition(scores, rest, axis=1)[:, rest, None]
+    at = np.flatnonzero(scores >= least)
+    if len(at) != N * count:  # the least stands in a row more than once
+        at = scores.argpartition(rest, axis=1)[:, rest:] + row_starts(N, K)
+    return at.reshape(N, count)
 
 
 @functools.lru_cache(maxsize=1024)

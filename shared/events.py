@@ -44,7 +44,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     schema_version: int = SCHEMA_VERSION
 
 
-class SlateItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SlateItem(msgspec.Struct, frozen=True, gc=False):
     """One ranked product. `score` is what it was ranked by, `mean` + `bonus` is why."""
 
     product_id: int

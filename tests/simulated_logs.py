@@ -10,7 +10,7 @@ import numpy as np
 
 from producer.simulate import Shoppers
 from server.propensities import Flags, expectation, propensities
-from server.scorer import Model, Policy, choose, next_rank, score, seeds_of
+from server.scorer import Model, Policy, choose, next_rank, seeds_of
 from shared import off_policy
 from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.catalogue import DataSet
@@ -76,8 +76,7 @@ class SimulatedLogs:
 
     def _shown(self, policy: Policy, rows: Integers, name: str) -> tuple[Integers, Floats]:
         seeds = seeds_of([f"{name} {number}" for number in range(len(rows))])
-        scores = score(policy, self._model, self._X[rows], seeds)
-        slates = choose(policy, self._model, scores, seeds, K)
+        scores, slates = choose(policy, self._model, self._X[rows], seeds, K)
         mixture = next_rank(policy, self._model, scores, seeds, slates)
         return slates, propensities(mixture, slates, len(self._model.arms))
 
@@ -91,10 +90,10 @@ class SimulatedLogs:
     ) -> tuple[Log, Prediction]:
         X, arms = self._X[rows], len(self._model.arms)
         seeds = seeds_of([f"target {number}" for number in range(len(rows))])
-        scores = score(target, self._model, X, seeds)
+        scores, shown = choose(target, self._model, X, seeds, K)
         mixture = next_rank(target, self._model, scores, seeds, slates)
         q = off_policy.predicted_rewards(slates, X, log.reward, examined, arms)
-        own = np.take_along_axis(q, choose(target, self._model, scores, seeds, K), axis=1)
+        own = np.take_along_axis(q, shown, axis=1)
         prediction = Prediction(
             np.take_along_axis(q, slates, axis=1),
             expectation(mixture, slates, q),

@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         "what is above on a slate is known",
         "server/kinship.py",
-        "left *= _narrowing(kin, best, bonus / alpha)",
+        "left *= _narrowing(kin, best, own / alpha)",
         "pass",
         ("tests/unit/server/test_kinship.py",),
     ),

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.joint_solver import JointSolver
-from server.kinship import KNOWN, Kin, told_apart
-from server.scorer import Model, Policy, Scores, choose, rank, score, seeds_of, slate_scores
+from server.kinship import KNOWN, Kin, instructive, told_apart
+from server.scorer import Model, Policy, choose, rank, score, seeds_of
 from server.top import top_k
 from shared.arm_statistics import ArmStatistics, Floats
 from shared.features import Roles
@@ -80,8 +80,7 @@ def test_each_product_is_chosen_by_what_is_left_once_those_above_it_are_known(
     X, seeds = contexts(4), seeds_of([f"{seed}-{i}" for i in range(4)])
     policy = Policy("shared-linucb", alpha=0.7)
     alone = score(policy, some, X, seeds)
-    together = slate_scores(policy, some, X, seeds, k)
-    slates = choose(policy, some, together, seeds, k)
+    together, slates = choose(policy, some, X, seeds, k)
     lengths = np.linalg.norm(Z, axis=1)
     for row, chosen in enumerate(slates.tolist()):
         first = np.argsort(-alone.score[row])[:k]
@@ -104,47 +103,24 @@ def test_a_slate_of_which_all_is_known_is_left_as_it_is() -> None:
     Z = np.random.default_rng(1).normal(size=(6, 3))
     known = model(Z)
     known.solution.covariance[:] *= 1e-4
-    alone = score(SHARED, known, contexts(3), seeds_of("abc"))
-    assert told_apart(alone, 1.0, Kin.of(Z, 0.12), seeds_of("abc"), known.arms, 3) is alone.bonus
+    seeds = seeds_of("abc")
+    alone = score(SHARED, known, contexts(3), seeds)
+    together, _ = choose(SHARED, known, contexts(3), seeds, 3)
+    np.testing.assert_array_equal(together.bonus, alone.bonus)
+    # Of what is not known it changes.
+    together, _ = choose(SHARED, model(Z), contexts(3), seeds, 3)
+    assert (together.bonus != score(SHARED, model(Z), contexts(3), seeds).bonus).any()
 
 
 def test_visits_are_told_apart_one_by_one() -> None:
     """Of a batch only those whose slate has something to learn change."""
     Z = np.repeat([[1.0, 0.0], [0.0, 0.9]], 3, axis=0)
-    arms, seeds = np.arange(6), seeds_of("ab")
+    arms, seeds, kin = np.arange(6), seeds_of("ab"), Kin.of(Z, 0.12)
     mean = np.zeros((2, 6))
     bonus = np.array([[0.30, 0.30, 0.30, 0.29, 0.29, 0.29], [0.01, 0.01, 0.01, 0.0, 0.0, 0.0]])
-    result = told_apart(Scores(mean + bonus, mean, bonus), 1.0, Kin.of(Z, 0.12), seeds, arms, 2)
-    np.testing.assert_array_equal(result[1], bonus[1])
-    [first, _] = top_k(mean + result, seeds, arms, 2)
+    top = top_k(mean + bonus, seeds, arms, 2)
+    rows = instructive(bonus, top, 1.0, kin)
+    assert rows.tolist() == [0]
+    result = told_apart(mean[rows], bonus[rows], 1.0, kin, seeds[rows], arms, 2)
+    [first] = top_k(result, seeds[rows], arms, 2)
     assert kinds_of((first + 1).tolist(), 3) == {0, 1}
-
-
-def test_products_that_tie_in_everything_are_shown_equally_often() -> None:
-    same = model(np.tile([[1.0, 0.5]], (6, 1)))
-    counts = np.zeros(7, int)
-    for i in range(600):
-        [items] = rank(SHARED, same, contexts(1), seeds_of([f"d{i}"]), 2)
-        for item in items:
-            counts[item.product_id] += 1
-    assert counts[1:].min() > 150
-
-
-def test_without_features_products_have_no_kin() -> None:
-    kin = Kin.of(np.zeros((3, 2)), 0.12)
-    assert not kin.directions.any()
-
-
-def test_the_slate_says_the_bonus_it_was_chosen_by() -> None:
-    some = model(np.repeat([[1.0, 0.0], [0.0, 1.0]], 4, axis=0))
-    [items] = rank(SHARED, some, contexts(1), seeds_of(["d"]), 4)
-    scores = [item.score for item in items]
-    assert scores == sorted(scores, reverse=True)
-    assert [item.mean + item.bonus for item in items] == pytest.approx(scores)
-    assert items[0].bonus > items[2].bonus, "the second of a kind has less to teach"
-
-
-def test_a_part_of_the_products_keeps_its_kin() -> None:
-    Z = np.random.default_rng(2).normal(size=(5, 3))
-    part = Kin.of(Z, 0.12).only(np.array([3, 1]))
-    np.testing.assert_array_equal(part.directions, Kin.of(Z[[3, 1]], 0.12).directions)
