@@ -154,23 +154,24 @@ class Encoder:
             raise NotFinite("a context has a number that is not finite")
         numbers -= self._least
         numbers /= self._width
-        inside = np.clip(numbers, 0.0, 1.0)
+        inside = numbers.clip(0.0, 1.0)
         # One column more, for what the encoder does not know; it is cut off in the end.
         X = np.zeros((len(contexts), self.d + 1))
         X[:, : len(NUMBERS)] = inside
         spare, rows = self.d, np.arange(len(contexts))
-        genders = np.array([self._gender.get(c.gender, spare) for c in contexts])
-        sources = np.array([self._source.get(c.traffic_source, spare) for c in contexts])
         times = [c.occurred_at for c in contexts]
-        # Three of the day's quarters; the night has none.
-        quarters = np.array(
-            [self._time + at.hour // 6 - 1 if at.hour >= 6 else spare for at in times]
+        ones = np.array(
+            [
+                [self._gender.get(c.gender, spare) for c in contexts],
+                [self._source.get(c.traffic_source, spare) for c in contexts],
+                # Three of the day's quarters; the night has none.
+                [self._time + at.hour // 6 - 1 if at.hour >= 6 else spare for at in times],
+                [self._time + (3 if at.weekday() >= 5 else 4) for at in times],
+            ]
         )
-        weekdays = np.array([self._time + (3 if at.weekday() >= 5 else 4) for at in times])
-        for columns in (genders, sources, quarters, weekdays):
-            X[rows, columns] = 1.0
-        unknown = int((genders == spare).sum() + (sources == spare).sum())
-        return Encoded(X[:, :spare].copy(), unknown, int((inside != numbers).sum()))
+        X[rows, ones] = 1.0
+        unknown, clipped = np.count_nonzero(ones[:2] == spare), np.count_nonzero(inside != numbers)
+        return Encoded(X[:, :spare].copy(), int(unknown), int(clipped))
 
     def decode(self, x: Sequence[float]) -> Context:
         """A context that is encoded as x: what the model knows of a visit, readable again.
