@@ -3,6 +3,7 @@
 Example: python -m tests.mutation
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -169,7 +170,11 @@ def passes(tree: Path, tests: tuple[str, ...]) -> bool:
     # The tree comes first on the path, before the installed project.
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += ["--hypothesis-profile=unshrunk", *tests]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    # Compiled modules are told apart by second and length: those of a mutant are not to be kept.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"pytest did not run: {done.stdout}{done.stderr}")
     return done.returncode == 0
