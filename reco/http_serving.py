@@ -25,7 +25,6 @@ from server.model_view import ModelView
 from server.rank_service import RankService
 from server.ranking import Ranker
 from server.resolver import Resolver
-from server.scorer import Policy
 from server.stream import Viewing
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
@@ -56,7 +55,7 @@ def open_http(
     dataset: DataSet,
     ranked: Viewing,
     view: ModelView,
-    policy: Policy | Traffic,
+    traffic: Traffic,
     depth: int | None,
     freshness: FreshnessProbe,
     metrics: ServerMetrics,
@@ -73,7 +72,7 @@ def open_http(
     window = RedisWindow(redis, model, options.rules)
     ranker = Ranker(
         ranked,
-        policy,
+        traffic,
         dataset.encoder,
         depth,
         utc_now=utc_now,

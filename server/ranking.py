@@ -13,7 +13,7 @@ from server.api_types import RankRequest
 from server.experiment import Traffic, Variant
 from server.model_view import View
 from server.problems import INVALID, Trouble
-from server.scorer import Model, Policy, rank, seeds_of
+from server.scorer import Model, rank, seeds_of
 from server.sources import Source, sources_of
 from server.stream import Viewing
 from shared.arm_statistics import Floats, Integers
@@ -55,11 +55,11 @@ class Ranking(Protocol):
 
 
 class Ranker:
-    """`Ranking` by a policy on the view of the model.
+    """`Ranking` on the view of the model.
 
     Args:
         view: gives a consistent model.
-        policy: how to score; or whom by which policy. A request without a user counts as one.
+        traffic: whom to rank by which policy. A request without a user counts as one.
         encoder: contexts to x.
         depth: ranks that a shopper looks at who does not click; None for all.
         utc_now: for `decided_at`.
@@ -70,7 +70,7 @@ class Ranker:
     def __init__(
         self,
         view: Viewing,
-        policy: Policy | Traffic,
+        traffic: Traffic,
         encoder: Encoder,
         depth: int | None,
         *,
@@ -80,7 +80,7 @@ class Ranker:
     ) -> None:
         self.counts = RankCounts()
         self._view = view
-        self._traffic = Traffic.to(policy) if isinstance(policy, Policy) else policy
+        self._traffic = traffic
         self._encoder = encoder
         self._depth = depth
         self._utc_now = utc_now

@@ -12,7 +12,7 @@ from server.delivery import Delivery
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
-from server.scorer import Policy, seeds_of
+from server.scorer import seeds_of
 from server.sources import sources_of
 from shared.cascade import Feedback
 from shared.events import (
@@ -92,7 +92,7 @@ class StreamServer:
         consumer: EventConsumer,
         delivery: Delivery,
         view: Viewing,
-        policy: Policy | Traffic,
+        traffic: Traffic,
         encoder: Encoder,
         react: React,
         feedback: Feedback,
@@ -110,7 +110,7 @@ class StreamServer:
         self._consumer = consumer
         self._delivery = delivery
         self._view = view
-        self._traffic = Traffic.to(policy) if isinstance(policy, Policy) else policy
+        self._traffic = traffic
         self._encoder = encoder
         self._react = react
         self._feedback = feedback

@@ -12,6 +12,7 @@ from reco.observed_trainer import ObservedTrainer, wrote
 from reco.shoppers import feedback_rule, reaction
 from reco.uplift import ExpectedClicks
 from server.delivery import AtLeastOnce
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
 from server.scorer import Policy
@@ -69,7 +70,7 @@ class ServerWorld:
             consumer,
             AtLeastOnce(self.broker.producer()),
             self.view,
-            Policy("linucb", alpha=0.5),
+            Traffic.to(Policy("linucb", alpha=0.5)),
             data.encoder,
             reaction(data, 5, 5, self.expected),
             feedback_rule("cascade", 5),

@@ -20,6 +20,7 @@ from reco.observed_trainer import wrote
 from reco.shoppers import feedback_rule, reaction
 from reco.traces import open_trace
 from server.delivery import AtLeastOnce
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.http_traces import HttpTraces
 from server.model_view import ModelView
@@ -81,7 +82,7 @@ class World:
             consumer,
             AtLeastOnce(self.broker.producer()),
             view,
-            Policy("linucb", alpha=0.5),
+            Traffic.to(Policy("linucb", alpha=0.5)),
             self._data.encoder,
             reaction(self._data, 5, 5),
             feedback_rule("cascade", 5),

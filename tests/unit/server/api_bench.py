@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http_traces import HttpTraces
@@ -91,7 +92,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.ranker = Ranker(
             self.view,
-            Policy(alpha=0.0),
+            Traffic.to(Policy(alpha=0.0)),
             data.encoder,
             None,
             utc_now=lambda: datetime(2026, 1, 5, 12, tzinfo=UTC),

@@ -72,7 +72,7 @@ def test_the_api_names_new_products_and_says_which_are_retired(data: DataSet) ->
     assert len(found) == len(data.products) + 1
 
 
-def ranker(view: StillView, data: DataSet, traffic: Policy | Traffic) -> Ranker:
+def ranker(view: StillView, data: DataSet, traffic: Traffic) -> Ranker:
     return Ranker(view, traffic, data.encoder, None, utc_now=lambda: NOON, clock=FakeClock())
 
 

@@ -8,6 +8,7 @@ import pytest
 from producer.simulate import Shoppers
 from reco.shoppers import feedback_rule, reaction
 from server.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
 from server.scorer import Model, Policy
@@ -76,7 +77,7 @@ class World:
             consumer,
             delivery or AtLeastOnce(self.broker.producer(), at_step),
             self.view,
-            Policy("linucb", alpha=0.5),
+            Traffic.to(Policy("linucb", alpha=0.5)),
             self.data.encoder,
             reaction(self.data, SEED, depth),
             feedback_rule(feedback, depth),
