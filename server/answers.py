@@ -53,11 +53,11 @@ class Answers:
             ]
         )
 
-    def _name(self, product_id: int) -> str:
+    def _current_names(self) -> dict[int, str]:
         if self._named != self._catalogue.version:
             self._named = self._catalogue.version
             self._names = {arm: e.product.name for arm, e in self._catalogue.entries.items()}
-        return self._names.get(product_id, "")
+        return self._names
 
     def ranked(self, decision: Decision) -> RankResponse:
         """What to show."""
@@ -114,7 +114,7 @@ class Answers:
         product_id = int(model.arms[row])
         return ArmResponse(
             product_id=product_id,
-            name=self._name(product_id),
+            name=self._current_names().get(product_id, ""),
             examinations=int(model.n[row]),
             clicks=int(model.clicks[row]),
             coefficients=[
@@ -131,13 +131,14 @@ class Answers:
         )
 
     def _slate(self, slate: Sequence[SlateItem]) -> list[RankedProduct]:
+        names = self._current_names()
         return [
             RankedProduct(
-                product_id=item.product_id,
-                name=self._name(item.product_id),
-                score=item.score,
-                mean=item.mean,
-                bonus=item.bonus,
+                item.product_id,
+                names.get(item.product_id, ""),
+                item.score,
+                item.mean,
+                item.bonus,
             )
             for item in slate
         ]

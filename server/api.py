@@ -230,7 +230,7 @@ class Api:
     async def _rank(self, wanted: RankRequest, headers: RawHeaders) -> bytes:
         self._check_loaded()
         waiting = await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
-        return msgspec.json.encode(self._parts.answers.ranked(waiting.decision))
+        return _encode(self._parts.answers.ranked(waiting.decision))
 
     def _check_loaded(self) -> None:
         if not self._parts.loaded():
@@ -253,4 +253,7 @@ def _decision_id(request: Request) -> str:
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type=JSON)
+    return Response(_encode(value), status, media_type=JSON)
+
+
+_encode = msgspec.json.Encoder().encode

@@ -22,7 +22,7 @@ DecisionId = Annotated[
 ProductId = Annotated[int, Meta(ge=0, le=_MOST_EXACT)]
 
 
-class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Who visits, from where, and when by the shop's own clock."""
 
     age: Annotated[int, Meta(ge=0, le=150)]
@@ -42,7 +42,7 @@ class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True
     ]
 
 
-class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Rank products for a visitor."""
 
     context: RankContext
@@ -71,7 +71,7 @@ class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return self.candidates is None and not self.exclude
 
 
-class RankedProduct(Struct, frozen=True, kw_only=True):
+class RankedProduct(Struct, frozen=True, gc=False):
     """One product of a slate: `score` is what it was ranked by, `mean` + `bonus` is why."""
 
     product_id: int
@@ -81,7 +81,7 @@ class RankedProduct(Struct, frozen=True, kw_only=True):
     bonus: float
 
 
-class RankResponse(Struct, frozen=True, kw_only=True):
+class RankResponse(Struct, frozen=True, kw_only=True, gc=False):
     """What to show."""
 
     decision_id: str

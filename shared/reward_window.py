@@ -20,7 +20,7 @@ from shared.cascade import cascade
 from shared.events import Decision, Outcome
 
 
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A decision with what is needed to resolve it on any replica."""
 
     decision: Decision
