@@ -156,9 +156,7 @@ class StreamServer:
         try:
             self._batch = Counts()
             new = self._undecided(records)
-            if not new:
-                self.counts.add(self._batch)
-                return []
+            # With nothing new the offsets are still to be stored: they had been lost.
             self._delivery.begin()
             blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
             served = [each for block in blocks for each in self._serve(block)]
@@ -168,7 +166,9 @@ class StreamServer:
             self._consumer.assign(self._next)
             raise
         self._next.update(done)
-        self._decided_until.update(done)
+        # What came again may end before that.
+        until = self._decided_until
+        until.update({p: max(offset, until.get(p, 0)) for p, offset in done.items()})
         self._step("completed")
         self.counts.add(self._batch)
         return served

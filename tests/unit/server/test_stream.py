@@ -353,6 +353,26 @@ def test_exactly_once_who_lost_its_partitions_unaware_decides_nothing_twice(worl
     assert len(world.decisions()) == 10
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_offsets_that_were_lost_are_stored_again_though_nothing_new_comes(
+    world: World, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a commit is that comes while the group divides its partitions anew."""
+    world.arrive(range(40))
+    server = world.exact() if exact else world.server()
+    server.run_once(0.0)
+    committed = world.broker._groups["servers", VISITS].committed
+    reached = dict(committed)
+    assert sum(reached.values()) == 40
+    committed.clear()
+    server.assigned(list(reached))
+    monkeypatch.setattr("server.stream.POLL_RECORDS", 3)  # they come in parts
+    while committed != reached:
+        assert server.run_once(0.0) == []
+    assert server.counts.skipped == 40
+    assert len(world.decisions()) == 40
+
+
 def test_offsets_that_the_broker_has_forgotten_lead_to_no_second_decision(world: World) -> None:
     world.arrive(range(10))
     server = world.exact()
