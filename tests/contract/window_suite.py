@@ -238,6 +238,16 @@ class WindowSuite:
         bench.run(bench.window.withdraw([Opening(waiting(2), "a")]))
         assert click(bench, 2, 42).answer is Answer.AGAIN
 
+    def test_a_decision_that_is_there_twice_in_one_batch_waits_once(self, make: MakeBench) -> None:
+        bench = make(RULES)
+        again = waiting(1, products=(9, 42, 61))  # ranked a moment later, on another view
+        whats = [waiting(1), again, waiting(1, request="another"), waiting(2)]
+        found = bench.run(bench.window.open([Opening(what, "a") for what in whats]))
+        assert found == [waiting(1), waiting(1), Refused.REUSED, waiting(2)]
+        assert find(bench, 1) is not None
+        bench.run(bench.window.withdraw([Opening(waiting(1), "a")]))
+        assert find(bench, 1) is None
+
     def test_the_same_attempt_sent_twice_can_still_be_withdrawn(self, make: MakeBench) -> None:
         bench = make(RULES)
         for _ in range(2):
