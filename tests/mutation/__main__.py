@@ -73,8 +73,15 @@ MUTANTS = (
     Mutant(
         "what this process has stored as the floor of what the group says",
         "server/stream.py",
-        "self._decided_until.update(done)",
+        "until.update({p: max(offset, until.get(p, 0)) for p, offset in done.items()})",
         "pass",
+        ("tests/unit/server/test_stream.py",),
+    ),
+    Mutant(
+        "a floor that does not sink where visits come again in parts",
+        "server/stream.py",
+        "max(offset, until.get(p, 0))",
+        "offset",
         ("tests/unit/server/test_stream.py",),
     ),
     Mutant(
