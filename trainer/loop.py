@@ -6,10 +6,9 @@ offset that is stored there. Between two polls nothing is pending, so there is n
 a partition is revoked.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -176,11 +175,12 @@ class Trainer:
             self._reload(list(self._folds), str(error))
             return 0
         self._step("polled")
-        for partition, group in groupby(
-            sorted(records, key=attrgetter("partition")), attrgetter("partition")
-        ):
+        by_partition: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            by_partition[record.partition].append(record)
+        for partition, group in by_partition.items():
             if partition in self._folds:
-                self._serve(partition, list(group))
+                self._serve(partition, group)
         self._keep_house()
         return len(records)
 
