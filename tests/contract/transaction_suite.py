@@ -85,6 +85,21 @@ class TransactionSuite:
         heir.close()
         producer.close()
 
+    def test_offsets_can_be_stored_without_records(
+        self, broker: Broker, topic: str, group: str, member: Member
+    ) -> None:
+        producer = broker.transactional_producer(group)
+        transaction(producer, topic, [b"0", b"1"])
+        producer.commit(member.consumer, {HOME: 0})
+        transaction(producer, topic, [])
+        producer.commit(member.consumer, {HOME: 1})
+        member.consumer.close()
+        heir = broker.consumer(topic, group)
+        heir.assign({HOME: None})
+        assert [record.offset for record in read(heir, 1)] == [1]
+        heir.close()
+        producer.close()
+
     def test_offsets_of_an_aborted_transaction_are_not_stored(
         self, broker: Broker, topic: str, group: str, member: Member
     ) -> None:
