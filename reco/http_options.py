@@ -1,17 +1,14 @@
 """The options of `reco serve --http`, bundled into one value."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import click
 
 from reco.duration import Duration
+from reco.options import as_one
 from server.guard import Limits
 from shared.reward_window import WindowRules
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 _SHORTEST_KEY: Final = 16
 
@@ -129,40 +126,32 @@ _OPTIONS: Final = (
 )
 
 
-def http(function: _F) -> _F:
-    """Add the options, and hand them over as one: `http`, None where `--http` was not given."""
-
-    @functools.wraps(function)
-    def bundled(
-        *args: Any,
-        http: str | None,
-        reward_window: float,
-        most_waiting: int,
-        rank_budget_ms: float,
-        http_in_flight: int,
-        drain_s: float,
-        api_keys: list[bytes] | None,
-        cors_origins: tuple[str, ...],
-        **kwargs: Any,
-    ) -> Any:
-        rules = WindowRules(
+def _bundled(
+    http: str | None,
+    reward_window: float,
+    most_waiting: int,
+    rank_budget_ms: float,
+    http_in_flight: int,
+    drain_s: float,
+    api_keys: list[bytes] | None,
+    cors_origins: tuple[str, ...],
+) -> HttpOptions | None:
+    if not http:
+        return None
+    return HttpOptions(
+        http,
+        WindowRules(
             window_ms=round(reward_window * 1e3),
             most_waiting=most_waiting,
             most_kept=most_waiting,
-        )
-        options = http and HttpOptions(
-            http,
-            rules,
-            rank_budget_ms / 1e3,
-            drain_s,
-            Limits(in_flight=http_in_flight),
-            api_keys or [],
-            [*cors_origins],
-        )
-        return function(*args, http=options or None, **kwargs)
+        ),
+        rank_budget_ms / 1e3,
+        drain_s,
+        Limits(in_flight=http_in_flight),
+        api_keys or [],
+        [*cors_origins],
+    )
 
-    decorated: Any = bundled
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: _F = decorated
-    return result
+
+http: Final = as_one("http", _bundled, _OPTIONS)
+"""Adds the options, and hands them over as one: `http`, None where `--http` was not given."""

@@ -3,9 +3,11 @@
 Only commands read the environment; everything below them is handed what it needs.
 """
 
+import functools
+import inspect
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
@@ -27,6 +29,31 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+
+def as_one(name: str, make: Callable[..., object], given: Sequence[_Decorator]) -> _Decorator:
+    """Several options, handed to the command as one value.
+
+    Args:
+        name: the command's parameter.
+        make: the value, of parameters that are called like the options' own.
+        given: the options, in the order of the help.
+    """
+    own = list(inspect.signature(make).parameters)
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def command(*args: Any, **kwargs: Any) -> Any:
+            value = make(**{option: kwargs.pop(option) for option in own})
+            return function(*args, **{name: value}, **kwargs)
+
+        decorated: Any = command
+        for option in reversed(given):
+            decorated = option(decorated)
+        result: _F = decorated
+        return result
+
+    return decorate
 
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"

@@ -1,17 +1,14 @@
 """`--via` of `reco produce` and its like, bundled into one value."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import click
 
 from producer.habits import Habits
 from reco.duration import Duration
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+from reco.options import as_one
 
 
 class Via(NamedTuple):
@@ -22,30 +19,6 @@ class Via(NamedTuple):
     key: str | None
 
 
-def options(function: _F) -> _F:
-    """Add `--via` and its like, and hand them over as one: `via`, None where it was not given."""
-
-    @functools.wraps(function)
-    def bundled(
-        *args: Any,
-        via: list[str],
-        think: float,
-        late_share: float,
-        late_after: float,
-        api_key_file: Path | None,
-        **kwargs: Any,
-    ) -> Any:
-        habits = Habits(median_s=think, late_share=late_share, late_s=late_after)
-        key = api_key_file.read_text().split()[0] if api_key_file else None
-        return function(*args, via=Via(via, habits, key) if via else None, **kwargs)
-
-    decorated: Any = bundled
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    result: _F = decorated
-    return result
-
-
 def _urls(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
     urls = [url.strip() for url in (value or "").split(",") if url.strip()]
     for url in urls:
@@ -53,6 +26,18 @@ def _urls(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise click.BadParameter(f"{url!r} is no address such as http://127.0.0.1:8000")
     return urls
+
+
+def _first_word(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"can't read {path}: {error}") from error
+    if not words:
+        raise click.BadParameter(f"{path} is empty: write the key into it")
+    return words[0]
 
 
 _OPTIONS: Final = (
@@ -90,6 +75,22 @@ _OPTIONS: Final = (
         envvar="RECO_API_KEY_FILE",
         show_envvar=True,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        callback=_first_word,
         help="With --via: file whose first word is the API key.",
     ),
 )
+
+
+def _bundled(
+    via: list[str],
+    think: float,
+    late_share: float,
+    late_after: float,
+    api_key_file: str | None,
+) -> Via | None:
+    habits = Habits(median_s=think, late_share=late_share, late_s=late_after)
+    return Via(via, habits, api_key_file) if via else None
+
+
+options: Final = as_one("via", _bundled, _OPTIONS)
+"""Adds `--via` and its like, and hands them over as one: `via`, None where it was not given."""

@@ -63,6 +63,9 @@ WRONG = [
     ("train --metrics localhost:http", "HOST:PORT"),
     ("train --log-format xml", "json"),
     ("produce --redis nonsense", "redis://"),
+    ("produce --via localhost:8000", "http://127.0.0.1:8000"),
+    ("produce --via http://127.0.0.1:1 --api-key-file {nothing}", "write the key into it"),
+    ("produce --via http://127.0.0.1:1 --api-key-file {missing}", "{missing}"),
     ("dead-letters list --max 0", "--max"),
     ("train --static 3/2", "0/2"),
     ("train --static half", "0/2"),
@@ -96,7 +99,10 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     file, empty, missing = tmp_path / "file", tmp_path / "empty", tmp_path / "missing"
     file.write_text("a,b\n1,2\n")
     empty.mkdir()
+    nothing = tmp_path / "nothing"
+    nothing.touch()
     names = {
+        "nothing": nothing,
         "file": file,
         "empty": empty,
         "missing": missing,
