@@ -1,6 +1,8 @@
 """Redis' address in, connected adapters out."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -41,10 +43,8 @@ def store_at(redis: str, model: str) -> RedisStore:
     Raises:
         click.UsageError: the URL is none.
     """
-    try:
+    with _address():
         return RedisStore(redis, model)
-    except BadAddress as error:
-        raise _no_address(error) from error
 
 
 def open_board(redis: str, model: str) -> RedisBoard:
@@ -53,11 +53,15 @@ def open_board(redis: str, model: str) -> RedisBoard:
     Raises:
         click.UsageError: the URL is none.
     """
-    try:
+    with _address():
         return RedisBoard(redis, model)
+
+
+@contextmanager
+def _address() -> Iterator[None]:
+    try:
+        yield
     except BadAddress as error:
-        raise _no_address(error) from error
-
-
-def _no_address(error: BadAddress) -> click.UsageError:
-    return click.UsageError(f"--redis is {error}; give an address like redis://host:6379")
+        raise click.UsageError(
+            f"--redis is {error}; give an address like redis://host:6379"
+        ) from error
