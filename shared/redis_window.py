@@ -68,8 +68,10 @@ class RedisWindow:
 
     def __init__(self, url: str, model: str, rules: WindowRules, timeout_s: float = 2.0) -> None:
         self._rules = rules
+        # Bytes here and below: the client takes its time to make them of anything else.
         self._keys = [
-            [f"reco:{{{model}:w{shard}}}:{name}" for name in _NAMES] for shard in range(SHARDS)
+            [f"reco:{{{model}:w{shard}}}:{name}".encode() for name in _NAMES]
+            for shard in range(SHARDS)
         ]
         self._address = RedisAddress(url, timeout_s)
         # Sending a command again is safe: every transition knows what was done already.
@@ -90,7 +92,8 @@ class RedisWindow:
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
         """See `RewardWindow.open`: one round trip for all of them."""
         # Each shard holds its share of what may wait.
-        limits = (self._rules.window_ms, -(-self._rules.most_waiting // SHARDS))
+        most_waiting = -(-self._rules.most_waiting // SHARDS)
+        limits = (b"%d" % self._rules.window_ms, b"%d" % most_waiting)
         lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)
         places: dict[tuple[int, str], list[int]] = defaultdict(list)
         for place, (waiting, attempt) in enumerate(openings):
@@ -99,7 +102,9 @@ class RedisWindow:
             lines[call].append(b"%b %b\n" % (decision_id.encode(), _encode(waiting)))
             places[call].append(place)
         answers: list[Waiting | Refused] = [opening.waiting for opening in openings]
-        calls = [(at, [*limits, attempt, b"".join(lines[at, attempt])]) for at, attempt in lines]
+        calls = [
+            (at, [*limits, attempt.encode(), b"".join(lines[at, attempt])]) for at, attempt in lines
+        ]
         replies = await self._run(window_scripts.OPEN, calls)
         for call, reply in zip(lines, replies, strict=True):
             for place, answer in zip(reply[::2], reply[1::2], strict=True):
