@@ -33,10 +33,10 @@ while from <= #text do
     from = last + 1
 end
 local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end
-local before, answers = redis.call('HMGET', states, unpack(ids)), {}
+local answers = {}
 local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
 for place, id in ipairs(ids) do
-    local stored, state = lines[place], before[place]
+    local stored, state = lines[place], redis.call('HGET', states, id)
     local kind = state and string.sub(state, 1, 1)
     local answer
     if opened[id] then
@@ -74,8 +74,8 @@ return answers
 """
 )
 """The decisions come as one text, a line each: an argument of its own for each takes the client
-longer than all the rest. JSON holds no line break. They are looked up and written together: a call
-for each would take most of the store's time. Lua hands over some 3,900 at most.
+longer than all the rest. JSON holds no line break. They are written together: calls for each
+would take most of the store's time. Lua hands over some 3,900 at most.
 
 Answers of those that do not simply wait from now on: place, answer, place, …
 """
