@@ -124,3 +124,33 @@ def test_visits_are_told_apart_one_by_one() -> None:
     result = told_apart(mean[rows], bonus[rows], 1.0, kin, seeds[rows], arms, 2)
     [first] = top_k(result, seeds[rows], arms, 2)
     assert kinds_of((first + 1).tolist(), 3) == {0, 1}
+
+
+def test_products_that_tie_in_everything_are_shown_equally_often() -> None:
+    same = model(np.tile([[1.0, 0.5]], (6, 1)))
+    counts = np.zeros(7, int)
+    for i in range(600):
+        [items] = rank(SHARED, same, contexts(1), seeds_of([f"d{i}"]), 2)
+        for item in items:
+            counts[item.product_id] += 1
+    assert counts[1:].min() > 150
+
+
+def test_without_features_products_have_no_kin() -> None:
+    kin = Kin.of(np.zeros((3, 2)), 0.12)
+    assert not kin.directions.any()
+
+
+def test_the_slate_says_the_bonus_it_was_chosen_by() -> None:
+    some = model(np.repeat([[1.0, 0.0], [0.0, 1.0]], 4, axis=0))
+    [items] = rank(SHARED, some, contexts(1), seeds_of(["d"]), 4)
+    scores = [item.score for item in items]
+    assert scores == sorted(scores, reverse=True)
+    assert [item.mean + item.bonus for item in items] == pytest.approx(scores)
+    assert items[0].bonus > items[2].bonus, "the second of a kind has less to teach"
+
+
+def test_a_part_of_the_products_keeps_its_kin() -> None:
+    Z = np.random.default_rng(2).normal(size=(5, 3))
+    part = Kin.of(Z, 0.12).only(np.array([3, 1]))
+    np.testing.assert_array_equal(part.directions, Kin.of(Z[[3, 1]], 0.12).directions)
