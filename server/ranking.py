@@ -173,9 +173,9 @@ class Ranker:
             (request.k, None if request.whole else i, variant.name)
             for i, ((_, request), variant) in enumerate(zip(jobs, variants, strict=True))
         ]
-        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         if len(set(kinds)) == 1:
             return ranked(0, slice(None))
+        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for i, kind in enumerate(kinds):
             groups[kind].append(i)
         slates: list[list[SlateItem]] = [[]] * len(jobs)

@@ -230,13 +230,9 @@ def shard_of(decision_id: str) -> int:
 
 def _name_in(shard: int, start: bytes) -> str:
     """A name that begins like this and waits in this shard."""
-    # Of the sum before it, an added byte lets only the last ten bits into the last two.
-    return (start + _end(zlib.crc32(start) & 0x3FF, shard)).decode()
-
-
-@functools.cache
-def _end(crc: int, shard: int) -> bytes:
-    return next(end for end in _ENDS if zlib.crc32(end, crc) % SHARDS == shard)
+    crc = zlib.crc32(start)
+    end = next(end for end in _ENDS if zlib.crc32(end, crc) % SHARDS == shard)
+    return (start + end).decode()
 
 
 _ENDS: Final = tuple(b"%x" % digit for digit in range(16))

@@ -24,19 +24,14 @@ OPEN: Final = (
     + """
 local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local waiting, ends = redis.call('ZCARD', due), ms(now + window)
-local ids, lines, text, from = {}, {}, ARGV[4], 1
+local text, from, place, answers = ARGV[4], 1, 0, {}
+local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
+local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end
 while from <= #text do
     local space = string.find(text, ' ', from, true)
     local last = string.find(text, '\\n', space, true)
-    ids[#ids + 1] = string.sub(text, from, space - 1)
-    lines[#lines + 1] = string.sub(text, space + 1, last - 1)
-    from = last + 1
-end
-local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end
-local answers = {}
-local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
-for place, id in ipairs(ids) do
-    local stored, state = lines[place], redis.call('HGET', states, id)
+    local id, stored = string.sub(text, from, space - 1), string.sub(text, space + 1, last - 1)
+    local state = redis.call('HGET', states, id)
     local kind = state and string.sub(state, 1, 1)
     local answer
     if opened[id] then
@@ -60,9 +55,10 @@ for place, id in ipairs(ids) do
         if kind then again[#again + 1] = id end
     end
     if answer then
-        answers[#answers + 1] = place - 1
+        answers[#answers + 1] = place
         answers[#answers + 1] = answer
     end
+    from, place = last + 1, place + 1
 end
 if #bodies > 0 then
     redis.call('HSET', decisions, unpack(bodies))
