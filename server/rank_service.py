@@ -1,7 +1,8 @@
 """A request becomes a slate whose click will be counted, within a budget, or is turned away."""
 
 import asyncio
-import uuid
+import itertools
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -58,6 +59,8 @@ class RankService:
         # Two: one batch is scored while the other is on its way to the store.
         self._batches = Batcher(self._work, most=_BATCH, in_flight=2)
         self._withdrawals: set[asyncio.Task[None]] = set()
+        # Names every batch, apart from those of all other replicas.
+        self._replica, self._attempts = secrets.token_hex(12), itertools.count()
 
     async def rank(self, request: RankRequest, came: Came | None = None) -> Waiting:
         """Decide, and return once the decision waits for its click.
@@ -86,7 +89,7 @@ class RankService:
         return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
 
     async def _decide(self, asked: Sequence[_Asked], budget_s: float) -> list[Waiting | Failed]:
-        attempt = uuid.uuid4().hex
+        attempt = f"{self._replica}.{next(self._attempts)}"
         names, requests = self._window.names(len(asked)), [each.request for each in asked]
         jobs = [Job(r.decision_id or name, r) for r, name in zip(requests, names, strict=True)]
         openings = [

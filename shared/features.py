@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from shared.arm_statistics import Floats
+from shared.arm_statistics import Floats, Integers
 from shared.events import Context
 
 NUMBERS: Final = ("age", "latitude", "longitude")
@@ -83,10 +83,11 @@ class Encoder:
         if not np.isfinite(bounds).all() or not (bounds[:, 0] < bounds[:, 1]).all():
             raise ValueError("a range of the encoder is empty or not finite")
         self._least, self._width = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
-        self._gender = {name: i for i, name in enumerate(categories["gender"], len(NUMBERS))}
-        first = len(NUMBERS) + len(self._gender)
-        self._source = {name: i for i, name in enumerate(categories["traffic_source"], first)}
-        self._time = first + len(self._source)
+        self._genders, self._sources = (
+            {name: i for i, name in enumerate(names)} for names in categories.values()
+        )
+        self._ones, self._unknown = _kinds(len(self._genders), len(self._sources))
+        self._time = len(NUMBERS) + len(self._genders) + len(self._sources)
         self.d: Final = self._time + 5
         """Length of x."""
         self.features: Final[tuple[str, ...]] = (
@@ -154,24 +155,12 @@ class Encoder:
             raise NotFinite("a context has a number that is not finite")
         numbers -= self._least
         numbers /= self._width
-        inside = numbers.clip(0.0, 1.0)
-        # One column more, for what the encoder does not know; it is cut off in the end.
-        X = np.zeros((len(contexts), self.d + 1))
-        X[:, : len(NUMBERS)] = inside
-        spare, rows = self.d, np.arange(len(contexts))
-        times = [c.occurred_at for c in contexts]
-        ones = np.array(
-            [
-                [self._gender.get(c.gender, spare) for c in contexts],
-                [self._source.get(c.traffic_source, spare) for c in contexts],
-                # Three of the day's quarters; the night has none.
-                [self._time + at.hour // 6 - 1 if at.hour >= 6 else spare for at in times],
-                [self._time + (3 if at.weekday() >= 5 else 4) for at in times],
-            ]
-        )
-        X[rows, ones] = 1.0
-        unknown, clipped = np.count_nonzero(ones[:2] == spare), np.count_nonzero(inside != numbers)
-        return Encoded(X[:, :spare].copy(), int(unknown), int(clipped))
+        X = np.empty((len(contexts), self.d))
+        inside = numbers.clip(0.0, 1.0, out=X[:, : len(NUMBERS)])
+        kinds = [self._kind(context) for context in contexts]
+        X[:, len(NUMBERS) :] = self._ones.take(kinds, axis=0)
+        unknown, clipped = self._unknown.take(kinds).sum(), np.count_nonzero(inside != numbers)
+        return Encoded(X, int(unknown), int(clipped))
 
     def decode(self, x: Sequence[float]) -> Context:
         """A context that is encoded as x: what the model knows of a visit, readable again.
@@ -187,12 +176,44 @@ class Encoder:
         day = 10 if x[self._time + 3] > 0.5 else 5
         return Context(
             age=round(age),
-            gender=next((name for name, i in self._gender.items() if x[i] > 0.5), ""),
+            gender=_named(self.categories["gender"], x[len(NUMBERS) :]),
             latitude=float(latitude),
             longitude=float(longitude),
-            traffic_source=next((name for name, i in self._source.items() if x[i] > 0.5), ""),
+            traffic_source=_named(
+                self.categories["traffic_source"], x[len(NUMBERS) + len(self._genders) :]
+            ),
             occurred_at=datetime(2026, 1, day, 6 * quarter + 3),  # noqa: DTZ001 (shop-local)
         )
 
+    def _kind(self, context: Context) -> int:
+        """Row of `_ones` for this context: all that x says beside the numbers."""
+        gender = self._genders.get(context.gender, len(self._genders))
+        source = self._sources.get(context.traffic_source, len(self._sources))
+        at = context.occurred_at
+        kind = (gender * (len(self._sources) + 1) + source) * 4 + at.hour // 6
+        return kind * 2 + (at.weekday() >= 5)
+
     def _canonical(self) -> bytes:
         return msgspec.json.encode(self._content, order="sorted")
+
+
+def _kinds(genders: int, sources: int) -> tuple[Floats, Integers]:
+    """What follows the numbers in x of every kind of context; how many categories it lacks.
+
+    A kind is a gender, a source (the last of each: one not known), a quarter of the day and
+    whether it is a weekend; in their order.
+    """
+    groups = (
+        np.eye(genders + 1, genders),
+        np.eye(sources + 1, sources),
+        np.eye(4, 3, -1),  # the night has no feature
+        np.eye(2)[::-1],
+    )
+    kinds = np.indices([len(group) for group in groups]).reshape(len(groups), -1)
+    ones = np.hstack([group[i] for group, i in zip(groups, kinds, strict=True)])
+    return ones, (kinds[0] == genders).astype(np.int64) + (kinds[1] == sources)
+
+
+def _named(names: Sequence[str], ones: Sequence[float]) -> str:
+    """The category whose one is set; empty if none is."""
+    return next((name for name, one in zip(names, ones, strict=False) if one > 0.5), "")
