@@ -21,7 +21,14 @@ from reco.observed import Observer, observed
 from reco.observed_server import ObservedServer
 from reco.page import Page
 from reco.policy_options import joint_solver, traffic
-from reco.process import keep_what_is_there, one_blas_thread, process_name, stop_on_signals, utc_now
+from reco.process import (
+    keep_freed_memory,
+    keep_what_is_there,
+    one_blas_thread,
+    process_name,
+    stop_on_signals,
+    utc_now,
+)
 from reco.serve_report import REPORT_EVERY_S, Reporter
 from reco.shoppers import feedback_rule, reaction
 from reco.stores import open_board, open_store
@@ -102,6 +109,7 @@ class ServerProcess:
 
     def __init__(self, chosen: ServeOptions) -> None:
         one_blas_thread()
+        keep_freed_memory()
         self._options = chosen
         self._traffic = traffic(
             chosen.main, chosen.policy_named, chosen.experiment, chosen.experiment_name

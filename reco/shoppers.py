@@ -89,7 +89,7 @@ def _add(expected: ExpectedClicks, shop: _Shop, kinds: Integers, columns: Intege
     # that are possible now.
     places = shop.place[columns]
     whole = (places >= 0).all(axis=1)
-    expected.add(shop.offered, kinds[whole], places[whole].tolist())
+    expected.add(shop.offered, kinds[whole], places[whole])
 
 
 def feedback_rule(name: str, depth: int) -> Feedback:

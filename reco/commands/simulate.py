@@ -17,7 +17,7 @@ from reco.data import load_or_prepare
 from reco.learners import learner
 from reco.logs import say
 from reco.policy_options import chosen, variances
-from reco.process import one_blas_thread, utc_now
+from reco.process import keep_freed_memory, one_blas_thread, utc_now
 from reco.shoppers import FEEDBACK, feedback_rule
 from reco.simulation import Past, Rates, Window, simulate, windows
 from reco.worlds import WORLDS, World, world_of
@@ -130,6 +130,7 @@ def _run(
     seed: int,
 ) -> Rates:
     one_blas_thread()
+    keep_freed_memory()
     bandit = learner(world, policy, *variances, gamma)
     return simulate(world, bandit, visits, seed, feedback_rule(feedback, SLATE_LENGTH), past)
 

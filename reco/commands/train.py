@@ -14,7 +14,7 @@ from reco.data import load_or_prepare
 from reco.logs import say
 from reco.observed import Observer, observed
 from reco.observed_trainer import ObservedTrainer, wrote
-from reco.process import process_name, stop_on_signals
+from reco.process import keep_freed_memory, process_name, stop_on_signals
 from reco.stores import open_board, open_store
 from reco.traces import open_trace
 from shared.events import OUTCOMES
@@ -73,6 +73,7 @@ def command(
     Example: reco train --kafka 127.0.0.1:9092 --redis redis://127.0.0.1:6379
     """
     stop = stop_on_signals()
+    keep_freed_memory()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
