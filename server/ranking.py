@@ -17,7 +17,7 @@ from server.scorer import Model, rank, seeds_of
 from server.sources import Source, sources_of
 from server.stream import Viewing
 from shared.arm_statistics import Floats, Integers
-from shared.events import Decision, SlateItem
+from shared.events import SlateItem
 from shared.features import Encoder
 from shared.linucb import Solution
 from shared.reward_window import Waiting
@@ -130,21 +130,15 @@ class Ranker:
         decided_at: datetime,
         source: Source,
     ) -> Waiting:
-        decision = Decision(
+        decision = source.decision(
             decision_id=job.decision_id,
             visit_id=job.decision_id,
             user_id=job.request.user_id or 0,
-            policy=source.variant.policy.name,
-            parameters=source.parameters,
             x=x,
             encoder_id=self._encoder.id,
-            view=source.view.positions,
             slate=slate,
             decided_at=decided_at,
-            stale=source.view.stale,
             via="http",
-            experiment=self._traffic.experiment,
-            variant=source.variant.name,
         )
         return Waiting(
             decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))

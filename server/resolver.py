@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from server.batching import Batcher, Failed
 from server.freshness import FreshnessProbe
-from shared.events import DECISIONS, OUTCOMES, encode, key_of
+from server.publication import publish
 from shared.ports import BrokerUnavailable, CorruptState, EventProducer, StoreUnavailable
 from shared.reward_window import (
     Answer,
@@ -23,7 +23,7 @@ from shared.reward_window import (
     Load,
     Resolution,
     RewardWindow,
-    outcomes_of,
+    learned,
 )
 from shared.tracing import headers_of
 
@@ -163,25 +163,17 @@ class Resolver:
     def _send(self, batch: Sequence[_Publication]) -> None:
         for resolution, resolved_s in batch:
             decision, ranked = resolution.waiting.decision, resolution.waiting.trace
-            key, value = decision.visit_id.encode(), encode(decision)
-            self._producer.send(DECISIONS, key, value, headers=headers_of(ranked))
-            headers = headers_of(resolution.click_trace or ranked)
 
             def delivered(partition: int, offset: int, at_s: float = resolved_s) -> None:
                 self._freshness.delivered(partition, offset, at_s)
 
-            outcomes = outcomes_of(resolution)
-            for outcome in outcomes:
-                # One of a decision tells how fresh the model is: the last, which is the click.
-                last = outcome is outcomes[-1]
-                self._producer.send(
-                    OUTCOMES,
-                    key_of(outcome.product_id),
-                    encode(outcome),
-                    headers=headers,
-                    on_delivered=delivered if last else None,
-                )
-                self.counts.outcomes += 1
+            outcomes = learned(resolution)
+            headers, outcome_headers = (
+                headers_of(ranked),
+                headers_of(resolution.click_trace or ranked),
+            )
+            publish(self._producer, decision, outcomes, delivered, headers, outcome_headers)
+            self.counts.outcomes += len(outcomes)
         self._step("sent")
         self._producer.flush(FLUSH_TIMEOUT_S)
 

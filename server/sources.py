@@ -1,9 +1,11 @@
 """What the decisions of a batch are made with, put together once and not for each of them."""
 
-from typing import NamedTuple
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from server.experiment import Traffic, Variant
 from server.model_view import View
+from shared.events import Decision, SlateItem
 
 
 class Source(NamedTuple):
@@ -13,6 +15,37 @@ class Source(NamedTuple):
     parameters: dict[str, float]
     """Of the policy and of the solution that it scores."""
     view: View
+    experiment: str | None
+
+    def decision(
+        self,
+        *,
+        decision_id: str,
+        visit_id: str,
+        user_id: int,
+        x: list[float],
+        encoder_id: str,
+        slate: list[SlateItem],
+        decided_at: datetime,
+        via: Literal["stream", "http"],
+    ) -> Decision:
+        """The record of one (see `shared.events.Decision`)."""
+        return Decision(
+            decision_id=decision_id,
+            visit_id=visit_id,
+            user_id=user_id,
+            policy=self.variant.policy.name,
+            parameters=self.parameters,
+            x=x,
+            encoder_id=encoder_id,
+            view=self.view.positions,
+            slate=slate,
+            decided_at=decided_at,
+            stale=self.view.stale,
+            via=via,
+            experiment=self.experiment,
+            variant=self.variant.name,
+        )
 
 
 def sources_of(traffic: Traffic, view: View) -> dict[str | None, Source]:
@@ -20,5 +53,6 @@ def sources_of(traffic: Traffic, view: View) -> dict[str | None, Source]:
     found = {}
     for variant in traffic.variants:
         own = view.of(variant.policy)
-        found[variant.name] = Source(variant, variant.policy.parameters | own.parameters, own)
+        parameters = variant.policy.parameters | own.parameters
+        found[variant.name] = Source(variant, parameters, own, traffic.experiment)
     return found

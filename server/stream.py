@@ -12,20 +12,11 @@ from server.delivery import Delivery
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
+from server.publication import publish
 from server.scorer import seeds_of
 from server.sources import sources_of
-from shared.cascade import Feedback
-from shared.events import (
-    DEAD_LETTERS,
-    DECISIONS,
-    OUTCOMES,
-    Decision,
-    Outcome,
-    Visit,
-    decode_visit,
-    encode,
-    key_of,
-)
+from shared.cascade import Feedback, outcomes_of
+from shared.events import DEAD_LETTERS, Decision, Visit, decode_visit
 from shared.features import Encoder, NotFinite
 from shared.ports import (
     BrokerUnavailable,
@@ -33,7 +24,7 @@ from shared.ports import (
     Record,
     dead_letter_headers,
 )
-from shared.tracing import Headers, Trace, untraced
+from shared.tracing import Trace, untraced
 
 POLL_RECORDS: Final = 2_000
 """At most in one transaction, which costs the broker tens of milliseconds however much is in it."""
@@ -207,15 +198,24 @@ class StreamServer:
         slates = [[item.product_id for item in decision.slate] for decision in decisions]
         reactions = self._react(visits, slates)
         resolved_at, resolved_s = self._utc_now(), self._clock()
+
+        def delivered(partition: int, offset: int) -> None:
+            self._freshness.delivered(partition, offset, resolved_s)
+
         served = []
         for (record, visit), decision, rank_clicked in zip(
             decoded, decisions, reactions, strict=True
         ):
             named = {"visit_id": visit.visit_id, "decision_id": decision.decision_id}
             headers = self._trace(record.headers, record.timestamp_ms, named)
-            self._publish(visit, decision, rank_clicked, resolved_at, resolved_s, headers)
+            rewards = self._feedback(rank_clicked, len(decision.slate))
+            outcomes = outcomes_of(decision, rewards, resolved_at)
+            publish(self._delivery, decision, outcomes, delivered, headers, headers)
+            self._batch.outcomes += len(outcomes)
             clicked = decision.slate[rank_clicked - 1].product_id if rank_clicked else None
             served.append(Served(visit, decision, clicked))
+        self._batch.visits += len(served)
+        self._batch.clicks += sum(each.clicked is not None for each in served)
         self._step("sent")
         return served
 
@@ -235,62 +235,20 @@ class StreamServer:
             sources = sources_of(self._traffic, view)
         decided_at = self._utc_now()
         return [
-            Decision(
+            sources[variant.name].decision(
                 decision_id=decision_id,
                 visit_id=visit.visit_id,
                 user_id=visit.user_id,
-                policy=variant.policy.name,
-                parameters=sources[variant.name].parameters,
                 x=x,
                 encoder_id=self._encoder.id,
-                view=sources[variant.name].view.positions,
                 slate=slate,
                 decided_at=decided_at,
-                stale=sources[variant.name].view.stale,
-                experiment=self._traffic.experiment,
-                variant=variant.name,
+                via="stream",
             )
             for visit, decision_id, x, (variant, slate) in zip(
                 visits, decision_ids, encoded.X.tolist(), ranked, strict=True
             )
         ]
-
-    def _publish(
-        self,
-        visit: Visit,
-        decision: Decision,
-        clicked_rank: int | None,
-        resolved_at: datetime,
-        resolved_s: float,
-        headers: Headers,
-    ) -> None:
-        send, slate = self._delivery.send, decision.slate
-        send(DECISIONS, visit.visit_id.encode(), encode(decision), headers=headers)
-        rewards = self._feedback(clicked_rank, len(slate))
-
-        def delivered(partition: int, offset: int) -> None:
-            self._freshness.delivered(partition, offset, resolved_s)
-
-        for position, reward in rewards:
-            product_id = slate[position - 1].product_id
-            outcome = Outcome(
-                outcome_id=f"{decision.decision_id}:{position}",
-                decision_id=decision.decision_id,
-                product_id=product_id,
-                rank=position,
-                reward=float(reward),
-                x=decision.x,
-                encoder_id=decision.encoder_id,
-                decided_at=decision.decided_at,
-                resolved_at=resolved_at,
-            )
-            # One of a visit tells how fresh the model is: the last, which is the click.
-            report = delivered if position == rewards[-1][0] else None
-            key, value = key_of(product_id), encode(outcome)
-            send(OUTCOMES, key, value, headers=headers, on_delivered=report)
-        self._batch.outcomes += len(rewards)
-        self._batch.visits += 1
-        self._batch.clicks += clicked_rank is not None
 
     def _decode(self, record: Record) -> Visit | None:
         try:

@@ -5,7 +5,10 @@ models": the shopper looks from the top down and stops at the first click.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeAlias
+
+from shared.events import Decision, Outcome
 
 Reward: TypeAlias = tuple[int, int]
 """(rank from 1 on, reward 0 or 1)"""
@@ -43,6 +46,26 @@ def top1(clicked_rank: int | None, slate_length: int) -> Sequence[Reward]:
         return [(1, 0)] if slate_length else []
     _check(clicked_rank, slate_length)
     return [(clicked_rank, 1)]
+
+
+def outcomes_of(
+    decision: Decision, rewards: Sequence[Reward], resolved_at: datetime
+) -> list[Outcome]:
+    """What is learned of a decision, as records: the same whoever makes them, however often."""
+    return [
+        Outcome(
+            outcome_id=f"{decision.decision_id}:{rank}",
+            decision_id=decision.decision_id,
+            product_id=decision.slate[rank - 1].product_id,
+            rank=rank,
+            reward=float(reward),
+            x=decision.x,
+            encoder_id=decision.encoder_id,
+            decided_at=decision.decided_at,
+            resolved_at=resolved_at,
+        )
+        for rank, reward in rewards
+    ]
 
 
 def _check(clicked_rank: int, slate_length: int) -> None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from shared.cascade import cascade
+from shared.cascade import cascade, outcomes_of
 from shared.events import Decision, Outcome
 
 
@@ -293,23 +293,11 @@ class WindowModel:
             del self._kept[decision_id], self._entries[decision_id]
 
 
-def outcomes_of(resolution: Resolution) -> list[Outcome]:
+def learned(resolution: Resolution) -> list[Outcome]:
     """The cascade's outcomes: the same bytes whoever computes them, and however often."""
     decision, depth = resolution.waiting.decision, resolution.waiting.depth
-    return [
-        Outcome(
-            outcome_id=f"{decision.decision_id}:{rank}",
-            decision_id=decision.decision_id,
-            product_id=decision.slate[rank - 1].product_id,
-            rank=rank,
-            reward=float(reward),
-            x=decision.x,
-            encoder_id=decision.encoder_id,
-            decided_at=decision.decided_at,
-            resolved_at=resolution.resolved_at,
-        )
-        for rank, reward in cascade(resolution.clicked_rank, len(decision.slate), depth)
-    ]
+    rewards = cascade(resolution.clicked_rank, len(decision.slate), depth)
+    return outcomes_of(decision, rewards, resolution.resolved_at)
 
 
 def _first(times: dict[str, int], until_ms: int | None, limit: int) -> list[str]:

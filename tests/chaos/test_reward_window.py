@@ -15,7 +15,7 @@ from shared.reward_window import (
     Resolution,
     Waiting,
     WindowModel,
-    outcomes_of,
+    learned,
 )
 from tests.contract.window_suite import RULES, waiting
 
@@ -133,7 +133,7 @@ class Replicas(RuleBasedStateMachine):
             assert essences == set(self._encoded(decision_id, rank))
 
     def _append(self, resolution: Resolution) -> None:
-        outcomes = outcomes_of(resolution)
+        outcomes = learned(resolution)
         self.log[resolution.waiting.decision.decision_id] += [encode(each) for each in outcomes]
 
     def _confirm(self, resolution: Resolution) -> None:
@@ -144,7 +144,7 @@ class Replicas(RuleBasedStateMachine):
     @staticmethod
     def _encoded(decision_id: str, rank: int | None) -> list[tuple[int, float]]:
         what = waiting(int(decision_id[2:]))
-        return [(each.rank, each.reward) for each in outcomes_of(Resolution(what, rank, 0))]
+        return [(each.rank, each.reward) for each in learned(Resolution(what, rank, 0))]
 
 
 def _essence(outcome: bytes) -> tuple[int, float]:
