@@ -281,6 +281,15 @@ class ChangeFeed(Protocol):
     def close(self) -> None: ...
 
 
+class Write(NamedTuple):
+    """What `StateStore.write` is asked for."""
+
+    partition: int
+    expected: Position | None
+    position: Position
+    rows: Rows
+
+
 class StateStore(Protocol):
     """The arms' rows, one state a partition.
 
@@ -304,6 +313,13 @@ class StateStore(Protocol):
 
         `expected` None: only if there is no state yet. Compared are `next_offset`, `source` and
         `generation`. At most 1,000 rows and 4 MB.
+        """
+
+    def write_all(self, writes: Sequence[Write]) -> list[Conflict | None]:
+        """Each of these as by `write`, in as few round trips as there may be.
+
+        They are independent of each other: one that conflicts holds up none, and after an
+        exception any of them may have been made.
         """
 
     def replace(self, partition: int, state: State) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import redis
+from redis.exceptions import NoScriptError
 
 from shared.ports import (
     Change,
@@ -25,6 +26,7 @@ from shared.ports import (
     State,
     StoreRefuses,
     StoreUnavailable,
+    Write,
 )
 from shared.redis_connection import RedisAddress
 
@@ -136,25 +138,33 @@ class RedisStore:
         rows: Mapping[int, bytes],
     ) -> Conflict | None:
         """See `StateStore.write`: one script, one HSET."""
-        if len(rows) > MAX_ROWS or sum(map(len, rows.values())) > MAX_BYTES:
-            raise ValueError(f"a write takes at most {MAX_ROWS} rows and {MAX_BYTES} bytes")
-        change = Change(
-            partition=partition,
-            generation=position.generation,
-            from_offset=expected.next_offset if expected else position.next_offset,
-            to_offset=position.next_offset,
-            rows=dict(rows),
-        )
-        believed = _fields(expected) if expected else dict.fromkeys(_METADATA, b"")
-        arguments: list[bytes] = [believed[b"_next"], believed[b"_src"], believed[b"_gen"]]
-        arguments.append(_encode_change(change))
-        for field, value in {**_fields(position), **_arm_fields(rows)}.items():
-            arguments += (field, value)
-        answer = _guarded(
-            self,
-            lambda: self._compare_and_set(keys=self._keys(partition), args=arguments),
-        )
-        return None if answer == b"OK" else Conflict(_position(answer))
+        [conflict] = self.write_all([Write(partition, expected, position, dict(rows))])
+        return conflict
+
+    def write_all(self, writes: Sequence[Write]) -> list[Conflict | None]:
+        """See `StateStore.write_all`: a pipeline for as many as 4 MB hold."""
+        return [
+            None if answer == b"OK" else Conflict(_position(answer))
+            for batch in _batches(writes)
+            for answer in _guarded(self, partial(self._written, batch))
+        ]
+
+    def _written(self, writes: Sequence[Write]) -> list[Any]:
+        """What the script says to each."""
+        calls = [(*self._keys(write.partition), *_arguments(write)) for write in writes]
+
+        def run() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for call in calls:
+                pipeline.evalsha(self._compare_and_set.sha, 2, *call)
+            answers: list[Any] = pipeline.execute()
+            return answers
+
+        try:
+            return run()
+        except NoScriptError:  # a store that was started anew
+            self._client.script_load(_COMPARE_AND_SET)
+            return run()
 
     def replace(self, partition: int, state: State) -> None:
         """See `StateStore.replace`: built beside under another key, then renamed."""
@@ -248,6 +258,44 @@ def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
         return command()
     except (redis.RedisError, OSError) as error:
         raise store.unavailable(error) from error
+
+
+def _batches(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
+    """Together at most `MAX_BYTES`, or one alone.
+
+    Raises:
+        ValueError: one is too large.
+    """
+    batch, size = list[Write](), 0
+    for write in writes:
+        own = sum(map(len, write.rows.values()))
+        if len(write.rows) > MAX_ROWS or own > MAX_BYTES:
+            raise ValueError(f"a write takes at most {MAX_ROWS} rows and {MAX_BYTES} bytes")
+        if batch and size + own > MAX_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(write)
+        size += own
+    if batch:
+        yield batch
+
+
+def _arguments(write: Write) -> list[bytes]:
+    """Of the script: what is expected, the announcement, and the fields with their values."""
+    expected, position = write.expected, write.position
+    change = Change(
+        partition=write.partition,
+        generation=position.generation,
+        from_offset=expected.next_offset if expected else position.next_offset,
+        to_offset=position.next_offset,
+        rows=write.rows,
+    )
+    believed = _fields(expected) if expected else dict.fromkeys(_METADATA, b"")
+    arguments: list[bytes] = [believed[b"_next"], believed[b"_src"], believed[b"_gen"]]
+    arguments.append(_encode_change(change))
+    for field, value in {**_fields(position), **_arm_fields(write.rows)}.items():
+        arguments += (field, value)
+    return arguments
 
 
 def _arm_fields(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:

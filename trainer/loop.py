@@ -7,7 +7,7 @@ a partition is revoked.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,9 +30,10 @@ from shared.ports import (
     StateStore,
     StoreUnavailable,
     Watermarks,
+    Write,
     dead_letter_headers,
 )
-from trainer.apply import Folded, PartitionFold, Rules
+from trainer.apply import PartitionFold, Rules
 
 POLL_RECORDS: Final = 12_000
 """At most at a time: with all partitions behind, about a whole write for each."""
@@ -178,9 +179,7 @@ class Trainer:
         by_partition: dict[int, list[Record]] = defaultdict(list)
         for record in records:
             by_partition[record.partition].append(record)
-        for partition, group in by_partition.items():
-            if partition in self._folds:
-                self._serve(partition, group)
+        self._serve(by_partition)
         self._keep_house()
         return len(records)
 
@@ -188,50 +187,71 @@ class Trainer:
         """Tell the group how far the store is, for tools that show lag; nothing relies on it."""
         self._consumer.commit(self.positions)
 
-    def _serve(self, partition: int, records: Sequence[Record]) -> None:
-        try:
-            for start in range(0, max(len(records), 1), self._chunk):
-                if not self._apply(partition, records[start : start + self._chunk]):
-                    return
-        except (StoreUnavailable, BrokerUnavailable) as error:
-            self._reload([partition], str(error))
+    def _serve(self, records: Mapping[int, Sequence[Record]]) -> None:
+        """Apply and store what came, in rounds: of each partition as much as one write takes."""
+        longest = max(map(len, records.values()), default=0)
+        for start in range(0, max(longest, 1), self._chunk):
+            # What is not served (any more) is read again, once it is.
+            parts = {
+                partition: own[start : start + self._chunk]
+                for partition, own in records.items()
+                if partition in self._folds and (start == 0 or start < len(own))
+            }
+            try:
+                if parts:
+                    self._apply(parts)
+            except (StoreUnavailable, BrokerUnavailable) as error:
+                self._reload(list(parts), str(error))
 
-    def _apply(self, partition: int, records: Sequence[Record]) -> bool:
-        """Fold one write's worth of records and store it; False if the partition was given up."""
-        fold, stored = self._folds[partition], self._stored[partition]
-        folded = fold.fold(records)
+    def _apply(self, parts: Mapping[int, Sequence[Record]]) -> None:
+        """Fold one write's worth of records of each partition, and store them together."""
+        folded = {p: self._folds[p].fold(records) for p, records in parts.items()}
         self._step("folded")
-        self._send_dead_letters(folded)
-        if fold.next_offset > stored.next_offset:
-            position = self._position(fold.next_offset, stored.generation)
-            rows = fold.rows(folded.changed)
-            conflict = self._store.write(partition, stored, position, rows)
-            self._step("written")
-            ours = conflict and conflict.current and conflict.current.writer == position.writer
-            if conflict and not ours:
-                self.counts.conflicts += 1
-                self._reload([partition], "another writer has moved the state")
-                return False
-            self._stored[partition] = position
-            self.counts.writes += 1
-            self._wrote(records, rows)
-        self.counts.applied += folded.applied
-        self.counts.duplicates += folded.duplicates
-        self.counts.dead_letters += len(folded.dead)
-        return True
+        self._send_dead_letters([pair for each in folded.values() for pair in each.dead])
+        writes = [
+            self._write(p, each.changed)
+            for p, each in folded.items()
+            if self._folds[p].next_offset > self._stored[p].next_offset
+        ]
+        conflicts = self._store.write_all(writes)
+        self._step("written")
+        lost = []
+        for write, conflict in zip(writes, conflicts, strict=True):
+            position, current = write.position, conflict and conflict.current
+            if conflict and not (current and current.writer == position.writer):
+                lost.append(write.partition)
+                continue
+            self._stored[write.partition] = position
+            self._wrote(parts[write.partition], write.rows)
+        self.counts.conflicts += len(lost)
+        self.counts.writes += len(writes) - len(lost)
+        for each in (each for p, each in folded.items() if p not in lost):
+            self.counts.applied += each.applied
+            self.counts.duplicates += each.duplicates
+            self.counts.dead_letters += len(each.dead)
+        if lost:
+            self._reload(lost, "another writer has moved the state")
 
-    def _pass_marks(self, partition: int) -> None:
-        """Let the offset follow the log's end where only marks of transactions are left."""
-        fold, position = self._folds[partition], self._consumer.position(partition)
-        if position is not None and position > fold.next_offset:
-            fold.pass_to(position)
-            self._serve(partition, [])
+    def _write(self, partition: int, changed: Iterable[int]) -> Write:
+        fold, stored = self._folds[partition], self._stored[partition]
+        position = self._position(fold.next_offset, stored.generation)
+        return Write(partition, stored, position, fold.rows(changed))
 
-    def _send_dead_letters(self, folded: Folded) -> None:
+    def _pass_marks(self) -> None:
+        """Let the offsets follow the log's end where only marks of transactions are left."""
+        passed = []
+        for partition, fold in self._folds.items():
+            position = self._consumer.position(partition)
+            if position is not None and position > fold.next_offset:
+                fold.pass_to(position)
+                passed.append(partition)
+        self._serve(dict.fromkeys(passed, ()))
+
+    def _send_dead_letters(self, dead: Sequence[tuple[Record, str]]) -> None:
         # Acknowledged before the offset advances: a record that is skipped is never lost.
-        if not folded.dead:
+        if not dead:
             return
-        for record, reason in folded.dead:
+        for record, reason in dead:
             self._producer.send(
                 DEAD_LETTERS, record.key, record.value, headers=dead_letter_headers(record, reason)
             )
@@ -349,8 +369,7 @@ class Trainer:
         if now - self._housekept_at < HOUSEKEEPING_EVERY_S or not self._stored:
             return
         self._housekept_at = now
-        for partition in list(self._stored):
-            self._pass_marks(partition)
+        self._pass_marks()
         self.commit()
         served = list(self._stored)
         if self._is_another_log():

@@ -1,6 +1,6 @@
 """Redis' fake: the states as dictionaries, and the announcements."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from shared.ports import (
     Source,
     State,
     StoreUnavailable,
+    Write,
 )
 
 
@@ -21,8 +22,9 @@ class FakeStore:
 
     Faults: `available = False`; `lose_replies` (a write is applied, its answer lost);
     `send_twice` (so it is, and the client sends the command again, as redis-py does);
-    `lose_changes` (announcements that reach nobody); `flush`; `dump` and `restore` (an older copy
-    comes back, as after a crash with an old append-only file).
+    `lose_changes` (announcements that reach nobody); `wrote` (called after each write: who raises
+    there dies, or is cut off, with some of several made); `flush`; `dump` and `restore` (an older
+    copy comes back, as after a crash with an old append-only file).
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,9 @@ class FakeStore:
         self.lose_replies = 0
         self.send_twice = False
         self.lose_changes = 0
+        self.wrote: Callable[[], None] = lambda: None
+        self.round_trips = 0
+        """Of writes."""
         self.states: dict[int, State] = {}
         self._feeds: list[FakeChangeFeed] = []
 
@@ -57,21 +62,13 @@ class FakeStore:
         rows: Mapping[int, bytes],
     ) -> Conflict | None:
         """See `StateStore.write`."""
-        self._check()
-        state = self.states.get(partition)
-        current = state.position if state else None
-        if not self._matches(current, expected):
-            return Conflict(current)
-        merged = {**state.rows, **rows} if state else dict(rows)
-        self.states[partition] = State(position, merged)
-        start = expected.next_offset if expected else position.next_offset
-        self._announce(
-            Change(partition, position.generation, start, position.next_offset, dict(rows))
-        )
-        if self.lose_replies:
-            self.lose_replies -= 1
-            raise StoreUnavailable("the fake store's reply was lost")
-        return Conflict(position) if self.send_twice else None
+        [conflict] = self.write_all([Write(partition, expected, position, dict(rows))])
+        return conflict
+
+    def write_all(self, writes: Sequence[Write]) -> list[Conflict | None]:
+        """See `StateStore.write_all`."""
+        self.round_trips += 1
+        return [self._write_one(*write) for write in writes]
 
     def replace(self, partition: int, state: State) -> None:
         """See `StateStore.replace`."""
@@ -109,6 +106,24 @@ class FakeStore:
         """The connection of every change feed breaks."""
         for feed in self._feeds:
             feed.lost = True
+
+    def _write_one(
+        self, partition: int, expected: Position | None, position: Position, rows: Rows
+    ) -> Conflict | None:
+        self._check()
+        state = self.states.get(partition)
+        current = state.position if state else None
+        if not self._matches(current, expected):
+            return Conflict(current)
+        merged = {**state.rows, **rows} if state else rows
+        self.states[partition] = State(position, merged)
+        start = expected.next_offset if expected else position.next_offset
+        self._announce(Change(partition, position.generation, start, position.next_offset, rows))
+        if self.lose_replies:
+            self.lose_replies -= 1
+            raise StoreUnavailable("the fake store's reply was lost")
+        self.wrote()
+        return Conflict(position) if self.send_twice else None
 
     @staticmethod
     def _matches(current: Position | None, expected: Position | None) -> bool:

@@ -11,6 +11,7 @@ from shared.ports import (
     Source,
     State,
     StateStore,
+    Write,
 )
 
 SOURCE = Source("cluster", "outcomes", 12)
@@ -97,6 +98,25 @@ class StoreSuite:
         store.write(1, None, position(2), {1: b"b"})
         assert store.positions([1, 0]) == [position(2), position(1)]
         assert (self.rows(store, 0), self.rows(store, 1)) == ({1: b"a"}, {1: b"b"})
+
+    def test_of_several_writes_one_that_conflicts_holds_up_none(self, store: StateStore) -> None:
+        store.write(1, None, position(1), {1: b"a"})
+        feed = store.changes([0, 1, 2])
+        conflicts = store.write_all(
+            [
+                Write(0, None, position(3), {7: b"x"}),
+                Write(1, position(9), position(10), {1: b"z"}),
+                Write(2, None, position(4), {}),
+            ]
+        )
+        assert conflicts == [None, Conflict(position(1)), None]
+        assert store.positions([0, 1, 2]) == [position(3), position(1), position(4)]
+        assert [self.rows(store, p) for p in range(3)] == [{7: b"x"}, {1: b"a"}, {}]
+        assert heard(feed, 2) == [Change(0, 1, 3, 3, {7: b"x"}), Change(2, 1, 4, 4, {})]
+        feed.close()
+
+    def test_no_write_at_all_is_none(self, store: StateStore) -> None:
+        assert store.write_all([]) == []
 
     def test_every_write_is_announced_with_its_rows(self, store: StateStore) -> None:
         feed = store.changes([0, 1])

@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from infra.embedded import EmbeddedStore
-from shared.ports import ChangesLost, CorruptState, StateStore, StoreUnavailable
+from shared.ports import ChangesLost, CorruptState, StateStore, StoreUnavailable, Write
 from shared.redis_connection import BadAddress
 from shared.redis_store import MAX_ROWS, RedisStore
 from shared.testing import FakeStore
@@ -62,6 +62,24 @@ def test_more_rows_than_a_write_may_hold_are_refused(real: RedisStore) -> None:
         real.write(0, None, position(1), rows)
     with pytest.raises(ValueError, match="at most"):
         real.write(0, None, position(1), {1: bytes(4_000_001)})
+
+
+def test_several_writes_may_be_more_than_one_may(real: RedisStore) -> None:
+    rows = {arm: bytes(15_000) for arm in range(100)}
+    writes = [Write(partition, None, position(1), rows) for partition in range(5)]
+    assert real.write_all(writes) == [None] * 5
+    assert real.positions(range(5)) == [position(1)] * 5
+    with pytest.raises(ValueError, match="at most"):
+        real.write_all([Write(5, None, position(1), {1: bytes(4_000_001)})])
+
+
+def test_a_store_that_has_forgotten_its_scripts_is_told_them_again(
+    server: EmbeddedStore, real: RedisStore
+) -> None:
+    client = redis.Redis.from_url(server.url)
+    client.script_flush()
+    client.close()
+    assert real.write_all([Write(p, None, position(1), {}) for p in range(3)]) == [None] * 3
 
 
 def test_half_a_state_is_called_corrupt(server: EmbeddedStore) -> None:

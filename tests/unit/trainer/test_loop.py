@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable
@@ -51,6 +52,52 @@ def test_kill_9_between_any_two_steps_loses_and_doubles_nothing(crash_at: int) -
     world.send(1, reward=1.0)
     world.settle(world.trainer())
     assert world.assert_invariants().applied == 25
+
+
+@pytest.mark.parametrize("made", range(1, PARTITIONS + 1))
+def test_kill_9_with_some_of_a_polls_writes_made_loses_and_doubles_nothing(made: int) -> None:
+    world = busy_world()
+    victim = world.trainer()
+    victim.run_once(0.0)  # reads the states
+    steps = CrashPoints(made - 1)
+    world.store.wrote = lambda: steps("a write")
+    with pytest.raises(Crash):
+        world.settle(victim)
+    victim._consumer.close()
+    world.store.wrote = lambda: None
+    world.settle(world.trainer())
+    assert world.assert_invariants().applied == 24
+
+
+def test_what_a_poll_brings_is_stored_in_one_round_trip() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    for arm in ARMS:
+        world.send(arm)
+    before = world.store.round_trips, trainer.counts.writes
+    trainer.run_once(0.0)
+    assert trainer.counts.applied == len(ARMS)
+    made = world.store.round_trips - before[0], trainer.counts.writes - before[1]
+    assert made == (1, PARTITIONS)
+
+
+def test_a_conflict_in_one_partition_holds_up_no_other() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    for arm in ARMS:
+        world.send(arm)
+    taken = RULES.partitions[ARMS[0]]
+    believed = world.store.states[taken].position
+    moved = structs.replace(believed, generation=believed.generation + 1)
+    world.store.write(taken, believed, moved, {})
+    trainer.run_once(0.0)
+    assert trainer.counts.conflicts == 1
+    elsewhere = [arm for arm in ARMS if RULES.partitions[arm] != taken]
+    assert trainer.counts.applied == len(elsewhere) > 0
+    world.settle(trainer)
+    assert world.assert_invariants().applied == len(ARMS)
 
 
 @pytest.mark.parametrize("step", ["folded", "dead letters acknowledged", "written"])
