@@ -7,6 +7,7 @@ the bare trainer consumes and decodes. Both use the client library directly.
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -34,6 +35,8 @@ _CONSUMER: Final[dict[str, Any]] = {
 _POLL_S: Final = 0.2
 _TIMEOUT_S: Final = 30.0
 _SILENT_S: Final = 20.0
+_BATCHES: Final = 100
+_VALUE: Final = bytes(500)
 
 
 class Spent(NamedTuple):
@@ -107,12 +110,7 @@ def bare_server(
     """
     consumer: Any = Consumer({**_CONSUMER, "group.id": "bare-server", **settings})
     consumer.list_topics(timeout=_TIMEOUT_S)
-    own = {"transactional.id": "bare-server"} if transactions else {}
-    producer: Any = Producer({**_PRODUCER, **own, **settings})
-    if transactions:
-        producer.init_transactions(_TIMEOUT_S)
-    else:
-        producer.list_topics(timeout=_TIMEOUT_S)
+    producer = _producer(settings, transactions=transactions)
     clock = _Clock()
     sends = itertools.cycle(templates)
     records = 0
@@ -136,6 +134,44 @@ def bare_server(
     spent = clock.spent(records)
     consumer.close()
     return spent
+
+
+def bare_batches(
+    settings: Mapping[str, Any], targets: tuple[str, str], *, transactions: bool
+) -> float:
+    """Seconds that the least of a server's batches takes, from the first record on; the median.
+
+    A record for each partition of these topics, as nearly every batch has; acknowledged, and with
+    `transactions` committed. librdkafka sends a request for each partition.
+    """
+    producer = _producer(settings, transactions=transactions)
+    partitions = [
+        (topic, partition)
+        for topic in targets
+        for partition in producer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+    ]
+    seconds = []
+    for _ in range(_BATCHES):
+        started_s = time.perf_counter()
+        if transactions:
+            producer.begin_transaction()
+        for topic, partition in partitions:
+            producer.produce(topic, _VALUE, partition=partition)
+        producer.flush(_TIMEOUT_S)
+        if transactions:
+            producer.commit_transaction(_TIMEOUT_S)
+        seconds.append(time.perf_counter() - started_s)
+    return median(seconds)
+
+
+def _producer(settings: Mapping[str, Any], *, transactions: bool) -> Any:
+    own = {"transactional.id": "bare-server"} if transactions else {}
+    producer: Any = Producer({**_PRODUCER, **own, **settings})
+    if transactions:
+        producer.init_transactions(_TIMEOUT_S)
+    else:
+        producer.list_topics(timeout=_TIMEOUT_S)
+    return producer
 
 
 class _Clock:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,7 +17,15 @@ from confluent_kafka.admin import AdminClient
 
 from producer.history import read_history
 from producer.simulate import Shoppers
-from reco.bare_loops import Spent, Stretch, Template, bare_server, bare_trainer, templates
+from reco.bare_loops import (
+    Spent,
+    Stretch,
+    Template,
+    bare_batches,
+    bare_server,
+    bare_trainer,
+    templates,
+)
 from reco.fleet import Child
 from reco.process import utc_now
 from reco.whole_topic import read_topic
@@ -39,6 +47,7 @@ _SETTLE_S: Final = 2.0
 
 Pairs = Sequence[tuple[bytes, bytes]]
 Tell = Callable[[str], None]
+_T = TypeVar("_T")
 
 
 class BenchFailed(Exception):
@@ -90,6 +99,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     p50_ms: float
     p99_ms: float
+    bare_ms: float
+    """What the broker needs for the least of batches, with nothing else running: see
+    `reco.bare_loops.bare_batches`."""
 
 
 class Results(msgspec.Struct):
@@ -135,8 +147,13 @@ class StreamBench:
         results.throughput += [
             self._measured_trainer(count)[0] for count in self._plan.replicas if count > 1
         ]
-        for delivery, rate in itertools.product((EXACTLY_ONCE, AT_LEAST_ONCE), self._plan.rates):
-            results.latency.append(self._latency(delivery, rate))
+        for delivery in (EXACTLY_ONCE, AT_LEAST_ONCE):
+            self._tell(f"bare batches, {delivery}")
+            exact = delivery == EXACTLY_ONCE
+            bare_s = _apart(bare_batches, self._settings, SCRATCH, transactions=exact)
+            results.latency += [
+                self._latency(delivery, rate, bare_s * 1e3) for rate in self._plan.rates
+            ]
         return results
 
     def _warm_up(self) -> None:
@@ -194,7 +211,7 @@ class StreamBench:
             cpu_s_per_100k=cpu_s / len(pairs) * 1e5,
         ), Stretch(topic, before, end)
 
-    def _latency(self, delivery: str, rate: int) -> Latency:
+    def _latency(self, delivery: str, rate: int, bare_ms: float) -> Latency:
         self._tell(f"click → servable at {rate:,} visits/s, {delivery}")
         count = int(rate * self._plan.seconds)
         samples_ms: list[float] = []
@@ -222,6 +239,7 @@ class StreamBench:
             samples=len(samples_ms),
             p50_ms=round(p50, 2),
             p99_ms=round(p99, 2),
+            bare_ms=round(bare_ms, 2),
         )
 
     @contextmanager
@@ -321,7 +339,7 @@ def _compared(measured: Throughput, bare: Spent) -> Throughput:
     )
 
 
-def _apart(loop: Callable[..., Spent], *arguments: Any, **options: Any) -> Spent:
+def _apart(loop: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
     """Run a loop in a fresh process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(loop, *arguments, **options).result(TIMEOUT_S)

@@ -140,9 +140,10 @@ class Encoder:
         Raises:
             NotFinite: names the field.
         """
-        for name in ("latitude", "longitude"):
-            if not math.isfinite(getattr(context, name)):
-                raise NotFinite(f"{name} is not a finite number")
+        if not math.isfinite(context.latitude):
+            raise NotFinite("latitude is not a finite number")
+        if not math.isfinite(context.longitude):
+            raise NotFinite("longitude is not a finite number")
 
     def encode(self, contexts: Sequence[Context]) -> Encoded:
         """Encode N contexts, at least one.

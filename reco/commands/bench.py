@@ -172,7 +172,7 @@ def _tables(results: Results) -> Iterable[Table]:
         )
     yield throughput
     latency = Table(title="Click → servable")
-    for heading in ("delivery", "visits/s", "p50", "p99", "samples"):
+    for heading in ("delivery", "visits/s", "p50", "p99", "bare batch", "samples"):
         latency.add_column(heading, justify="right" if heading != "delivery" else "left")
     for row in results.latency:
         judged = row.rate == 1_000
@@ -182,6 +182,7 @@ def _tables(results: Results) -> Iterable[Table]:
             f"{row.achieved:,.0f} of {row.rate:,}",
             f"{row.p50_ms:.1f} ms {_mark(row.p50_ms <= most_ms) if judged else ''}",
             f"{row.p99_ms:.1f} ms {_mark(row.p99_ms <= 100.0) if judged else ''}",
+            f"{row.bare_ms:.1f} ms",
             f"{row.samples:,}",
         )
     yield latency
