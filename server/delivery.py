@@ -70,7 +70,7 @@ class AtLeastOnce:
     ) -> None:
         self._producer = producer
         self._step = step
-        self.send = producer.send  # a call less for each record
+        self.send, self.send_all = producer.send, producer.send_all
 
     def begin(self) -> None:
         """See `Delivery.begin`."""
@@ -110,7 +110,7 @@ class ExactlyOnce:
     ) -> None:
         self._producer = producer
         self._closed = closed
-        self.send = producer.send  # a call less for each record
+        self.send, self.send_all = producer.send, producer.send_all
         self.begin = producer.begin
 
     def complete(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:

@@ -1,24 +1,22 @@
-"""How a decision and what came of it leave the server: the same records whoever asked for it."""
+"""What leaves the server of a decision: the same records whoever asked for it. Pure."""
 
 from collections.abc import Sequence
 
 from shared.events import DECISIONS, OUTCOMES, Decision, Outcome, encode, key_of
-from shared.ports import Delivered, Sender
+from shared.ports import Delivered, Outgoing
 from shared.tracing import Headers
 
 
-def publish(
-    sender: Sender,
+def records_of(
     decision: Decision,
     outcomes: Sequence[Outcome],
     delivered: Delivered,
     headers: Headers,
     outcome_headers: Headers,
-) -> None:
-    """Hand over the records of one decision.
+) -> list[Outgoing]:
+    """The records of one decision.
 
     Args:
-        sender: takes them.
         decision: what was shown.
         outcomes: what came of it.
         delivered: told where the broker has put the last outcome, which is the click if there was
@@ -26,13 +24,11 @@ def publish(
         headers: of the decision.
         outcome_headers: of the outcomes.
     """
-    send = sender.send
-    send(DECISIONS, decision.visit_id.encode(), encode(decision), headers=headers)
-    for outcome in outcomes:
-        send(
-            OUTCOMES,
-            key_of(outcome.product_id),
-            encode(outcome),
-            headers=outcome_headers,
-            on_delivered=delivered if outcome is outcomes[-1] else None,
-        )
+    records: list[Outgoing] = [
+        (OUTCOMES, key_of(outcome.product_id), encode(outcome), outcome_headers, None)
+        for outcome in outcomes
+    ]
+    if records:
+        records[-1] = (*records[-1][:4], delivered)
+    records.append((DECISIONS, decision.visit_id.encode(), encode(decision), headers, None))
+    return records

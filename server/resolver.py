@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from server.batching import Batcher, Failed
 from server.freshness import FreshnessProbe
-from server.publication import publish
+from server.publication import records_of
 from shared.ports import BrokerUnavailable, CorruptState, EventProducer, StoreUnavailable
 from shared.reward_window import (
     Answer,
@@ -168,11 +168,10 @@ class Resolver:
                 self._freshness.delivered(partition, offset, at_s)
 
             outcomes = learned(resolution)
-            headers, outcome_headers = (
-                headers_of(ranked),
-                headers_of(resolution.click_trace or ranked),
-            )
-            publish(self._producer, decision, outcomes, delivered, headers, outcome_headers)
+            headers = headers_of(ranked)
+            by_click = headers_of(resolution.click_trace or ranked)
+            records = records_of(decision, outcomes, delivered, headers, by_click)
+            self._producer.send_all(records)
             self.counts.outcomes += len(outcomes)
         self._step("sent")
         self._producer.flush(FLUSH_TIMEOUT_S)

@@ -12,7 +12,7 @@ from server.delivery import Delivery
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import View
-from server.publication import publish
+from server.publication import records_of
 from server.scorer import seeds_of
 from server.sources import sources_of
 from shared.cascade import Feedback, outcomes_of
@@ -21,6 +21,7 @@ from shared.features import Encoder, NotFinite
 from shared.ports import (
     BrokerUnavailable,
     EventConsumer,
+    Outgoing,
     Record,
     dead_letter_headers,
 )
@@ -202,7 +203,7 @@ class StreamServer:
         def delivered(partition: int, offset: int) -> None:
             self._freshness.delivered(partition, offset, resolved_s)
 
-        served = []
+        served, outgoing = [], list[Outgoing]()
         for (record, visit), decision, rank_clicked in zip(
             decoded, decisions, reactions, strict=True
         ):
@@ -210,10 +211,11 @@ class StreamServer:
             headers = self._trace(record.headers, record.timestamp_ms, named)
             rewards = self._feedback(rank_clicked, len(decision.slate))
             outcomes = outcomes_of(decision, rewards, resolved_at)
-            publish(self._delivery, decision, outcomes, delivered, headers, headers)
+            outgoing += records_of(decision, outcomes, delivered, headers, headers)
             self._batch.outcomes += len(outcomes)
             clicked = decision.slate[rank_clicked - 1].product_id if rank_clicked else None
             served.append(Served(visit, decision, clicked))
+        self._delivery.send_all(outgoing)
         self._batch.visits += len(served)
         self._batch.clicks += sum(each.clicked is not None for each in served)
         self._step("sent")

@@ -1,13 +1,13 @@
-"""The adapter of `EventProducer` through librdkafka."""
+"""Records handed over to librdkafka: the adapter of `EventProducer`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from shared.kafka_connection import text_of
-from shared.ports import BrokerUnavailable, Delivered
+from shared.ports import BrokerUnavailable, Delivered, Outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -15,36 +15,12 @@ _log = logging.getLogger(__name__)
 Reported: TypeAlias = Callable[[KafkaError | None, Message], None]
 
 
-def hand_over(
-    client: Any,
-    topic: str,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
-    callback: Reported | None,
-) -> None:
-    """Give librdkafka one record; waits while its queue is full.
+class KafkaSender:
+    """`shared.ports.Sender`: what is common to producers with and without transactions."""
 
-    Raises:
-        KafkaException: the client does not take it.
-    """
-    # Most records have neither headers nor callback, and both take time.
-    extra = {"headers": list(headers)} if headers else {}
-    while True:
-        try:
-            client.produce(topic, value, key, on_delivery=callback, **extra)
-            return
-        except BufferError:
-            client.poll(0.1)
-
-
-class KafkaProducer:
-    """`shared.ports.EventProducer`."""
-
-    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
-        self._name = name
-        self._failure = ""
-        self._producer = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
+    _client: Any
+    _unfollowed: Reported | None = None
+    """Told of the records, and failures, that nobody else is told of."""
 
     def send(
         self,
@@ -55,26 +31,60 @@ class KafkaProducer:
         headers: Sequence[tuple[str, bytes]] = (),
         on_delivered: Delivered | None = None,
     ) -> None:
-        """See `EventProducer.send`."""
+        """See `Sender.send`."""
+        self.send_all([(topic, key, value, headers, on_delivered)])
 
+    def send_all(self, records: Iterable[Outgoing]) -> None:
+        """See `Sender.send_all`."""
+        produce, unfollowed = self._client.produce, self._unfollowed
+        # One loop without calls of our own: this is done for every record there is.
+        for topic, key, value, headers, on_delivered in records:
+            callback = unfollowed if on_delivered is None else self._following(on_delivered)
+            while True:
+                try:
+                    if headers:
+                        produce(topic, value, key, on_delivery=callback, headers=list(headers))
+                    else:  # most have none, and they take time
+                        produce(topic, value, key, on_delivery=callback)
+                    break
+                except BufferError:
+                    self._client.poll(0.1)
+                except KafkaException as error:
+                    raise self._failed(error.args[0]) from error
+
+    def _following(self, on_delivered: Delivered) -> Reported:
         def report(error: KafkaError | None, message: Message) -> None:
-            self._note_failure(error, message)
-            if error is None and on_delivered:
+            if error is None:
                 on_delivered(message.partition() or 0, message.offset() or 0)
+            elif self._unfollowed:
+                self._unfollowed(error, message)
 
-        callback = report if on_delivered else self._note_failure
-        try:
-            hand_over(self._producer, topic, key, value, headers, callback)
-        except KafkaException as error:
-            raise BrokerUnavailable(f"{self._name}: {text_of(error)}") from error
+        return report
+
+    def _failed(self, error: KafkaError) -> BrokerUnavailable:
+        """What to raise for a client that does not take a record."""
+        raise NotImplementedError
+
+
+class KafkaProducer(KafkaSender):
+    """`shared.ports.EventProducer`."""
+
+    def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
+        self._name = name
+        self._failure = ""
+        self._unfollowed = self._note_failure
+        self._client = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
 
     def _note_failure(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failure = error.str()
 
+    def _failed(self, error: KafkaError) -> BrokerUnavailable:
+        return BrokerUnavailable(f"{self._name}: {text_of(KafkaException(error))}")
+
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
-        unacknowledged = self._producer.flush(timeout_s)
+        unacknowledged = self._client.flush(timeout_s)
         failure, self._failure = self._failure, ""
         if failure:
             raise BrokerUnavailable(f"{self._name} refused a record: {failure}")
@@ -85,5 +95,5 @@ class KafkaProducer:
 
     def close(self) -> None:
         """See `EventProducer.close`."""
-        self._producer.purge()
-        self._producer.flush(0)
+        self._client.purge()
+        self._client.flush(0)

@@ -3,14 +3,14 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from shared.kafka_connection import ends_within
-from shared.kafka_producer import hand_over
-from shared.ports import BrokerUnavailable, Delivered, EventConsumer, Fenced
+from shared.kafka_producer import KafkaSender
+from shared.ports import BrokerUnavailable, EventConsumer, Fenced
 
 _log = logging.getLogger(__name__)
 _silent = logging.getLogger(f"{__name__}.librdkafka")
@@ -37,8 +37,8 @@ _FENCED: Final = (
 )
 
 
-class KafkaTransactionalProducer:
-    """`shared.ports.TransactionalProducer`.
+class KafkaTransactionalProducer(KafkaSender):
+    """`shared.ports.TransactionalProducer`. A record that fails, fails the commit.
 
     A client that has met an error it can't recover from is replaced by a new one of the same
     name, which ends the old one's transaction.
@@ -72,27 +72,6 @@ class KafkaTransactionalProducer:
             self._retried(lambda left_s: self._client.init_transactions(left_s))
         self._retried(lambda _: self._client.begin_transaction())
         self._open = True
-
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes]] = (),
-        on_delivered: Delivered | None = None,
-    ) -> None:
-        """See `TransactionalProducer.send`."""
-
-        def report(error: KafkaError | None, message: Message) -> None:
-            if error is None and on_delivered:  # an error fails the commit
-                on_delivered(message.partition() or 0, message.offset() or 0)
-
-        callback = report if on_delivered else None
-        try:
-            hand_over(self._client, topic, key, value, headers, callback)
-        except KafkaException as error:
-            raise self._failed(error.args[0]) from error
 
     def commit(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """See `TransactionalProducer.commit`."""

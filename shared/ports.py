@@ -4,7 +4,7 @@ Kafka and Redis implement them (`shared.kafka`, `shared.redis_store`), and so do
 `shared.testing`; one contract suite holds all of them to the same behaviour.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -92,6 +92,12 @@ Delivered: TypeAlias = Callable[[int, int], None]
 """Called with (partition, offset) once the broker has acknowledged a record."""
 
 
+Outgoing: TypeAlias = tuple[
+    str, bytes | None, bytes | None, Sequence[tuple[str, bytes]], Delivered | None
+]
+"""A record to be sent: topic, key, value, headers, and who is told where it went."""
+
+
 class Sender(Protocol):
     """What records are handed over to."""
 
@@ -105,6 +111,9 @@ class Sender(Protocol):
         on_delivered: Delivered | None = None,
     ) -> None:
         """Hand over one record; waits while the local queue is full."""
+
+    def send_all(self, records: Iterable[Outgoing]) -> None:
+        """Hand over several in their order, which costs less than one at a time."""
 
 
 class EventProducer(Sender, Protocol):

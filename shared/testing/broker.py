@@ -1,7 +1,7 @@
 """Kafka's fake: topics as lists, groups, transactions."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.partitioner import partition_of
@@ -11,6 +11,7 @@ from shared.ports import (
     EventConsumer,
     Fenced,
     LogTruncated,
+    Outgoing,
     Rebalance,
     Record,
     Source,
@@ -116,9 +117,7 @@ class FakeProducer:
 
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
-        self.pending: list[
-            tuple[str, bytes | None, bytes | None, Sequence[tuple[str, bytes]], Delivered | None]
-        ] = []
+        self.pending: list[Outgoing] = []
 
     def send(
         self,
@@ -129,8 +128,12 @@ class FakeProducer:
         headers: Sequence[tuple[str, bytes]] = (),
         on_delivered: Delivered | None = None,
     ) -> None:
-        """See `EventProducer.send`."""
+        """See `Sender.send`."""
         self.pending.append((topic, key, value, headers, on_delivered))
+
+    def send_all(self, records: Iterable[Outgoing]) -> None:
+        """See `Sender.send_all`."""
+        self.pending += records
 
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
@@ -175,8 +178,12 @@ class FakeTransactionalProducer:
         headers: Sequence[tuple[str, bytes]] = (),
         on_delivered: Delivered | None = None,
     ) -> None:
-        """See `TransactionalProducer.send`."""
+        """See `Sender.send`."""
         self._pending.send(topic, key, value, headers=headers, on_delivered=on_delivered)
+
+    def send_all(self, records: Iterable[Outgoing]) -> None:
+        """See `Sender.send_all`."""
+        self._pending.send_all(records)
 
     def commit(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """See `TransactionalProducer.commit`."""

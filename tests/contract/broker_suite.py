@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from shared.partitioner import partition_of
-from shared.ports import EventConsumer, EventProducer, LogTruncated, Record
+from shared.ports import Delivered, EventConsumer, EventProducer, LogTruncated, Record
 
 TOPIC = "visits"
 """The topic of a broker that a test has for itself."""
@@ -135,6 +135,32 @@ class BrokerSuite:
         producer.flush(10.0)
         home = partition_of(b"a", PARTITIONS)
         assert reported == [(home, 0), (home, 1), (home, 2)]
+        producer.close()
+
+    def test_several_records_arrive_in_their_order_each_reported_to_who_follows_it(
+        self, broker: Broker, topic: str, group: str
+    ) -> None:
+        producer, reported = broker.producer(), list[tuple[str, int]]()
+
+        def told(name: str) -> Delivered:
+            return lambda partition, offset: reported.append((name, offset))
+
+        headers = (("reason", b"x"),)
+        producer.send_all(
+            [
+                (topic, b"a", b"1", (), told("first")),
+                (topic, b"a", b"2", headers, None),
+                (topic, b"a", None, (), told("last")),
+            ]
+        )
+        producer.send_all([])
+        producer.flush(10.0)
+        consumer = broker.consumer(topic, group)
+        consumer.assign({partition_of(b"a", PARTITIONS): 0})
+        records = read(consumer, 3)
+        assert [(r.value, r.headers) for r in records] == [(b"1", ()), (b"2", headers), (None, ())]
+        assert reported == [("first", 0), ("last", 2)]
+        consumer.close()
         producer.close()
 
     def test_reading_starts_at_the_offset_asked_for(

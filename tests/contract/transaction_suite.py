@@ -25,8 +25,7 @@ class Broker(Protocol):
 def transaction(producer: TransactionalProducer, topic: str, values: Iterable[bytes]) -> None:
     """Begin one, and send these."""
     producer.begin()
-    for value in values:
-        producer.send(topic, b"a", value)
+    producer.send_all((topic, b"a", value, (), None) for value in values)
 
 
 def values(records: list[Record]) -> list[bytes | None]:

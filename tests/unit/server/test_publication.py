@@ -1,6 +1,6 @@
 import pytest
 
-from server.publication import publish
+from server.publication import records_of
 from shared.cascade import outcomes_of
 from shared.events import DECISIONS, OUTCOMES, decode_decision, decode_outcome
 from shared.testing import FakeBroker
@@ -18,7 +18,7 @@ def published(rewards: list[tuple[int, int]]) -> tuple[FakeBroker, list[tuple[in
         told.append((partition, offset))
 
     outcomes = outcomes_of(decision, rewards, NOON)
-    publish(producer, decision, outcomes, delivered, HEADERS, OUTCOME_HEADERS)
+    producer.send_all(records_of(decision, outcomes, delivered, HEADERS, OUTCOME_HEADERS))
     producer.flush(1.0)
     return broker, told
 
