@@ -21,7 +21,7 @@ _PRODUCER: Final[dict[str, Any]] = {
     "acks": "all",
     "enable.idempotence": True,
     "compression.type": "lz4",
-    "linger.ms": 5,
+    "linger.ms": 20,
     "log_level": 0,
 }
 _CONSUMER: Final[dict[str, Any]] = {

@@ -12,7 +12,8 @@ from shared.events import DEAD_LETTERS, OUTCOMES, Outcome, encode, key_of
 from shared.ports import ModelConfig, Record
 from shared.testing import FakeBroker, FakeClock, FakeConsumer, FakeStore
 from trainer.apply import Rules
-from trainer.loop import Recover, Trainer, Wrote
+from trainer.loop import Trainer, Wrote
+from trainer.starting_state import Recover
 
 D = 3
 PARTITIONS = 3

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-
 from shared.arm_statistics import CorruptRow, row_dtype
 from shared.events import DEAD_LETTERS
 from shared.ports import (
@@ -21,19 +19,17 @@ from shared.ports import (
     EventConsumer,
     EventProducer,
     LogTruncated,
-    ModelConfig,
     Position,
     Record,
     Rows,
     Source,
-    State,
     StateStore,
     StoreUnavailable,
-    Watermarks,
     Write,
     dead_letter_headers,
 )
 from trainer.apply import PartitionFold, Rules
+from trainer.starting_state import Recover, Refused, StartingStates
 
 POLL_RECORDS: Final = 12_000
 """At most at a time: with all partitions behind, about a whole write for each."""
@@ -48,16 +44,8 @@ HOUSEKEEPING_EVERY_S: Final = 1.0
 """How often offsets are committed, and the store is asked whether it still holds our state."""
 FLUSH_TIMEOUT_S: Final = 10.0
 
-Recover = Callable[[int, Source, Watermarks], State | None]
-"""The newest snapshot of a partition that its log still continues (`SnapshotFolder.newest`)."""
-
-
 Wrote = Callable[[Sequence[Record], Rows], None]
 """Told what a write was made of: the records behind it, and the rows."""
-
-
-class Refused(Exception):
-    """The trainer will not touch this partition's state: going on would lose or mix outcomes."""
 
 
 @dataclass
@@ -112,13 +100,11 @@ class Trainer:
         self._source: Source
         """The log that the served partitions were loaded for."""
         self._rules = rules
-        self._writer = writer
+        self._states = StartingStates(store, rules.config, recover, writer)
         self._clock = clock
-        self._recover = recover
         self._wrote = wrote
         self._step = step
         self._joined = False
-        self._writes = 0
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
         """Ours, to be loaded at this time of the clock."""
@@ -234,7 +220,7 @@ class Trainer:
 
     def _write(self, partition: int, changed: Iterable[int]) -> Write:
         fold, stored = self._folds[partition], self._stored[partition]
-        position = self._position(fold.next_offset, stored.generation)
+        position = self._states.position(self._source, fold.next_offset, stored.generation)
         return Write(partition, stored, position, fold.rows(changed))
 
     def _pass_marks(self) -> None:
@@ -292,62 +278,11 @@ class Trainer:
 
     def _load(self, partition: int) -> None:
         held = self._consumer.watermarks(partition)
-        [position] = self._store.positions([partition])
-        if position is None or position.next_offset < held.start:
-            position = self._recovered(partition, position, held)
-        self._check(partition, position, held)
-        rows: Rows = {}
-        for page in self._store.scan(partition):
-            rows.update(page)
-        fold = PartitionFold(partition, self._rules, position.next_offset, rows)
+        state = self._states.load(partition, self._source, held)
+        fold = PartitionFold(partition, self._rules, state.position.next_offset, state.rows)
         fold.read_offset = max(fold.read_offset, held.start)
-        self._folds[partition], self._stored[partition] = fold, position
+        self._folds[partition], self._stored[partition] = fold, state.position
         self._step("loaded")
-
-    def _recovered(self, partition: int, position: Position | None, held: Watermarks) -> Position:
-        """Make the state that is missing, or that the log no longer continues."""
-        if position is None and held.start == 0:
-            position = self._position(0, generation=1)
-            conflict = self._store.write(partition, None, position, {})
-            if conflict is not None:
-                raise StoreUnavailable("another trainer has just created the state")
-            return position
-        snapshot = self._recover(partition, self._source, held)
-        if snapshot is None:
-            state = "there is no state" if position is None else f"ends at {position.next_offset}"
-            raise Refused(
-                f"partition {partition}: {state} in the store and the log starts only at "
-                f"{held.start}; load a snapshot that reaches it (`reco snapshot load FILE`)"
-            )
-        self._store.replace(partition, snapshot)
-        [restored] = self._store.positions([partition])
-        if restored is None:
-            raise StoreUnavailable("the restored state is gone again")
-        return restored
-
-    def _check(self, partition: int, position: Position, held: Watermarks) -> None:
-        if not position.source.is_same_log(self._source):
-            raise Refused(
-                f"partition {partition}: the state belongs to {_describe(position.source)}, this is"
-                f" {_describe(self._source)}; use another --model, or load a snapshot of this log"
-            )
-        if position.config != self._rules.config:
-            raise Refused(
-                f"partition {partition}: the state was made with {_describe(position.config)}, this"
-                f" trainer has {_describe(self._rules.config)}; use the data folder it was made "
-                "with, or another --model"
-            )
-        if position.next_offset > held.end:
-            raise Refused(
-                f"partition {partition}: the state is at offset {position.next_offset} but the log "
-                f"ends at {held.end}: it is not the log that the state was made from; use another "
-                "--model or load a snapshot of this log"
-            )
-
-    def _position(self, next_offset: int, generation: int) -> Position:
-        self._writes += 1
-        writer = f"{self._writer}:{self._writes}"
-        return Position(next_offset, self._source, generation, writer, self._rules.config)
 
     def _reload(self, partitions: Iterable[int], reason: str) -> None:
         for partition in partitions:
@@ -393,7 +328,3 @@ class Trainer:
             return not self._source.is_same_log(self._identify())
         except BrokerUnavailable:
             return False  # nothing comes from there either
-
-
-def _describe(struct: Source | ModelConfig) -> str:
-    return msgspec.json.encode(struct).decode()
