@@ -109,7 +109,7 @@ class Ranker:
         self.counts.unknown_categories += encoded.unknown_categories
         self.counts.clipped += encoded.clipped
         with self._view.locked() as view:
-            variants = [self._variant(job) for job in jobs]
+            variants = self._variants(jobs)
             slates = self._slates(view, encoded.X, jobs, variants)
             sources = sources_of(self._traffic, view)
         decided_at = self._utc_now()
@@ -144,13 +144,10 @@ class Ranker:
             decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))
         )
 
-    def _variant(self, job: Job) -> Variant:
-        user_id = job.request.user_id
+    def _variants(self, jobs: Sequence[Job]) -> list[Variant]:
         if len(self._traffic.variants) == 1:
-            return self._traffic.variants[0]
-        if user_id is None:  # nobody to be true to: the decision's own hash decides
-            user_id = int(seeds_of([job.decision_id])[0])
-        return self._traffic.variant_of(user_id)
+            return [*self._traffic.variants] * len(jobs)
+        return [self._traffic.variant_of(_user_id(job)) for job in jobs]
 
     def _slates(
         self, view: View, X: Floats, jobs: Sequence[Job], variants: Sequence[Variant]
@@ -177,6 +174,12 @@ class Ranker:
             for i, slate in zip(places, ranked(places[0], places), strict=True):
                 slates[i] = slate
         return slates
+
+
+def _user_id(job: Job) -> int:
+    if job.request.user_id is not None:
+        return job.request.user_id
+    return int(seeds_of([job.decision_id])[0])  # nobody to be true to: its own hash decides
 
 
 def fingerprint(request: RankRequest) -> str:
