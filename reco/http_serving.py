@@ -25,7 +25,7 @@ from server.model_view import ModelView
 from server.rank_service import RankService
 from server.ranking import Ranker
 from server.resolver import Resolver
-from server.stream import Viewing
+from server.view import Viewing
 from shared.catalogue import DataSet
 from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster

@@ -12,7 +12,7 @@ from server.live import live_routes
 from server.live_feed import LiveFeed
 from server.live_state import Hidden
 from server.scorer import Policy
-from server.stream import Viewing
+from server.view import Viewing
 from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.live_catalogue import LiveCatalogue

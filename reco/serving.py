@@ -42,8 +42,9 @@ from server.model_view import ModelView
 from server.readiness import not_ready
 from server.scorer import Policy, default_alpha
 from server.several_views import SeveralViews
-from server.stream import StreamServer, Viewing
+from server.stream import StreamServer
 from server.timed_view import TimedView
+from server.view import Viewing
 from shared.events import VISITS
 from shared.kafka_admin import KafkaAdmin
 from shared.live_catalogue import LiveCatalogue

@@ -15,7 +15,7 @@ from server.api_types import (
     RankedProduct,
     RankResponse,
 )
-from server.model_view import View
+from server.view import View
 from shared.arm_statistics import upper_triangle
 from shared.events import Decision, SlateItem
 from shared.live_catalogue import LiveCatalogue

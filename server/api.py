@@ -39,7 +39,7 @@ from server.problems import (
 )
 from server.rank_service import RETRY_AFTER_S, RankService
 from server.resolver import Resolver
-from server.stream import Viewing
+from server.view import Viewing
 from shared.metrics import CONTENT_TYPE, HttpMetrics, exposition
 from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.reward_window import Answer, Click, RewardWindow

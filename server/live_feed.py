@@ -15,8 +15,8 @@ from server.learning import LearningHistory, Point
 from server.live_experiment import ExperimentSeen
 from server.live_state import Freshness, Hidden, LiveState, OutcomeSeen, Rates, VisitSeen
 from server.scorer import Model, Policy
-from server.stream import Viewing
 from server.tendencies import Table, Tendencies
+from server.view import Viewing
 from shared.arm_statistics import Integers
 from shared.catalogue import DataSet, Product, User
 from shared.events import Context, Decision

@@ -1,14 +1,15 @@
 """The model in the server's memory: the rows in the store, followed and solved as they change."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from server.partition_view import PartitionView, Update
-from server.scorer import Model, Policy
+from server.scorer import Model
+from server.view import View
 from shared.arm_statistics import ArmStatistics, Integers
 from shared.events import key_of
 from shared.linucb import solve, untrained
@@ -35,25 +36,6 @@ RETRY_S: Final = 0.25
 
 SOLVING_SHARE: Final = 0.5
 """At most this share of the following thread's time goes into joint solves."""
-
-
-class View(NamedTuple):
-    """One consistent model and where it stands."""
-
-    model: Model
-    positions: list[int]
-    """Next outcomes offset of each partition in the model."""
-    stale: bool
-    """The store did not answer lately, so there may be newer outcomes."""
-    parameters: dict[str, float] = {}  # noqa: RUF012 (never changed)
-    """What the solution was made with, where that follows from the rows: a decision's record says
-    it beside the policy's own parameters."""
-    others: Mapping[str, "View"] = {}
-    """Views with another solution of the same rows, by `Policy.solution`."""
-
-    def of(self, policy: Policy) -> "View":
-        """The view that this policy scores."""
-        return self.others.get(policy.solution, self)
 
 
 class WrongModel(Exception):

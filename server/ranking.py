@@ -11,11 +11,10 @@ import numpy as np
 
 from server.api_types import RankRequest
 from server.experiment import Traffic, Variant
-from server.model_view import View
 from server.problems import INVALID, Trouble
 from server.scorer import Model, rank, seeds_of
 from server.sources import Source, sources_of
-from server.stream import Viewing
+from server.view import View, Viewing
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.features import Encoder

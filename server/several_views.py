@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from server.model_view import View
-from server.stream import Viewing
+from server.view import View, Viewing
 
 
 class SeveralViews:
-    """Stands where one view does (`server.stream.Viewing`).
+    """Stands where one view does (`server.view.Viewing`).
 
     Args:
         views: by `Policy.solution`, the main one first.

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from server.experiment import Traffic, Variant
-from server.model_view import View
+from server.view import View
 from shared.events import Decision, SlateItem
 
 

@@ -1,20 +1,19 @@
 """Stream mode: visits in, decisions and outcomes out, in whatever batches a poll brings."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 
 from server.delivery import Delivery
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
-from server.model_view import View
 from server.publication import records_of
 from server.scorer import seeds_of
 from server.sources import sources_of
+from server.view import Viewing
 from shared.cascade import Feedback, outcomes_of
 from shared.events import DEAD_LETTERS, Decision, Visit, decode_visit
 from shared.features import Encoder, NotFinite
@@ -35,12 +34,6 @@ _BLOCK: Final = 250
 
 React = Callable[[Sequence[Visit], Sequence[Sequence[int]]], list[int | None]]
 """What the shoppers do with their slates: the clicked rank from 1 on, or None."""
-
-
-class Viewing(Protocol):
-    """What gives a consistent view (`ModelView`)."""
-
-    def locked(self) -> AbstractContextManager[View]: ...
 
 
 class Served(NamedTuple):

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server.model_view import View
-from server.stream import Viewing
+from server.view import View, Viewing
 
 
 class TimedView:
-    """A view that measures. Stands where the view does (`server.stream.Viewing`).
+    """A view that measures. Stands where the view does (`server.view.Viewing`).
 
     Args:
         view: the view.

@@ -9,8 +9,8 @@ from msgspec import structs
 
 from server.live_feed import LiveFeed
 from server.live_state import GRACE_S, OutcomeSeen
-from server.model_view import View
 from server.scorer import Policy
+from server.view import View
 from shared.catalogue import DataSet
 from shared.events import Decision, Outcome, SlateItem
 from tests.models import trained

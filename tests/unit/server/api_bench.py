@@ -16,11 +16,11 @@ from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http_traces import HttpTraces
-from server.model_view import View
 from server.rank_service import RankService
 from server.ranking import Ranker
 from server.resolver import Resolver
 from server.scorer import Model, Policy
+from server.view import View
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Outcome, decode_outcome
 from shared.features import CONTEXT_FEATURES

@@ -10,9 +10,9 @@ from reco.shoppers import feedback_rule, reaction
 from server.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
-from server.model_view import View
 from server.scorer import Model, Policy
 from server.stream import StreamServer
+from server.view import View
 from shared.catalogue import DataSet
 from shared.events import (
     DEAD_LETTERS,

@@ -3,9 +3,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from server.model_view import View
 from server.scorer import Model, Policy
 from server.several_views import SeveralViews
+from server.view import View
 from shared.linucb import untrained
 
 

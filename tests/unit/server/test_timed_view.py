@@ -4,9 +4,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from server.model_view import View
 from server.scorer import Model
 from server.timed_view import TimedView
+from server.view import View
 from shared.linucb import untrained
 from shared.testing import FakeClock
 
