@@ -81,7 +81,10 @@ def open_http(
     )
     patience_s = options.rules.window_ms / 1e3
     traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
-    ranks = RankService(ranker, window, options.rank_budget_s, patience_s, time.monotonic, traces)
+    answers = Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES)
+    ranks = RankService(
+        ranker, window, answers.ranked, options.rank_budget_s, patience_s, time.monotonic, traces
+    )
     resolver = Resolver(window, cluster.producer(), freshness, time.monotonic)
     gate = Gate()
     parts = Parts(
@@ -89,7 +92,7 @@ def open_http(
         resolver,
         window,
         view,
-        Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES),
+        answers,
         lambda: view.ready,
         not_ready,
         gate,

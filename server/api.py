@@ -229,8 +229,7 @@ class Api:
 
     async def _rank(self, wanted: RankRequest, headers: RawHeaders) -> bytes:
         self._check_loaded()
-        waiting = await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
-        return _encode(self._parts.answers.ranked(waiting.decision))
+        return await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
 
     def _check_loaded(self) -> None:
         if not self._parts.loaded():

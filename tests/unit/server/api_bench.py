@@ -102,13 +102,16 @@ class Bench:
             self.window, self.broker.producer(), FreshnessProbe(3, self.clock), self.clock, step
         )
         traces = traces or HttpTraces()
-        self.ranks = RankService(self.ranker, self.window, budget_s, 1.0, self.clock, traces)
+        answers = Answers(LiveCatalogue(data.products), CONTEXT_FEATURES)
+        self.ranks = RankService(
+            self.ranker, self.window, answers.ranked, budget_s, 1.0, self.clock, traces
+        )
         parts = Parts(
             self.ranks,
             self.resolver,
             self.window,
             self.view,
-            Answers(LiveCatalogue(data.products), CONTEXT_FEATURES),
+            answers,
             lambda: self.view.ready,
             lambda: self.not_ready,
             self.gate,
