@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.scorer import POLICIES, Model, Policy, rank, score, seeds_of
-from server.top import Words, top_k
+from server.top import Words
 from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import deviations, means, solve, untrained
@@ -121,41 +121,12 @@ def test_a_visit_is_ranked_the_same_alone_and_in_any_batch(data: st.DataObject, 
     ]
 
 
-@given(
-    values=st.lists(st.integers(0, 4), min_size=1, max_size=30),
-    k=st.integers(1, 40),
-    decision=st.text(max_size=5),
-)
-@settings(max_examples=200, deadline=None)
-def test_the_top_k_are_the_highest_and_depend_on_the_set_of_arms_only(
-    values: list[int], k: int, decision: str
-) -> None:
-    words = seeds_of([decision])
-    arms = np.arange(10, 10 + len(values))
-    scores = np.array([values], np.float64)
-    [top] = top_k(scores, words, arms, k)
-    assert len(set(top.tolist())) == len(top) == min(k, len(values))
-    assert scores[0, top].tolist() == sorted(map(float, values), reverse=True)[:k]
-    # Where an arm stands in the catalogue must not favour it.
-    [mirrored] = top_k(scores[:, ::-1].copy(), words, arms[::-1].copy(), k)
-    assert arms[top].tolist() == arms[::-1][mirrored].tolist()
-
-
 @pytest.mark.parametrize("name", ["linucb", "popularity", "lingreedy", "random"])
 def test_a_cold_start_shows_every_slate_equally_often(name: str) -> None:
     policy = Policy(name, epsilon=0.2)
     shown = Counter(products(rank(policy, cold(5), np.ones((6_000, D)), seeds(6_000), 2)))
     assert set(shown) == set(itertools.permutations(range(1, 6), 2))
     assert stats.chisquare(list(shown.values())).pvalue > LEAST_P
-
-
-def test_a_tie_across_the_edge_of_the_slate_is_broken_fairly_below_the_winner() -> None:
-    scores = np.tile([0.5, 0.5, 0.9, 0.5, 0.1], (3_000, 1))
-    top = top_k(scores, seeds(3_000), np.arange(5), 2)
-    assert (top[:, 0] == 2).all()
-    second = Counter(top[:, 1].tolist())
-    assert set(second) == {0, 1, 3}
-    assert stats.chisquare(list(second.values())).pvalue > LEAST_P
 
 
 @pytest.mark.parametrize("name", POLICIES)
