@@ -64,6 +64,13 @@ MUTANTS = (
         ("tests/unit/trainer/test_loop.py",),
     ),
     Mutant(
+        "a conflict given heed to, among the writes of a round",
+        "trainer/loop.py",
+        "if conflict and not (current and current.writer == position.writer):",
+        "if False:",
+        ("tests/unit/trainer/test_loop.py",),
+    ),
+    Mutant(
         "asking the group after a commit without an answer",
         "server/delivery.py",
         "return dict.fromkeys(next_offsets)",
