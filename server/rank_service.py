@@ -36,8 +36,8 @@ class RankService:
     Args:
         ranking: makes decisions of requests.
         window: where they wait for their clicks.
-        answer: what is said of a decision. Done for a batch at once, it takes half as long as for
-            each between all that a request's answer goes through.
+        answer: what is said of a decision: for a batch at once, which costs less than for each in
+            between all that a request's answer goes through.
         budget_s: from request to answer; whoever can't be served within it is told so.
         patience_s: how long to go on withdrawing what nobody was answered with.
         clock: monotonic seconds.
