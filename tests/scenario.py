@@ -150,8 +150,14 @@ class World:
 
 
 def busy_world() -> World:
-    """Good outcomes, repetitions, poison and a stranger, in several partitions."""
+    """A world in which everything arrives at once."""
     world = World()
+    everything_arrives(world)
+    return world
+
+
+def everything_arrives(world: World) -> None:
+    """Good outcomes, repetitions, poison and a stranger, in several partitions."""
     for arm in ARMS:
         first = world.send(arm, reward=1.0)
         world.send(arm)
@@ -159,4 +165,3 @@ def busy_world() -> World:
     world.poison(1)
     world.poison(2, encode(outcome(900, 2, reward=7.0)))
     world.poison(3, encode(outcome(901, 999)))
-    return world

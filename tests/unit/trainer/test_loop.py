@@ -6,7 +6,7 @@ from msgspec import structs
 from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable
 from shared.testing import Crash, CrashPoints
-from tests.scenario import ARMS, PARTITIONS, RULES, World, busy_world
+from tests.scenario import ARMS, PARTITIONS, RULES, World, busy_world, everything_arrives
 from trainer.loop import Trainer
 
 
@@ -56,9 +56,10 @@ def test_kill_9_between_any_two_steps_loses_and_doubles_nothing(crash_at: int) -
 
 @pytest.mark.parametrize("made", range(1, PARTITIONS + 1))
 def test_kill_9_with_some_of_a_polls_writes_made_loses_and_doubles_nothing(made: int) -> None:
-    world = busy_world()
+    world = World()
     victim = world.trainer()
-    victim.run_once(0.0)  # reads the states
+    world.settle(victim)  # the states are made
+    everything_arrives(world)
     steps = CrashPoints(made - 1)
     world.store.wrote = lambda: steps("a write")
     with pytest.raises(Crash):
@@ -69,12 +70,18 @@ def test_kill_9_with_some_of_a_polls_writes_made_loses_and_doubles_nothing(made:
     assert world.assert_invariants().applied == 24
 
 
-def test_what_a_poll_brings_is_stored_in_one_round_trip() -> None:
+def with_an_outcome_for_each_arm() -> tuple[World, Trainer]:
+    """A trainer that serves, and has yet to read them."""
     world = World()
     trainer = world.trainer()
     world.settle(trainer)
     for arm in ARMS:
         world.send(arm)
+    return world, trainer
+
+
+def test_what_a_poll_brings_is_stored_in_one_round_trip() -> None:
+    world, trainer = with_an_outcome_for_each_arm()
     before = world.store.round_trips, trainer.counts.writes
     trainer.run_once(0.0)
     assert trainer.counts.applied == len(ARMS)
@@ -83,11 +90,7 @@ def test_what_a_poll_brings_is_stored_in_one_round_trip() -> None:
 
 
 def test_a_conflict_in_one_partition_holds_up_no_other() -> None:
-    world = World()
-    trainer = world.trainer()
-    world.settle(trainer)
-    for arm in ARMS:
-        world.send(arm)
+    world, trainer = with_an_outcome_for_each_arm()
     taken = RULES.partitions[ARMS[0]]
     believed = world.store.states[taken].position
     moved = structs.replace(believed, generation=believed.generation + 1)
