@@ -175,22 +175,26 @@ class Trainer:
 
     def _serve(self, records: Mapping[int, Sequence[Record]]) -> None:
         """Apply and store what came, in rounds: of each partition as much as one write takes."""
-        longest = max(map(len, records.values()), default=0)
-        for start in range(0, max(longest, 1), self._chunk):
+        for start in range(0, max(map(len, records.values()), default=0), self._chunk):
             # What is not served (any more) is read again, once it is.
-            parts = {
-                partition: own[start : start + self._chunk]
-                for partition, own in records.items()
-                if partition in self._folds and (start == 0 or start < len(own))
-            }
-            try:
-                if parts:
-                    self._apply(parts)
-            except (StoreUnavailable, BrokerUnavailable) as error:
-                self._reload(list(parts), str(error))
+            self._apply(
+                {
+                    partition: own[start : start + self._chunk]
+                    for partition, own in records.items()
+                    if partition in self._folds and start < len(own)
+                }
+            )
 
     def _apply(self, parts: Mapping[int, Sequence[Record]]) -> None:
         """Fold one write's worth of records of each partition, and store them together."""
+        if not parts:
+            return
+        try:
+            self._fold_and_store(parts)
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            self._reload(parts, str(error))
+
+    def _fold_and_store(self, parts: Mapping[int, Sequence[Record]]) -> None:
         folded = {p: self._folds[p].fold(records) for p, records in parts.items()}
         self._step("folded")
         self._send_dead_letters([pair for each in folded.values() for pair in each.dead])
@@ -206,12 +210,13 @@ class Trainer:
             position, current = write.position, conflict and conflict.current
             if conflict and not (current and current.writer == position.writer):
                 lost.append(write.partition)
+                del folded[write.partition]
                 continue
             self._stored[write.partition] = position
             self._wrote(parts[write.partition], write.rows)
         self.counts.conflicts += len(lost)
         self.counts.writes += len(writes) - len(lost)
-        for each in (each for p, each in folded.items() if p not in lost):
+        for each in folded.values():
             self.counts.applied += each.applied
             self.counts.duplicates += each.duplicates
             self.counts.dead_letters += len(each.dead)
@@ -231,7 +236,7 @@ class Trainer:
             if position is not None and position > fold.next_offset:
                 fold.pass_to(position)
                 passed.append(partition)
-        self._serve(dict.fromkeys(passed, ()))
+        self._apply(dict.fromkeys(passed, ()))
 
     def _send_dead_letters(self, dead: Sequence[tuple[Record, str]]) -> None:
         # Acknowledged before the offset advances: a record that is skipped is never lost.
