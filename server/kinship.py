@@ -85,7 +85,7 @@ def told_apart(
     chosen = np.empty((len(mean), min(k, len(arms))), np.int64)
     counted = np.empty(chosen.shape)
     for rank in range(chosen.shape[1]):
-        best = _best(waiting + left, seeds, arms)
+        best = top_k(waiting + left, seeds, arms, 1)[:, 0]
         own = left[each, best]
         chosen[:, rank], counted[:, rank] = best, own
         waiting[each, best] = -np.inf
@@ -103,13 +103,3 @@ def _narrowing(kin: Kin, known: Integers, deviations: Floats) -> Floats:
     factors *= (-variances / (variances + kin.sigma2))[:, None]
     factors += 1.0
     return np.sqrt(factors, out=factors)
-
-
-def _best(scores: Floats, seeds: Words, arms: Integers) -> Integers:
-    """Index of the highest score of each row, ties broken as on any slate."""
-    best: Integers = scores.argmax(axis=1)
-    highest = scores.max(axis=1)[:, None]
-    tied = np.flatnonzero(np.count_nonzero(scores == highest, axis=1) > 1)
-    if len(tied):
-        best[tied] = top_k(scores[tied], seeds[tied], arms, 1)[:, 0]
-    return best

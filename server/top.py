@@ -18,7 +18,7 @@ def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
     """Indices of the k highest scores of each row (N × k), ties broken by `hashed`.
 
     Args:
-        scores: finite, N × K.
+        scores: N × K, at least k of each row finite and the others -inf.
         seeds: N.
         arms: K.
         k: at least 1.
