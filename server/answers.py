@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import msgspec
 import numpy as np
 
 from server.api_types import (
@@ -60,15 +59,13 @@ class Answers:
             self._names = {arm: e.product.name for arm, e in self._catalogue.entries.items()}
         return self._names
 
-    def ranked(self, decision: Decision) -> bytes:
-        """What to show, as JSON."""
-        return _encode(
-            RankResponse(
-                decision_id=decision.decision_id,
-                slate=self._slate(decision.slate),
-                view=decision.view,
-                stale=decision.stale,
-            )
+    def ranked(self, decision: Decision) -> RankResponse:
+        """What to show."""
+        return RankResponse(
+            decision_id=decision.decision_id,
+            slate=self._slate(decision.slate),
+            view=decision.view,
+            stale=decision.stale,
         )
 
     def clicked(self, clicked: Clicked) -> ClickResponse:
@@ -145,6 +142,3 @@ class Answers:
             )
             for item in slate
         ]
-
-
-_encode = msgspec.json.Encoder().encode

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from msgspec import structs
 
-from server.api_types import RankRequest
+from server.api_types import RankRequest, RankResponse
 from server.batching import Batcher, Failed
 from server.http_traces import Came, HttpTraces
 from server.problems import NO_WINDOW, OVERLOADED, REUSED, Trouble
 from server.ranking import Job, Ranking
-from shared.events import Decision
+from shared.events import Decision, encode
 from shared.ports import StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
@@ -36,8 +36,8 @@ class RankService:
     Args:
         ranking: makes decisions of requests.
         window: where they wait for their clicks.
-        answer: what is said of a decision: for a batch at once, which costs less than for each in
-            between all that a request's answer goes through.
+        answer: what is said of a decision. It is put into words for a batch at once, which costs
+            less than for each in between all that a request's answer goes through.
         budget_s: from request to answer; whoever can't be served within it is told so.
         patience_s: how long to go on withdrawing what nobody was answered with.
         clock: monotonic seconds.
@@ -48,7 +48,7 @@ class RankService:
         self,
         ranking: Ranking,
         window: RewardWindow,
-        answer: Callable[[Decision], bytes],
+        answer: Callable[[Decision], RankResponse],
         budget_s: float,
         patience_s: float,
         clock: Callable[[], float],
@@ -108,7 +108,9 @@ class RankService:
             self._withdraw_soon(openings)
             return [Failed(_too_late())] * len(jobs)
         return [
-            Failed(_refusal(each)) if isinstance(each, Refused) else self._answer(each.decision)
+            Failed(_refusal(each))
+            if isinstance(each, Refused)
+            else encode(self._answer(each.decision))
             for each in opened
         ]
 
