@@ -15,15 +15,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import server.stream
 import trainer.loop
 from shared.events import decode_outcome, decode_visit
+from shared.kafka import PRODUCER
 
-_PRODUCER: Final[dict[str, Any]] = {
-    "partitioner": "murmur2_random",
-    "acks": "all",
-    "enable.idempotence": True,
-    "compression.type": "lz4",
-    "linger.ms": 20,
-    "log_level": 0,
-}
 _CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -166,7 +159,7 @@ def bare_batches(
 
 def _producer(settings: Mapping[str, Any], *, transactions: bool) -> Any:
     own = {"transactional.id": "bare-server"} if transactions else {}
-    producer: Any = Producer({**_PRODUCER, **own, **settings})
+    producer: Any = Producer({**PRODUCER, "log_level": 0, **own, **settings})
     if transactions:
         producer.init_transactions(_TIMEOUT_S)
     else:

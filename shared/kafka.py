@@ -47,7 +47,7 @@ _COMMON: Final[dict[str, Any]] = {
     "log_level": 0,  # what matters reaches us through error_cb
     "reconnect.backoff.max.ms": 1_000,
 }
-_PRODUCER: Final[dict[str, Any]] = {
+PRODUCER: Final[dict[str, Any]] = {
     # Java's partitioner, so that every Kafka client agrees where an arm lives; librdkafka's own
     # default is CRC32.
     "partitioner": "murmur2_random",
@@ -167,7 +167,7 @@ class KafkaCluster:
     def producer(self) -> "KafkaProducer":
         """A new producer."""
         return KafkaProducer(
-            self._name, lambda own: self._made(Producer, {**_COMMON, **_PRODUCER, **own})
+            self._name, lambda own: self._made(Producer, {**_COMMON, **PRODUCER, **own})
         )
 
     def transactional_producer(self, name: str) -> KafkaTransactionalProducer:
@@ -182,7 +182,7 @@ class KafkaCluster:
         """
         if self.embedded:
             raise BrokerUnavailable("the embedded broker has no transactions")
-        own = {**_COMMON, **_PRODUCER, **TRANSACTIONAL, "transactional.id": name}
+        own = {**_COMMON, **PRODUCER, **TRANSACTIONAL, "transactional.id": name}
         return KafkaTransactionalProducer(
             self._name, lambda extra: self._made(Producer, {**own, **extra})
         )

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from shared.kafka_connection import text_of
 from shared.ports import BrokerUnavailable, Delivered, Outgoing
 
 _log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ class KafkaProducer(KafkaSender):
             self._failure = error.str()
 
     def _failed(self, error: KafkaError) -> BrokerUnavailable:
-        return BrokerUnavailable(f"{self._name}: {text_of(KafkaException(error))}")
+        return BrokerUnavailable(f"{self._name}: {error.str()}")
 
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
