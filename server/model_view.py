@@ -148,7 +148,7 @@ class ModelView:
 
     @contextmanager
     def locked(self) -> Iterator[View]:
-        """A view that does not move while it is used; keep it short."""
+        """See `Viewing.locked`."""
         with self._lock:
             yield View(self._model, list(self._positions), self.stale, self._parameters)
 

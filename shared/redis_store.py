@@ -151,6 +151,7 @@ class RedisStore:
 
     def _written(self, writes: Sequence[Write]) -> list[Any]:
         """What the script says to each."""
+        # Not by the script's own call: in a pipeline that asks each time whether it is there.
         calls = [(*self._keys(write.partition), *_arguments(write)) for write in writes]
 
         def run() -> list[Any]:

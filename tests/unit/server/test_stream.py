@@ -2,13 +2,7 @@ import msgspec
 import pytest
 
 from shared.catalogue import DataSet
-from shared.events import (
-    DEAD_LETTERS,
-    OUTCOMES,
-    VISITS,
-    Outcome,
-    encode,
-)
+from shared.events import DEAD_LETTERS, OUTCOMES, VISITS, Outcome, encode
 from tests.scenario import NOON
 from tests.unit.server.stream_bench import TOPICS, World
 

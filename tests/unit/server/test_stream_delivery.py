@@ -1,9 +1,8 @@
 import pytest
 
+from server.stream import StreamServer
 from shared.catalogue import DataSet
-from shared.events import (
-    VISITS,
-)
+from shared.events import VISITS
 from shared.ports import BrokerUnavailable, Fenced
 from shared.testing import Crash, CrashPoints
 from tests.unit.server.stream_bench import World
@@ -12,6 +11,15 @@ from tests.unit.server.stream_bench import World
 @pytest.fixture
 def world(data: DataSet) -> World:
     return World(data)
+
+
+def ten_served_and_ten_refused(world: World, server: StreamServer) -> None:
+    world.arrive(range(10))
+    server.run_once(0.0)
+    world.arrive(range(10, 20))
+    world.broker.acknowledges = False
+    with pytest.raises(BrokerUnavailable):
+        server.run_once(0.0)
 
 
 @pytest.mark.parametrize("crash_at", range(4))
@@ -30,13 +38,8 @@ def test_kill_9_of_the_server_leaves_no_visit_undecided(world: World, crash_at: 
 
 
 def test_offsets_are_committed_only_after_the_acknowledgement(world: World) -> None:
-    world.arrive(range(10))
     server = world.server()
-    server.run_once(0.0)
-    world.arrive(range(10, 20))
-    world.broker.acknowledges = False
-    with pytest.raises(BrokerUnavailable):
-        server.run_once(0.0)
+    ten_served_and_ten_refused(world, server)
     assert sum(world.broker._groups["servers", VISITS].committed.values()) == 10
     world.broker.acknowledges = True
     assert len(server.run_once(0.0)) == 10
@@ -72,13 +75,8 @@ def test_exactly_once_what_came_meanwhile_is_one_transaction_however_much_it_is(
 def test_exactly_once_a_refused_commit_shows_nothing_and_the_batch_comes_again(
     world: World,
 ) -> None:
-    world.arrive(range(10))
     server = world.exact()
-    server.run_once(0.0)
-    world.arrive(range(10, 20))
-    world.broker.acknowledges = False
-    with pytest.raises(BrokerUnavailable):
-        server.run_once(0.0)
+    ten_served_and_ten_refused(world, server)
     assert len(world.decisions()) == 10
     assert server.counts.visits == 10
     world.broker.acknowledges = True
