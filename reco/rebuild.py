@@ -130,8 +130,9 @@ def compare_all(
         CannotReplay, BrokerUnavailable: see `rebuild`.
     """
     report, result = Report(), {}
-    for partition, stored in enumerate(states):
-        held = consumer.watermarks(partition)
+    # All of them first: what comes while the log is read is no lag of the trainer's.
+    ends = [consumer.watermarks(partition) for partition in range(len(states))]
+    for partition, (stored, held) in enumerate(zip(states, ends, strict=True)):
         if stored is None:
             if held.end:
                 report.lag += held.end
