@@ -42,6 +42,8 @@ class JointSolver:
         self._n = np.zeros(len(arms), np.int64)
         self._clicks = np.zeros(len(arms), np.int64)
         self._joint = JointModel(Z, roles, default)
+        self._taken: dict[int, tuple[Floats, Floats]] = {}
+        """b and xx of the arms whose rows are not in the joint model yet, by index."""
         self._kin = Kin.of(Z, default.sigma2)
         self._estimate_from = 0.0
         self.model = self.solve()
@@ -60,7 +62,7 @@ class JointSolver:
     def take(self, at: Integers, n: Integers, clicks: Integers, b: Floats, xx: Floats) -> None:
         """Take over the rows of the arms with these indices; zeros for one that has none."""
         self._n[at], self._clicks[at] = n, clicks
-        self._joint.set_rows(at, b, xx)
+        self._taken.update(zip(at.tolist(), zip(b, xx, strict=True), strict=True))
 
     def forget(self, at: Integers) -> None:
         """These arms have no outcomes any more."""
@@ -69,6 +71,7 @@ class JointSolver:
 
     def solve(self) -> Model:
         """The model of all rows taken so far, in arrays of its own."""
+        self._hand_over()
         outcomes = int(self._n.sum())
         if self._estimates and outcomes >= self._estimate_from:
             found = estimate(self._joint, self._n, self._clicks, self._default)
@@ -81,3 +84,11 @@ class JointSolver:
         counts = self._n.copy(), self._clicks.copy()
         self.model = Model(self._arms, *counts, solution, untrained, kin)
         return self.model
+
+    def _hand_over(self) -> None:
+        """All rows in one go: partition by partition would take several times as long."""
+        if self._taken:
+            at = np.array(list(self._taken), np.int64)
+            b, xx = zip(*self._taken.values(), strict=True)
+            self._joint.set_rows(at, np.array(b), np.array(xx))
+            self._taken.clear()

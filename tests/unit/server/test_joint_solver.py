@@ -48,6 +48,15 @@ def test_what_was_taken_is_solved_together() -> None:
     assert model.n[3] == 0
 
 
+def test_of_rows_that_come_again_before_a_solve_the_last_count() -> None:
+    solver, last = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False), outcomes(60)
+    give(solver, outcomes(40, seed=2))
+    give(solver, last)
+    alone = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False)
+    give(alone, last)
+    np.testing.assert_array_equal(solver.solve().solution.theta, alone.solve().solution.theta)
+
+
 def test_a_model_that_was_handed_out_does_not_move() -> None:
     solver = JointSolver(ARMS, Z, ROLES, HYPER, estimates=False)
     before = solver.model
