@@ -16,6 +16,7 @@ import server.stream
 import trainer.loop
 from shared.events import decode_outcome, decode_visit
 from shared.kafka import PRODUCER
+from shared.kafka_transactions import SETTLE_S
 
 _CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -145,6 +146,8 @@ def bare_batches(
     ]
     seconds = []
     for _ in range(_BATCHES):
+        if transactions:  # as a server waits for the one before
+            time.sleep(SETTLE_S)
         started_s = time.perf_counter()
         if transactions:
             producer.begin_transaction()

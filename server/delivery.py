@@ -28,6 +28,9 @@ class Delivery(Sender, Protocol):
     def guarantee(self) -> str:
         """`exactly-once` or `at-least-once`."""
 
+    def settle(self) -> None:
+        """Wait, for milliseconds, where a batch that begins so soon would take longer."""
+
     def begin(self) -> None:
         """A batch starts.
 
@@ -72,6 +75,9 @@ class AtLeastOnce:
         self._step = step
         self.send, self.send_all = producer.send, producer.send_all
 
+    def settle(self) -> None:
+        """See `Delivery.settle`: a flush leaves nothing behind."""
+
     def begin(self) -> None:
         """See `Delivery.begin`."""
 
@@ -111,7 +117,7 @@ class ExactlyOnce:
         self._producer = producer
         self._closed = closed
         self.send, self.send_all = producer.send, producer.send_all
-        self.begin = producer.begin
+        self.settle, self.begin = producer.settle, producer.begin
 
     def complete(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """See `Delivery.complete`."""

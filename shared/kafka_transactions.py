@@ -26,6 +26,10 @@ TRANSACTIONAL: Final[dict[str, Any]] = {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not be longer
 }
+SETTLE_S: Final = 0.01
+"""The broker answers a commit before it has written its mark into every partition. A transaction
+that begins before that is refused, and librdkafka tries again 20 ms later."""
+
 _TIMEOUT_S: Final = 10.0
 _FENCED: Final = (
     KafkaError._FENCED,
@@ -48,6 +52,8 @@ class KafkaTransactionalProducer(KafkaSender):
         make: makes a client, with these settings besides the usual ones.
         offsets_timeout_s: how long storing offsets may take; after that the broker has dropped the
             transaction anyway.
+        clock: monotonic seconds.
+        sleep: how to wait in `settle`.
     """
 
     def __init__(
@@ -55,14 +61,24 @@ class KafkaTransactionalProducer(KafkaSender):
         name: str,
         make: Callable[[dict[str, Any]], Any],
         offsets_timeout_s: float = TRANSACTION_TIMEOUT_MS / 1e3,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._name = name
         self._make = make
         self._offsets_timeout_s = offsets_timeout_s
+        self._clock, self._sleep = clock, sleep
+        self._settled_at = float("-inf")
         self._client: Any = None
         self._fatal: KafkaError | None = None
         """Why the client can't go on: later calls only say that it can't."""
         self._open = False
+
+    def settle(self) -> None:
+        """See `TransactionalProducer.settle`."""
+        left_s = self._settled_at - self._clock()
+        if left_s > 0.0:
+            self._sleep(left_s)
 
     def begin(self) -> None:
         """See `TransactionalProducer.begin`."""
@@ -82,6 +98,7 @@ class KafkaTransactionalProducer(KafkaSender):
         self._retried(lambda left_s: self._send_offsets(wanted, membership, left_s))
         self._retried(lambda left_s: self._client.commit_transaction(left_s))
         self._open = False
+        self._settled_at = self._clock() + SETTLE_S
 
     def abort(self) -> None:
         """See `TransactionalProducer.abort`."""
@@ -128,14 +145,14 @@ class KafkaTransactionalProducer(KafkaSender):
 
     def _retried(self, call: Callable[[float], object]) -> None:
         """Call until it answers, or time is up: then nobody knows, and the client is replaced."""
-        deadline_s = time.monotonic() + _TIMEOUT_S
+        deadline_s = self._clock() + _TIMEOUT_S
         while True:
             try:
-                call(max(deadline_s - time.monotonic(), 0.1))
+                call(max(deadline_s - self._clock(), 0.1))
                 return
             except KafkaException as error:
                 reason = error.args[0]
-                if reason.retriable() and time.monotonic() < deadline_s:
+                if reason.retriable() and self._clock() < deadline_s:
                     continue
                 raise self._failed(reason) from error
 

@@ -139,6 +139,12 @@ class TransactionalProducer(Sender, Protocol):
     offsets tell.
     """
 
+    def settle(self) -> None:
+        """Wait, for milliseconds, until the broker is done with the transaction before.
+
+        It may go on after `commit` has returned, and one that begins meanwhile takes longer.
+        """
+
     def begin(self) -> None:
         """Start a transaction; ends one that an earlier process of the same name left open.
 

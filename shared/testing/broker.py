@@ -161,6 +161,9 @@ class FakeTransactionalProducer:
         self._epoch: int | None = None
         self._pending = FakeProducer(broker)
 
+    def settle(self) -> None:
+        """See `TransactionalProducer.settle`: nothing goes on here."""
+
     def begin(self) -> None:
         """See `TransactionalProducer.begin`."""
         self._broker.check()

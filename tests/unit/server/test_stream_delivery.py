@@ -1,5 +1,6 @@
 import pytest
 
+from server.delivery import ExactlyOnce
 from server.stream import StreamServer
 from shared.catalogue import DataSet
 from shared.events import VISITS
@@ -70,6 +71,19 @@ def test_exactly_once_what_came_meanwhile_is_one_transaction_however_much_it_is(
     assert sorted(each.visit.visit_id for each in served) == sent
     assert sorted(decision.visit_id for decision in world.decisions()) == sent
     assert (steps.seen.count("sent"), steps.seen.count("completed")) == (7, 1)
+
+
+@pytest.mark.parametrize(("visits", "waits"), [(3, 1), (4, 0)])
+def test_exactly_once_a_short_batch_waits_for_the_one_before_and_a_long_one_is_ranked_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch, visits: int, waits: int
+) -> None:
+    monkeypatch.setattr("server.stream._BLOCK", 3)
+    settled: list[bool] = []
+    delivery = ExactlyOnce(world.broker.transactional_producer("server-1"))
+    monkeypatch.setattr(delivery, "settle", lambda: settled.append(True))
+    world.arrive(range(visits))
+    assert len(world.server(delivery=delivery).run_once(0.0)) == visits
+    assert len(settled) == waits
 
 
 def test_exactly_once_a_refused_commit_shows_nothing_and_the_batch_comes_again(

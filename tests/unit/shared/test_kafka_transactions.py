@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from shared.kafka_transactions import KafkaTransactionalProducer
+from shared.kafka_transactions import SETTLE_S, KafkaTransactionalProducer
 from shared.ports import BrokerUnavailable, Fenced
-from shared.testing.broker import FakeBroker
+from shared.testing import FakeBroker, FakeClock
 
 OFFSETS = {0: 7}
 
@@ -58,7 +58,11 @@ class World:
 
     def __init__(self, offsets_timeout_s: float) -> None:
         self.clients: list[Client] = []
-        self.producer = KafkaTransactionalProducer("the broker", self._made, offsets_timeout_s)
+        self.clock = FakeClock()
+        self.slept_s: list[float] = []
+        self.producer = KafkaTransactionalProducer(
+            "the broker", self._made, offsets_timeout_s, self.clock, self.slept_s.append
+        )
         self.consumer = FakeBroker({"visits": 1}).consumer("visits", "servers")
 
     def _made(self, settings: dict[str, Any]) -> Client:
@@ -89,6 +93,19 @@ def test_a_transaction_stores_the_offsets_it_was_made_from(patient: World) -> No
     assert [(each.topic, each.partition, each.offset) for each in client.stored] == [
         ("visits", 0, 7)
     ]
+
+
+def test_only_a_transaction_that_follows_another_at_once_waits_for_it(patient: World) -> None:
+    patient.producer.settle()
+    patient.producer.begin()
+    assert patient.slept_s == []
+    patient.producer.commit(patient.consumer, OFFSETS)
+    patient.clock.now_s += SETTLE_S / 4
+    patient.producer.settle()
+    assert patient.slept_s == [pytest.approx(SETTLE_S * 3 / 4)]
+    patient.clock.now_s += SETTLE_S
+    patient.producer.settle()
+    assert len(patient.slept_s) == 1
 
 
 def test_who_waits_for_ever_to_store_offsets_is_given_up(hasty: World) -> None:
