@@ -1,8 +1,9 @@
 """From click, or the window's end, to outcomes in Kafka: exactly once in effect.
 
 The window decides in one step what came of a decision and puts that into its outbox; whoever holds
-the lease publishes it. A replica that dies in between leaves the lease to run out, and another
-publishes the same bytes under the same outcome_ids, which the trainer knows again.
+the lease publishes it, once, however many clicks say the same. A replica that dies in between
+leaves the lease to run out, and another publishes the same bytes under the same outcome_ids, which
+the trainer knows again.
 """
 
 import asyncio
@@ -31,6 +32,10 @@ SWEEP_S: Final = 0.1
 TAKE: Final = 200
 FLUSH_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 0.5
+CONFIRM_EVERY_S: Final = 0.05
+CONFIRM_TRIES: Final = 20
+"""How often, and how many times, a repeated click looks whether another replica has published. One
+that takes longer is slow or dead: then the click is published from here as well."""
 _BATCH: Final = 200
 
 _log = logging.getLogger(__name__)
@@ -38,11 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class ResolverCounts:
-    """What came of the decisions that this replica published."""
+    """What this replica has done."""
 
     clicked: int = 0
+    """Decisions that a click resolved which was reported here first."""
     expired: int = 0
+    """Decisions without a click that were published here …"""
     outcomes: int = 0
+    """… and outcomes, of whatever kind."""
     refused: dict[str, int] = field(default_factory=dict)
     """Clicks that resolved nothing, by why."""
 
@@ -50,6 +58,10 @@ class ResolverCounts:
 class _Publication(NamedTuple):
     resolution: Resolution
     resolved_s: float
+
+    @property
+    def decision_id(self) -> str:
+        return self.resolution.waiting.decision.decision_id
 
 
 class Resolver:
@@ -74,8 +86,9 @@ class Resolver:
         self.counts = ResolverCounts()
         self.load = Load(0, 0, 0)
         """How much the window held when it was last looked at."""
-        self.error = ""
-        """Why publishing does not go on; empty if it does."""
+        self._sweep_error = ""
+        self._publish_error = ""
+        """Stays until something is published: a sweep that finds nothing to do proves nothing."""
         self._window = window
         self._producer = producer
         self._freshness = freshness
@@ -86,6 +99,13 @@ class Resolver:
         self._clicks = Batcher(self._click, most=_BATCH, in_flight=2)
         self._publications = Batcher(self._publish, most=_BATCH, in_flight=1)
         self._acknowledging: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        """By decision_id: what is being published, until the window knows that Kafka has it."""
+
+    @property
+    def error(self) -> str:
+        """Why publishing does not go on; empty if it does."""
+        return self._publish_error or self._sweep_error
 
     async def click(self, click: Click) -> Clicked:
         """Resolve, and return once Kafka has the outcomes.
@@ -96,6 +116,7 @@ class Resolver:
         """
         at_s = self._clock()
         clicked = await self._clicks.submit(click)
+        self.counts.clicked += clicked.answer is Answer.COUNTED
         if clicked.answer not in (Answer.COUNTED, Answer.AGAIN):
             reason = clicked.answer.value
             self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
@@ -103,7 +124,9 @@ class Resolver:
         resolution = clicked.resolution
         if resolution and not resolution.acknowledged:
             self._step("resolved")
-            await self._publications.submit(_Publication(resolution, at_s))
+            again = clicked.answer is Answer.AGAIN
+            if not (again and await self._confirmed_by_another(click.decision_id)):
+                await self._publish_once(_Publication(resolution, at_s))
         return clicked
 
     async def sweep(self) -> int:
@@ -112,9 +135,7 @@ class Resolver:
         if taken:
             self._step("taken")
             now_s = self._clock()
-            await asyncio.gather(
-                *(self._publications.submit(_Publication(each, now_s)) for each in taken)
-            )
+            await asyncio.gather(*(self._publish_once(_Publication(each, now_s)) for each in taken))
         return len(taken)
 
     async def run(self) -> None:
@@ -124,8 +145,10 @@ class Resolver:
                 while await self.sweep() == TAKE:
                     pass
                 self.load = await self._window.load()
-                self.error = ""
-            except (StoreUnavailable, BrokerUnavailable, CorruptState) as error:
+                self._sweep_error = ""
+            except BrokerUnavailable:  # said where it was met
+                await asyncio.sleep(RETRY_S)
+            except (StoreUnavailable, CorruptState) as error:
                 self._complain(str(error))
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(SWEEP_S)
@@ -144,16 +167,43 @@ class Resolver:
     async def _click(self, clicks: list[Click]) -> list[Clicked | Failed]:
         return [*(await self._window.click(clicks))]
 
+    async def _confirmed_by_another(self, decision_id: str) -> bool:
+        """Whether the replica that this click was first reported to gets it into Kafka in time."""
+        for _ in range(CONFIRM_TRIES):
+            if decision_id in self._under_way:  # it is this one
+                return False
+            found = await self._window.find(decision_id)
+            if found and found.resolution and found.resolution.acknowledged:
+                return True
+            await asyncio.sleep(CONFIRM_EVERY_S)
+        return False
+
+    async def _publish_once(self, publication: _Publication) -> None:
+        """Return once Kafka has it; who comes meanwhile waits for the same."""
+        decision_id = publication.decision_id
+        under_way = self._under_way.get(decision_id)
+        if under_way is None:
+            under_way = asyncio.ensure_future(self._publications.submit(publication))
+            self._under_way[decision_id] = under_way
+            under_way.add_done_callback(lambda done: self._published(decision_id, done))
+        await asyncio.shield(under_way)  # one who hangs up does not end it for the others
+
+    def _published(self, decision_id: str, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is None and not done.cancelled():
+            self._publish_error = ""
+            return
+        self._under_way.pop(decision_id, None)
+        if isinstance(error, BrokerUnavailable) and str(error) != self._publish_error:
+            self._publish_error = str(error)
+            _log.warning("%s", error)
+
     async def _publish(self, batch: list[_Publication]) -> list[Failed | None]:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._send, batch)
         self._step("published")
-        for resolution, _ in batch:
-            if resolution.clicked_rank is None:
-                self.counts.expired += 1
-            else:
-                self.counts.clicked += 1
-        ids = [each.resolution.waiting.decision.decision_id for each in batch]
+        self.counts.expired += sum(each.resolution.clicked_rank is None for each in batch)
+        ids = [each.decision_id for each in batch]
         # Nobody waits for this: if it fails, the lease runs out and it is published again.
         task = asyncio.ensure_future(self._acknowledge(ids))
         self._acknowledging.add(task)
@@ -181,8 +231,11 @@ class Resolver:
             await self._window.acknowledge(decision_ids)
         except StoreUnavailable as error:
             self._complain(f"{error}; {len(decision_ids)} resolutions will be published again")
+        finally:
+            for decision_id in decision_ids:
+                self._under_way.pop(decision_id, None)
 
     def _complain(self, error: str) -> None:
-        if error != self.error:
+        if error != self._sweep_error:
             _log.warning("%s", error)
-        self.error = error
+        self._sweep_error = error

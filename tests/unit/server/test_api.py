@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from server.openapi import EXAMPLES
 from server.problems import KINDS
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, decode_decision
+from shared.reward_window import Answer, Click, Clicked
 from shared.testing import Crash, CrashPoints, FakeWindow
 from tests.unit.server.api_bench import CONTEXT, RULES, Bench
 
@@ -110,6 +112,44 @@ def test_the_same_click_again_is_answered_the_same_and_counted_once(bench: Bench
     assert len(bench.outcomes()) == 1
 
 
+def test_the_same_click_many_times_at_once_is_published_once(bench: Bench) -> None:
+    slate = bench.rank(decision_id="d1").json()["slate"]
+    click = ("POST", "/v1/decisions/d1/click", {"json": {"product_id": slate[1]["product_id"]}})
+    answers = bench.ask_all([click] * 30)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert sorted(outcome.outcome_id for outcome in bench.outcomes()) == ["d1:1", "d1:2"]
+    assert (bench.resolver.counts.clicked, bench.resolver.counts.outcomes) == (1, 2)
+
+
+def test_a_click_that_another_replica_is_publishing_is_left_to_it(make: MakeBench) -> None:
+    first = make()
+    other = make(window=first.window, broker=first.broker)
+    product = first.rank(decision_id="d1").json()["slate"][0]["product_id"]
+
+    async def both() -> Clicked:
+        await first.window.click([Click("d1", product)])
+        again = asyncio.ensure_future(other.resolver.click(Click("d1", product)))
+        await asyncio.sleep(0)
+        await first.window.acknowledge(["d1"])
+        return await again
+
+    assert other.run(both()).answer is Answer.AGAIN
+    assert other.outcomes() == []
+
+
+def test_a_click_that_another_replica_does_not_publish_in_time_is_published_here(
+    make: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.resolver.CONFIRM_EVERY_S", 0.0)
+    dead = make()
+    other = make(window=dead.window, broker=dead.broker)
+    product = dead.rank(decision_id="d1").json()["slate"][0]["product_id"]
+    dead.run(dead.window.click([Click("d1", product)]))
+    assert other.click("d1", product).status_code == 200
+    assert other.rewards() == {"d1:1": 1.0}
+
+
 def test_each_wrong_click_has_its_own_status_and_type(bench: Bench, data: DataSet) -> None:
     slate = [item["product_id"] for item in bench.rank(decision_id="d1").json()["slate"]]
     bench.rank(decision_id="d2")
@@ -205,9 +245,13 @@ def test_a_click_that_kafka_does_not_confirm_is_not_called_done(bench: Bench) ->
     answer = bench.click("d1", product)
     assert problem(answer) == (503, "unconfirmed")
     assert answer.headers["retry-after"] == "1"
+    # Until something is published: that there is nothing else to do proves nothing.
+    assert bench.sweep() == 0
+    assert bench.ask("GET", "/readyz").status_code == 503
     bench.broker.acknowledges = True
     assert bench.click("d1", product).status_code == 200
     assert bench.rewards() == {"d1:1": 1.0}
+    assert bench.ask("GET", "/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("point", range(3))
