@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from shared.dead_letter import CUT
 from shared.events import DEAD_LETTERS
 from shared.kafka_admin import MAX_NOTE, Committed
 from shared.ports import BrokerUnavailable, EventConsumer, EventProducer, Record, Watermarks
@@ -33,6 +34,8 @@ class Letter(NamedTuple):
     reason: str
     replayed: bool
     """Whether it was sent back before."""
+    cut: int = 0
+    """Bytes that the record had, where the letter holds only the beginning; else 0."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -119,6 +122,8 @@ class Report(msgspec.Struct):
     """Chosen, but sent back before."""
     without_source: int = 0
     """Chosen, but they do not say where they came from, or there is no such topic."""
+    cut: int = 0
+    """Chosen, but the record was too large to be kept whole."""
     by_topic: dict[str, int] = {}
 
 
@@ -183,7 +188,9 @@ class DeadLetters:
             offsets.setdefault(letter.record.partition, []).append(letter.record.offset)
             if not choice.takes(letter) or len(sent) == most:
                 continue
-            if letter.replayed and not again:
+            if letter.cut:
+                report.cut += 1
+            elif letter.replayed and not again:
                 report.already_replayed += 1
             elif letter.topic not in topics or letter.topic == DEAD_LETTERS:
                 report.without_source += 1
@@ -241,4 +248,5 @@ def _letter(record: Record, replayed: bool) -> Letter:
         int(place[1]) if known else -1,
         headers.get("reason", "unknown"),
         replayed,
+        int(headers[CUT]) if headers.get(CUT, "").isdecimal() else 0,
     )

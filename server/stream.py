@@ -15,14 +15,14 @@ from server.scorer import seeds_of
 from server.sources import sources_of
 from server.view import Viewing
 from shared.cascade import Feedback, outcomes_of
-from shared.events import DEAD_LETTERS, Decision, Visit, decode_visit
+from shared.dead_letter import dead_letter
+from shared.events import Decision, Visit, decode_visit
 from shared.features import Encoder, NotFinite
 from shared.ports import (
     BrokerUnavailable,
     EventConsumer,
     Outgoing,
     Record,
-    dead_letter_headers,
 )
 from shared.tracing import Trace, untraced
 
@@ -252,8 +252,7 @@ class StreamServer:
             visit = decode_visit(record.value or b"")
             self._encoder.check(visit.context)
         except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
-            headers = dead_letter_headers(record, f"undecodable: {error}")
-            self._delivery.send(DEAD_LETTERS, record.key, record.value, headers=headers)
+            self._delivery.send_all([dead_letter(record, f"undecodable: {error}")])
             self._batch.dead_letters += 1
             return None
         return visit

@@ -8,7 +8,7 @@ fields the writer knew.
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,11 @@ DECISIONS: Final = "decisions"
 OUTCOMES: Final = "outcomes"
 DEAD_LETTERS: Final = "dead-letters"
 PRODUCTS: Final = "products"
+
+
+VisitId: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+"""What is made of a visit's id: it is repeated in all that follows from the visit."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,7 +41,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user arrives. Topic `visits`, keyed by `user_id`."""
 
-    visit_id: str
+    visit_id: VisitId
     user_id: int
     context: Context
     emitted_at: datetime
@@ -88,11 +93,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One examined product and its reward. Topic `outcomes`, keyed by `product_id`."""
 
-    outcome_id: str
+    outcome_id: Id
     """`<decision_id>:<rank>`: the same outcome sent twice is counted once."""
-    decision_id: str
+    decision_id: Id
     product_id: int
-    rank: int
+    rank: Annotated[int, msgspec.Meta(ge=1)]
     reward: float
     x: list[float]
     encoder_id: str

@@ -54,16 +54,6 @@ class Record(NamedTuple):
     timestamp_ms: int = 0
 
 
-def dead_letter_headers(record: Record, reason: str) -> list[tuple[str, bytes]]:
-    """Where a dead letter came from and why: enough to find it again, and to replay it."""
-    return [
-        ("topic", record.topic.encode()),
-        ("partition", b"%d" % record.partition),
-        ("offset", b"%d" % record.offset),
-        ("reason", reason.encode()),
-    ]
-
-
 class Watermarks(NamedTuple):
     """A partition holds the offsets `start` ≤ offset < `end`."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.arm_statistics import CorruptRow, row_dtype
-from shared.events import DEAD_LETTERS
+from shared.dead_letter import dead_letter
 from shared.ports import (
     BrokerUnavailable,
     CorruptState,
@@ -26,7 +26,6 @@ from shared.ports import (
     StateStore,
     StoreUnavailable,
     Write,
-    dead_letter_headers,
 )
 from trainer.apply import PartitionFold, Rules
 from trainer.starting_state import Recover, Refused, StartingStates
@@ -242,10 +241,7 @@ class Trainer:
         # Acknowledged before the offset advances: a record that is skipped is never lost.
         if not dead:
             return
-        for record, reason in dead:
-            self._producer.send(
-                DEAD_LETTERS, record.key, record.value, headers=dead_letter_headers(record, reason)
-            )
+        self._producer.send_all(dead_letter(record, reason) for record, reason in dead)
         self._step("dead letters sent")
         self._producer.flush(FLUSH_TIMEOUT_S)
         self._step("dead letters acknowledged")

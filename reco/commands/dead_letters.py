@@ -66,7 +66,8 @@ def list_command(
     table = Table("letter", "came from", "reason", "key", "value", "sent back")
     for letter in found:
         row = _as_json(letter)
-        cells = (row["letter"], row["source"], letter.reason, row["key"], _value(letter, 40))
+        reason = f"{letter.reason} ({letter.cut:,} bytes)" if letter.cut else letter.reason
+        cells = (row["letter"], row["source"], reason, row["key"], _value(letter, 40))
         # As `Text`: brackets in a record are no markup.
         table.add_row(*(Text(shortened(str(cell).encode())) for cell in cells), _yes(letter))
     Console().print(table)
@@ -147,6 +148,7 @@ def _as_json(letter: Letter) -> dict[str, str | int | bool | None]:
         "key": None if record.key is None else shortened(record.key),
         "value": _value(letter, 10_000),
         "replayed": letter.replayed,
+        "cut_from_bytes": letter.cut or None,
     }
 
 
@@ -166,4 +168,6 @@ def _sentence(report: Report, dry_run: bool) -> str:
         text += f"; {report.already_replayed:,} were sent back before (--again sends them again)"
     if report.without_source:
         text += f"; {report.without_source:,} do not say from which topic they came"
+    if report.cut:
+        text += f"; {report.cut:,} were too large to be kept whole: they lie where they came from"
     return text

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from reco.rebuild import compare_all
 from reco.state import read_states
 from shared.catalogue import DataSet
-from shared.events import OUTCOMES
+from shared.events import OUTCOMES, VISITS
 from shared.redis_store import RedisStore
 from shared.snapshots import Snapshot, load
 from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on, until
@@ -105,6 +105,25 @@ def test_records_that_can_not_be_applied_are_set_aside(stack: Stack, observer: O
 
     until(dead, "a dead letter")
     assert_sound(stack, observer)
+
+
+def test_records_larger_than_a_letter_may_be_are_set_aside_and_block_nothing(
+    stack: Stack, observer: Observer
+) -> None:
+    settings = {"compression.type": "gzip", "message.max.bytes": 20_000_000}
+    address = observer.addresses["RECO_KAFKA"]
+    producer = Producer({"bootstrap.servers": address, "log_level": 0, **settings})
+    for topic in (VISITS, OUTCOMES):
+        producer.produce(topic, b"[" * 5_000_000, b"1")  # the broker takes it: it compresses
+    assert producer.flush(30) == 0
+
+    def set_aside() -> bool:
+        letters = stack.reco("dead-letters", "list", "--json")
+        return letters.count('"cut_from_bytes": 5000001') == 2
+
+    until(set_aside, "both set aside")
+    goes_on(observer)
+    until(lambda: observer.compared().lag < 100, "every partition going on")
 
 
 def test_passwords_are_changed(stack: Stack, observer: Observer, data: DataSet) -> None:

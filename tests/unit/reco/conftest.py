@@ -9,14 +9,13 @@ import pytest
 from infra.embedded import Addresses, embedded
 from reco.__main__ import run
 from shared.catalogue import DataSet
+from shared.dead_letter import dead_letter
 from shared.events import (
-    DEAD_LETTERS,
     OUTCOMES,
     encode,
     key_of,
 )
 from shared.kafka import KafkaCluster
-from shared.ports import dead_letter_headers
 from shared.redis_store import RedisStore
 from tests.scenario import record
 from tests.unit.reco.command_line import MODEL, Reco, Result, outcome, rules
@@ -48,8 +47,8 @@ def addresses(data: DataSet) -> Iterator[Addresses]:
             arm = 192 if number % 3 else 42
             producer.send(OUTCOMES, key_of(arm), encode(outcome(data, number, arm)))
         producer.send(OUTCOMES, b"192", b"{poison\x1b[31m")
-        headers = dead_letter_headers(record(7, b"{poison"), "undecodable: it is\x1b[31m poison")
-        producer.send(DEAD_LETTERS, b"1", b"{poison\x1b[31m", headers=headers)
+        poison = record(7, b"{poison\x1b[31m")
+        producer.send_all([dead_letter(poison, "undecodable: it is\x1b[31m poison")])
         producer.flush(10.0)
         consumer = cluster.consumer(OUTCOMES, reset="error")
         trainer = Trainer(

@@ -3,9 +3,10 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from reco.dead_letters import Choice, DeadLetters, Replayed, Report, TooScattered
+from shared.dead_letter import MAX_BYTES, dead_letter
 from shared.events import DEAD_LETTERS, OUTCOMES, VISITS
 from shared.kafka_admin import MAX_NOTE, Committed
-from shared.ports import BrokerUnavailable, Record, Watermarks, dead_letter_headers
+from shared.ports import BrokerUnavailable, Record, Watermarks
 from shared.testing import FakeBroker
 
 TOPICS = {VISITS: 2, OUTCOMES: 3, DEAD_LETTERS: 2}
@@ -19,8 +20,8 @@ class World:
         self.noted: dict[int, Committed] = {}
 
     def put(self, partition: int, topic: str, value: bytes, reason: str) -> int:
-        headers = dead_letter_headers(Record(topic, 1, 77, None, None), reason)
-        return self.broker.append(DEAD_LETTERS, partition, b"192", value, headers)
+        _, key, kept, headers, _ = dead_letter(Record(topic, 1, 77, b"192", value), reason)
+        return self.broker.append(DEAD_LETTERS, partition, key, kept, headers)
 
     def letters(self) -> DeadLetters:
         return DeadLetters(self.broker.consumer(DEAD_LETTERS, "alone"), self, "g", 2)
@@ -146,6 +147,15 @@ def test_a_letter_that_does_not_say_where_it_came_from_is_shown_and_stays() -> N
     assert (first.topic, first.offset, first.reason) == ("", -1, "unknown")
     report = world.replay()
     assert (report.replayed, report.without_source) == (0, 3)
+
+
+def test_a_letter_with_a_part_of_a_record_is_not_sent_back() -> None:
+    world = World()
+    world.put(0, VISITS, b"[" * (MAX_BYTES + 1), "undecodable")
+    [letter] = world.letters().letters(Choice())
+    assert letter.cut == MAX_BYTES + 1 + len(b"192")
+    report = world.replay(again=True)
+    assert (report.replayed, report.cut) == (0, 1)
 
 
 def test_letters_that_retention_took_are_no_hindrance(world: World) -> None:

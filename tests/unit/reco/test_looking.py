@@ -10,6 +10,7 @@ import redis
 from infra.embedded import Addresses, EmbeddedBroker, embedded
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet
+from shared.dead_letter import dead_letter
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
@@ -20,7 +21,6 @@ from shared.events import (
 from shared.kafka import KafkaCluster
 from shared.linucb import precision
 from shared.partitioner import partition_of
-from shared.ports import dead_letter_headers
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, POLICY
 from tests.scenario import record
@@ -225,8 +225,7 @@ def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
         cluster = KafkaCluster(own.kafka, patience_s=10.0)
         producer = cluster.producer()
         for number, reason in enumerate(["unknown product 7", "wrong encoder", "unknown product"]):
-            headers = dead_letter_headers(record(number, b"{}"), reason)
-            producer.send(DEAD_LETTERS, b"192", b"%d" % number, headers=headers)
+            producer.send_all([dead_letter(record(number, b"%d" % number), reason)])
         producer.flush(10.0)
         producer.close()
         would = reco("dead-letters", "replay", "--dry-run").out

@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from shared.catalogue import DataSet
+from shared.dead_letter import MAX_BYTES
 from shared.events import DEAD_LETTERS, OUTCOMES, VISITS, Outcome, encode
 from tests.scenario import NOON
 from tests.unit.server.stream_bench import TOPICS, World
@@ -96,14 +97,22 @@ def test_the_same_visit_reacts_the_same_on_every_replica(data: DataSet) -> None:
 
 def test_poison_among_visits_is_set_aside_and_the_rest_is_served(world: World) -> None:
     [good] = world.arrive([1])
-    for value in (b"{", b"", None, encode(good).replace(b'"age":', b'"age":"x')):
+    far_too_long = msgspec.structs.replace(good, visit_id="y" * 600_000)
+    for value in (
+        b"{",
+        b"",
+        None,
+        encode(good).replace(b'"age":', b'"age":"x'),
+        encode(far_too_long),  # its decision would repeat it
+    ):
         world.broker.append(VISITS, 0, b"k", value)
     server = world.server()
     assert len(server.run_once(0.0)) == 1
     letters = world.broker.records(DEAD_LETTERS, 0)
     assert [letter.value for letter in letters][:2] == [b"{", b""]
     assert all(dict(letter.headers)["topic"] == VISITS.encode() for letter in letters)
-    assert server.counts.dead_letters == 4
+    assert all(len(letter.value or b"") <= MAX_BYTES for letter in letters)
+    assert server.counts.dead_letters == 5
 
 
 def test_an_unknown_category_and_a_number_out_of_range_are_counted(world: World) -> None:
