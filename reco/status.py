@@ -12,7 +12,7 @@ import msgspec
 from reco.experiment_report import ExperimentReport
 from shared.events import OUTCOMES, VISITS
 from shared.kafka_admin import Broker, Committed, Member
-from shared.ports import Position, StoreUnavailable, Watermarks
+from shared.ports import Position, StoreRefuses, StoreUnavailable, Watermarks
 from shared.presence import Board, Presence
 from shared.settings import PARTITIONS
 
@@ -129,6 +129,7 @@ def survey(
 
     Raises:
         BrokerUnavailable: no answer.
+        StoreRefuses: waiting will not make it let us in.
     """
     ours = {topic: range(count) for topic, count in topics.items() if topic in PARTITIONS}
     trouble: list[str] = []
@@ -148,6 +149,8 @@ def survey(
         present = board.present()
         found = store.positions(ours.get(OUTCOMES, range(0)))
         next_offsets[OUTCOMES] = {p: at.next_offset for p, at in enumerate(found) if at}
+    except StoreRefuses:
+        raise
     except StoreUnavailable as error:
         trouble.append(str(error))
     return Survey(
@@ -210,7 +213,8 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
         if orphans:
             yield f"nobody owns {topic}/{', '.join(orphans)}: start a {kind}"
         lag = sum(row.lag for row in rows)
-        if lag > max_lag:
+        told = topic == VISITS or not now.trouble  # of the outcomes the store tells
+        if told and lag > max_lag:
             yield f"{topic} is {lag:,} records behind, more than {max_lag:,}: start another {kind}"
         known = now.trouble or any(row.owner not in (NOBODY, UNKNOWN) for row in rows)
         if not known and not any(each.kind == kind for each in now.present) and not orphans:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from reco import options
@@ -63,7 +63,10 @@ def list_command(
     if not found:
         click.echo("no dead letters")
         return
-    table = Table("letter", "came from", "reason", "key", "value", "sent back")
+    # On a narrow screen words are broken, and not where it lies.
+    places = (Column("letter", no_wrap=True), Column("came from", no_wrap=True))
+    words = (Column(title, overflow="fold") for title in ("reason", "key", "value", "sent back"))
+    table = Table(*places, *words, padding=0)
     for letter in found:
         row = _as_json(letter)
         reason = f"{letter.reason} ({letter.cut:,} bytes)" if letter.cut else letter.reason

@@ -117,14 +117,14 @@ def _show_partitions(
     if only is not None and only >= count:
         raise click.UsageError(f"there is no partition {only}: {OUTCOMES} has 0 to {count - 1}")
     partitions = list(range(count)) if only is None else [only]
+    # Before the ends: the log may grow in between, and never shrinks.
+    positions = store.positions(partitions)
     consumer = cluster.consumer(OUTCOMES)
     ends = [consumer.watermarks(partition) for partition in partitions]
     consumer.close()
     rows = [
         _partition(partition, position, held.start, held.end)
-        for partition, position, held in zip(
-            partitions, store.positions(partitions), ends, strict=True
-        )
+        for partition, position, held in zip(partitions, positions, ends, strict=True)
     ]
     options.write_json(rows if only is None else rows[0], json_file)
     if json_file == "-":

@@ -12,7 +12,7 @@ import msgspec
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from reco import options
@@ -153,7 +153,9 @@ def _screen(status: Status) -> Group:
     head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
     if not status.healthy:
         head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in status.reasons)]), "bold red")
-    letters = f"{status.dead_letters.records:,}"
+    # Marks of transactions take up offsets, too.
+    most = status.dead_letters.records
+    letters = f"at most {most:,}" if most else "none"
     return Group(
         head,
         Text(f"brokers: {brokers}    dead letters: {letters}"),
@@ -165,7 +167,7 @@ def _screen(status: Status) -> Group:
 
 
 def _topics(status: Status) -> Table:
-    table = Table("topic", "partitions", "records", "rate /s")
+    table = Table("topic", "partitions", "offsets", "rate /s")
     for row in status.topics:
         table.add_row(row.topic, str(row.partitions), f"{row.records:,}", f"{row.rate:,.0f}")
     return table
@@ -183,8 +185,11 @@ def _partitions(status: Status, topic: str) -> Table:
 
 
 def _processes(present: list[Presence]) -> Table:
-    titles = ("process", "name", "partitions", "lag", "rate /s", "view age", "policy", "delivery")
-    table = Table(*titles, "ready")
+    titles = ("partitions", "lag", "rate /s", "view age", "policy", "delivery", "ready")
+    # On a narrow screen words are broken, and names are not.
+    names = (Column(title, no_wrap=True) for title in ("process", "name"))
+    words = (Column(title, overflow="fold") for title in titles)
+    table = Table(*names, *words, padding=0)
     for each in present:
         age = "-" if each.view_age_s is None else f"{each.view_age_s:.2f} s"
         stale = " STALE" if each.stale else ""

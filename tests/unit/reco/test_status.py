@@ -5,7 +5,14 @@ import pytest
 from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 from shared.kafka_admin import Broker, Committed, Member
-from shared.ports import ModelConfig, Position, Source, StoreUnavailable, Watermarks
+from shared.ports import (
+    ModelConfig,
+    Position,
+    Source,
+    StoreRefuses,
+    StoreUnavailable,
+    Watermarks,
+)
 from shared.testing import FakeBoard, FakeClock
 from tests.contract.board_suite import presence
 
@@ -19,7 +26,7 @@ class World:
     def __init__(self) -> None:
         self.topics = dict(TOPICS)
         self.end = 100
-        self.away = False
+        self.away: StoreUnavailable | None = None
         self.board = FakeBoard(FakeClock())
         self.groups: dict[str, list[Member]] | None = {
             "servers": [Member("server-1", "h", [(VISITS, 0), (VISITS, 1)])],
@@ -43,7 +50,7 @@ class World:
 
     def positions(self, partitions: Sequence[int]) -> list[Position | None]:
         if self.away:
-            raise StoreUnavailable("the store is away")
+            raise self.away
         at = Position(97, Source("c", OUTCOMES, 2), 1, "w", ModelConfig(3, "e"))
         return [at, None][: len(partitions)]
 
@@ -57,6 +64,17 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def test_of_a_store_that_does_not_answer_no_lag_is_made_up(world: World) -> None:
+    world.away = StoreUnavailable("the store is away")
+    assert judge(world.look(), max_lag=110).reasons == ["the store is away"]
+
+
+def test_who_is_not_let_in_is_told_that_alone(world: World) -> None:
+    world.away = StoreRefuses("wrong password")
+    with pytest.raises(StoreRefuses, match="wrong password"):
+        world.look()
 
 
 def test_all_is_well_where_all_is_well(world: World) -> None:
@@ -123,7 +141,7 @@ def test_a_server_with_an_old_model_is_a_reason(world: World) -> None:
 
 
 def test_a_store_that_is_away_is_a_reason_and_the_rest_is_still_shown(world: World) -> None:
-    world.away = True
+    world.away = StoreUnavailable("the store is away")
     status = world.status()
     assert status.reasons == ["the store is away"]
     assert len(status.partitions) == 4
