@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, ClassVar, Final
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.problems import HEADERS, Trouble
 
@@ -28,6 +28,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _silent: asyncio.TimerHandle | None = None
     _head_bytes = 0
     """Received of headers that are not complete."""
+    _answering: RequestResponseCycle | None = None
+    """The request that is being answered; `cycle` is the last that came, which may wait for it."""
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock: whoever connects has something to say."""
@@ -38,8 +40,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it."""
+        """Stop it, and tell whoever answers a request, even if further ones came behind it."""
         self._disarm()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -51,6 +56,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what the parser has to hold."""
+        if self._last_answer_begun():
+            return  # requests that wait stop the reading, and then nobody sees the client hang up
         if self._deadline is None:  # a next request on a connection that was kept
             self._arm()
         self._head_bytes += len(data)
@@ -82,6 +89,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm()
         self._head_bytes = 0
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _last_answer_begun(self) -> bool:
+        """Whether an answer is on its way after which the connection is closed."""
+        cycle = self._answering
+        if cycle is None or cycle.more_body:
+            return False
+        return cycle.response_started and not cycle.keep_alive
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(self.request_s, self._too_slow)

@@ -30,6 +30,9 @@ RETRY_AFTER_S: Final = 5
 MOST_K: Final = 50
 
 _COMMON: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_EVENTS: Final = "text/event-stream"
+_CLOSE: Final = {**_COMMON, "Connection": "close"}
+"""So that nothing is awaited behind the request: the protocol sees at once who hangs up."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -65,10 +68,14 @@ class _Live:
     async def page(self, _: Request) -> Response:
         return Response(self._page, media_type="text/html", headers=self._page_headers)
 
-    async def stream(self, _: Request) -> Response:
+    async def stream(self, request: Request) -> Response:
         if self._hub.full:
             return Trouble(OVERLOADED, "too many pages are open", RETRY_AFTER_S).response()
-        return _Stream(self._hub.subscribe(), media_type="text/event-stream", headers=_COMMON)
+        if request.method == "HEAD":
+            answer = Response(media_type=_EVENTS, headers=_COMMON)
+            del answer.headers["Content-Length"]  # that of no stream
+            return answer
+        return _Stream(self._hub.subscribe(), media_type=_EVENTS, headers=_CLOSE)
 
     async def explain(self, request: Request) -> Response:
         body = await _body(request)

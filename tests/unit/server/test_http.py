@@ -1,16 +1,17 @@
 """Real sockets: who comes slowly, sends too much, or talks nonsense, and how a server leaves."""
 
+import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from server.guard import Gate
@@ -23,21 +24,44 @@ PATIENT = Deadlines(request_s=600.0, drain_s=0.0, stop_s=600.0)
 
 
 class App:
-    """Answers with the body; `/wait` and `/block` only when they are let go."""
+    """Answers with the body; `/wait` and `/block` only when they are let go, `/stream` for ever."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.go = threading.Event()
+        self.left = threading.Event()
+        self.failures: list[Exception] = []
         self.routes = Starlette(
             routes=[
                 Route("/echo", self.echo, methods=["POST"]),
                 Route("/wait", self.wait),
                 Route("/block", self.block),
-            ]
+                Route("/stream", self.stream),
+            ],
+            exception_handlers={Exception: self.failed},
         )
 
     async def echo(self, request: Request) -> PlainTextResponse:
         return PlainTextResponse(await request.body())
+
+    async def failed(self, _: Request, error: Exception) -> PlainTextResponse:
+        self.failures.append(error)
+        return PlainTextResponse("failed", 500)
+
+    async def stream(self, request: Request) -> StreamingResponse:
+        """One event, then silence until the client leaves, or more and more if it wants that."""
+
+        async def events() -> AsyncGenerator[bytes]:
+            try:
+                yield b"first"
+                while request.query_params:
+                    yield b"more"
+                    await asyncio.sleep(0)
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+
+        return StreamingResponse(events(), headers={"Connection": "close"})
 
     async def block(self, request: Request) -> PlainTextResponse:
         """Holds up the server's loop."""
@@ -147,6 +171,23 @@ def test_nonsense_is_refused_and_the_server_lives(server: HttpServer, nonsense: 
     assert said(server, HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n").startswith(
         b"HTTP/1.1 200"
     )
+
+
+@pytest.mark.parametrize("wanted", [b"GET /stream", b"HEAD /stream", b"GET /stream?more=1"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_who_hangs_up_is_noticed_whatever_was_sent_behind_and_is_no_failure(
+    server: HttpServer, app: App, wanted: bytes, at_once: bool
+) -> None:
+    request = wanted + b" HTTP/1.1\r\nhost: a\r\n\r\n"
+    behind = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"
+    with connected(server) as connection:
+        connection.sendall(request + behind if at_once else request)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        if not at_once:
+            connection.sendall(behind)
+    assert app.left.wait(10.0)
+    server.stop()
+    assert app.failures == []
 
 
 def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer, app: App) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 
-from server.guard import MOST_BODY_BYTES
+from server.guard import MOST_BODY_BYTES, Gate
+from server.http import Deadlines, HttpServer
 from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
 from shared.catalogue import DataSet
 from shared.events import Context
@@ -125,6 +127,31 @@ def test_the_learning_of_a_product_is_asked_for_a_context(
     assert unclear.status_code == 422
     infinite = asked(feeding, lambda client: client.get(path, params={**query, "latitude": "nan"}))
     assert infinite.status_code == 422
+
+
+def test_who_asks_for_the_head_of_the_stream_gets_it_at_once(feeding: Feeding) -> None:
+    answer = asked(feeding, lambda client: client.head("/v1/live"))
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_clients_that_hang_up_leave_their_places_to_others(feeding: Feeding, method: str) -> None:
+    routes = list(live_routes(feeding.feed))
+    server = HttpServer("127.0.0.1:0", Starlette(routes=routes), Gate(), Deadlines(drain_s=0.0))
+    server.start()
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    for _ in range(MOST_CLIENTS):
+        with socket.create_connection((host, int(port)), timeout=10.0) as connection:
+            for request in (f"{method} /v1/live", "GET /"):
+                connection.sendall(f"{request} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+            connection.recv(1)
+    status = 0
+    while status != 200:  # or this test takes until its timeout
+        with httpx.stream("GET", f"{server.url}/v1/live") as answer:
+            status = answer.status_code
+    server.stop()
 
 
 def data_of(event: bytes) -> dict[str, Any]:
