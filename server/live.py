@@ -29,9 +29,8 @@ SEND_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
 MOST_K: Final = 50
 
-_COMMON: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _EVENTS: Final = "text/event-stream"
-_CLOSE: Final = {**_COMMON, "Connection": "close"}
+_CLOSE: Final = {"Connection": "close"}
 """So that nothing is awaited behind the request: the protocol sees at once who hangs up."""
 
 
@@ -63,7 +62,7 @@ class _Live:
         self._feed = feed
         self._hub = hub
         self._page = resources.files("server").joinpath("dashboard/index.html").read_bytes()
-        self._page_headers = {**_COMMON, "Content-Security-Policy": policy_of(self._page.decode())}
+        self._page_headers = {"Content-Security-Policy": policy_of(self._page.decode())}
 
     async def page(self, _: Request) -> Response:
         return Response(self._page, media_type="text/html", headers=self._page_headers)
@@ -72,7 +71,7 @@ class _Live:
         if self._hub.full:
             return Trouble(OVERLOADED, "too many pages are open", RETRY_AFTER_S).response()
         if request.method == "HEAD":
-            answer = Response(media_type=_EVENTS, headers=_COMMON)
+            answer = Response(media_type=_EVENTS)
             del answer.headers["Content-Length"]  # that of no stream
             return answer
         return _Stream(self._hub.subscribe(), media_type=_EVENTS, headers=_CLOSE)
@@ -185,7 +184,7 @@ def _event(data: bytes) -> bytes:
 
 
 def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), headers=_COMMON, media_type="application/json")
+    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 def _hash(text: str) -> str:

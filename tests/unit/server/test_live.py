@@ -11,11 +11,13 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 
-from server.guard import MOST_BODY_BYTES, Gate
+from server.guard import MOST_BODY_BYTES, Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
 from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
 from shared.catalogue import DataSet
 from shared.events import Context
+from shared.metrics import HttpMetrics
+from shared.testing import FakeClock
 from tests.live_scenario import Feeding
 
 
@@ -32,10 +34,12 @@ def context(data: DataSet) -> Context:
 def asked(
     feeding: Feeding, ask: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
 ) -> httpx.Response:
-    """What the routes answer."""
+    """What the routes answer, behind the guard as ever."""
+    routes = Starlette(routes=list(live_routes(feeding.feed)))
+    guarded = Guard(routes, Gate(), Limits(), (), HttpMetrics(), FakeClock())
 
     async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(Starlette(routes=list(live_routes(feeding.feed))))
+        transport = httpx.ASGITransport(guarded)
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
             return await ask(client)
 
@@ -57,6 +61,15 @@ def test_the_page_may_run_its_own_script_and_style_and_nothing_else(feeding: Fee
         [text] = re.findall(f"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/live"])
+def test_no_header_comes_twice(feeding: Feeding, path: str) -> None:
+    answer = asked(feeding, lambda client: client.head(path))
+    names = [name.lower() for name, _ in answer.headers.raw]
+    assert sorted(names) == sorted(set(names))
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_writes_no_markup(feeding: Feeding) -> None:
