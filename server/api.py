@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp
 
 from server.answers import Answers
 from server.api_types import ClickRequest, HealthResponse, RankRequest
+from server.cors import Cors
 from server.endpoint import JSON, JsonEndpoint, RawHeaders, Shortcut, decoded, refusal
 from server.guard import Gate, Guard, Limits
 from server.http_traces import HttpTraces
@@ -113,14 +113,10 @@ def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRout
         },
     )
     app = Shortcut(app, operations["rank"], api.rank)
+    doors = parts.gate, settings.limits, settings.keys, parts.metrics, parts.clock
     if settings.origins:
-        app = CORSMiddleware(
-            app,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
-        )
-    return Guard(app, parts.gate, settings.limits, settings.keys, parts.metrics, parts.clock)
+        return Guard(app, *doors, lambda admitting: Cors(admitting, settings.origins))
+    return Guard(app, *doors)
 
 
 class Api:

@@ -55,6 +55,8 @@ class Guard:
         keys: valid API keys; empty for none needed.
         metrics: counts and latencies by route.
         clock: monotonic seconds.
+        around: wraps all that answers, refusals too: a browser shows a page of another origin
+            none without CORS headers, and asks for leave without a key.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Guard:
         keys: Sequence[bytes],
         metrics: HttpMetrics,
         clock: Callable[[], float],
+        around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
         self._app = app
+        self._answer = around(self._admit)
         self._gate = gate
         self._limits = limits
         self._keys = keys
@@ -91,17 +95,20 @@ class Guard:
 
         self._gate.in_flight += 1
         try:
-            trouble = self._trouble(scope)
-            if trouble is None:
-                await self._app(scope, self._counted(scope, receive), answer)
-            else:
-                headers = {"WWW-Authenticate": "Bearer"} if trouble.kind is UNAUTHORISED else {}
-                # The body was not read: what follows it could not be told from a new request.
-                headers["Connection"] = "close"
-                await trouble.response(headers)(scope, receive, answer)
+            await self._answer(scope, receive, answer)
         finally:
             self._gate.in_flight -= 1
             self._observe(scope, status, self._clock() - started_s)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trouble = self._trouble(scope)
+        if trouble is None:
+            await self._app(scope, self._counted(scope, receive), send)
+            return
+        headers = {"WWW-Authenticate": "Bearer"} if trouble.kind is UNAUTHORISED else {}
+        # The body was not read: what follows it could not be told from a new request.
+        headers["Connection"] = "close"
+        await trouble.response(headers)(scope, receive, send)
 
     def _trouble(self, scope: Scope) -> Trouble | None:
         path = scope["path"]

@@ -27,6 +27,9 @@ class Kind(NamedTuple):
 
 
 MALFORMED = Kind("malformed", 400, "The body is not JSON", "Send one JSON object.")
+CROSS_ORIGIN = Kind(
+    "cross-origin", 400, "Not from such a page", "The server allows it with `--cors-origin`."
+)
 UNAUTHORISED = Kind(
     "unauthorised", 401, "No valid key", "Send a header `Authorization: Bearer <key>`."
 )

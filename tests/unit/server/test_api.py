@@ -414,6 +414,45 @@ def test_another_origin_may_call_only_where_that_is_said(make: MakeBench) -> Non
     assert "access-control-allow-origin" not in other.headers
 
 
+ORIGIN = "https://shop.example"
+
+
+def preflight(bench: Bench, origin: str = ORIGIN) -> Any:
+    """What a browser asks before it lets a page call."""
+    headers = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    return bench.ask("OPTIONS", "/v1/rank", headers=headers)
+
+
+def test_a_page_of_another_origin_may_ask_for_leave_without_its_key(make: MakeBench) -> None:
+    bench = make(Settings(keys=[b"first-key-of-the-shop"], origins=[ORIGIN]))
+    answer = preflight(bench)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "authorization" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    refused = preflight(bench, "https://evil.example")
+    assert problem(refused) == (400, "cross-origin")
+    assert "access-control-allow-origin" not in refused.headers
+    assert bench.ask("OPTIONS", "/v1/rank", headers={"origin": ORIGIN}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"), [(Limits(), 401), (Limits(body_bytes=1), 413), (Limits(in_flight=0), 503)]
+)
+def test_a_page_of_another_origin_is_told_why_it_is_refused(
+    make: MakeBench, limits: Limits, status: int
+) -> None:
+    bench = make(Settings(limits=limits, keys=[b"first-key-of-the-shop"], origins=[ORIGIN]))
+    answer = bench.ask("POST", "/v1/rank", json={}, headers={"origin": ORIGIN})
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
+
+
 def test_a_fault_of_ours_shows_nothing_of_its_inside(bench: Bench) -> None:
     bench.view.model = bench.view.model._replace(arms=np.zeros(1, np.int64))
     answer = bench.rank()
