@@ -13,18 +13,21 @@ MOST_BODY_BYTES: Final = 64 * 1024
 UNGUARDED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Answered however much is going on: they say how it is."""
 
-_GUARDED: Final = "/v1/"
-_HEADERS: Final = (
+SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
 )
-_NO_CONTENT_POLICY: Final = (
+"""Of every answer."""
+NO_CONTENT_POLICY: Final = (
     b"content-security-policy",
     b"default-src 'none'; frame-ancestors 'none'",
 )
+"""Of every answer without one of its own."""
+
+_GUARDED: Final = "/v1/"
 _CLOSE: Final = (b"connection", b"close")
 
 
@@ -151,9 +154,9 @@ class Guard:
         return trouble
 
     def _mark(self, message: Message) -> None:
-        headers = message["headers"] = [*message.get("headers", ()), *_HEADERS]
-        if not any(name == _NO_CONTENT_POLICY[0] for name, _ in headers):
-            headers.append(_NO_CONTENT_POLICY)
+        headers = message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+        if not any(name == NO_CONTENT_POLICY[0] for name, _ in headers):
+            headers.append(NO_CONTENT_POLICY)
         if self._gate.draining:
             headers.append(_CLOSE)
 

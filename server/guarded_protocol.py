@@ -4,9 +4,14 @@ import asyncio
 from typing import Any, ClassVar, Final
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
-from server.problems import HEADERS, Trouble
+from server.guard import NO_CONTENT_POLICY, SECURITY_HEADERS
+from server.problems import HEADERS, NO_HTTP, SLOW, Trouble
 
 MOST_HEADER_BYTES: Final = 16 * 1024
 MOST_CONNECTIONS: Final = 1_000
@@ -17,7 +22,7 @@ SILENT_S: Final = 0.5
 """For a connection to bring its first request, once the server leaves."""
 
 _IN_BODY: Final = -(2**62)
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_HEADERS: Final = (*SECURITY_HEADERS, NO_CONTENT_POLICY, (b"connection", b"close"))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -62,14 +67,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm()
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
-            body = _refusal().body()
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-                b"content-type: application/problem+json\r\ncontent-length: %d\r\n\r\n%b"
-                % (len(body), body)
-            )
-            self.transport.close()
+        if self._head_bytes > MOST_HEADER_BYTES:
+            self._end_with(_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser does not understand."""
+        self._end_with(Trouble(NO_HTTP, "the request can't be read"))
 
     def on_headers_complete(self) -> None:
         """Headers that came at once may be too large as well."""
@@ -110,10 +113,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        if not self.transport.is_closing():
-            if self.cycle is None or not self.cycle.response_started:
-                self.transport.write(_TOO_SLOW)
-            self.transport.close()
+        self._end_with(Trouble(SLOW, f"at most {self.request_s:g} s for all of it"))
+
+    def _end_with(self, trouble: Trouble) -> None:
+        """Say so, unless that would be read as part of another answer, and hang up."""
+        if self.transport.is_closing():
+            return
+        cycle = self._answering
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            answer = trouble.response()
+            headers = [*self.server_state.default_headers, *answer.raw_headers, *_HEADERS]
+            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + answer.body)
+        self.transport.close()
 
 
 def protocol_with(request_s: float) -> type[GuardedProtocol]:
@@ -121,9 +133,10 @@ def protocol_with(request_s: float) -> type[GuardedProtocol]:
     return type("GuardedProtocol", (GuardedProtocol,), {"request_s": request_s})
 
 
-def _refusal() -> Trouble:
-    return Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes")
-
-
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    await _refusal().response({"Connection": "close"})(scope, receive, send)
+    answer = _TOO_LARGE.response()
+    answer.raw_headers += _HEADERS
+    await answer(scope, receive, send)
+
+
+_TOO_LARGE: Final = Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes")

@@ -26,6 +26,7 @@ class Kind(NamedTuple):
         return f"/docs#{self.name}"
 
 
+NO_HTTP = Kind("not-http", 400, "The request is not HTTP/1.1", "Ask with an HTTP client.")
 MALFORMED = Kind("malformed", 400, "The body is not JSON", "Send one JSON object.")
 CROSS_ORIGIN = Kind(
     "cross-origin", 400, "Not from such a page", "The server allows it with `--cors-origin`."
