@@ -104,7 +104,7 @@ def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRout
         Route("/openapi.json", api.openapi),
         Route("/docs", api.docs),
     ]
-    app: ASGIApp = Starlette(
+    starlette = Starlette(
         routes=[*routes, *extra_routes],
         lifespan=api.lifespan,
         exception_handlers={
@@ -112,7 +112,9 @@ def create_app(parts: Parts, settings: Settings, extra_routes: Sequence[BaseRout
             **dict.fromkeys((Trouble, ClientDisconnect, Exception), api.failed),
         },
     )
-    app = Shortcut(app, operations["rank"], api.rank)
+    # A redirect's address would be made of the Host that the client sent.
+    starlette.router.redirect_slashes = False
+    app = Shortcut(starlette, operations["rank"], api.rank)
     doors = parts.gate, settings.limits, settings.keys, parts.metrics, parts.clock
     if settings.origins:
         return Guard(app, *doors, lambda admitting: Cors(admitting, settings.origins))

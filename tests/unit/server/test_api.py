@@ -324,7 +324,8 @@ def test_a_body_without_a_length_is_counted(bench: Bench) -> None:
 
 
 def test_what_is_not_there_or_not_allowed_is_a_problem_too(bench: Bench) -> None:
-    assert problem(bench.ask("GET", "/nowhere")) == (404, "not-found")
+    for method, path in (("GET", "/nowhere"), ("POST", "/v1/rank/"), ("GET", "/docs/")):
+        assert problem(bench.ask(method, path)) == (404, "not-found")
     answer = bench.ask("GET", "/v1/rank")
     assert problem(answer) == (405, "method")
     assert answer.headers["allow"] == "POST"
