@@ -38,6 +38,7 @@ from server.problems import (
     Trouble,
 )
 from server.rank_service import RETRY_AFTER_S, RankService
+from server.readiness import without_addresses
 from server.resolver import Resolver
 from server.view import Viewing
 from shared.metrics import CONTENT_TYPE, HttpMetrics, exposition
@@ -239,7 +240,7 @@ class Api:
             reasons.append(self._parts.resolver.error)
         if self._parts.gate.draining:
             reasons.append("the server is shutting down")
-        return reasons
+        return [without_addresses(reason) for reason in reasons]
 
 
 def _decision_id(request: Request) -> str:

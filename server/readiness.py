@@ -1,9 +1,12 @@
 """Whether a server should be given visits, and if not, why. Pure."""
 
+import re
 from typing import Final, Protocol
 
 STALE_LIMIT_S: Final = 30.0
 """How old a view may be while the store is away: serving goes on, new work should go elsewhere."""
+
+_ADDRESS: Final = re.compile(r"(?: (?:at|to|from))? *[^\s;]*:\d+[/\w]*")
 
 
 class Following(Protocol):
@@ -39,3 +42,8 @@ def not_ready(
     if not joined:
         reasons.append("the group has assigned no partitions yet")
     return reasons
+
+
+def without_addresses(reason: str) -> str:
+    """A reason for those outside, who need not know where store and broker are."""
+    return _ADDRESS.sub("", reason).replace("::", ":")

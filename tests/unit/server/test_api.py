@@ -354,6 +354,8 @@ def test_readiness_says_why_not(bench: Bench) -> None:
     answer = bench.ask("GET", "/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "reasons": ["the model is 99 s old"]}
+    bench.resolver.error = "the broker at 10.0.0.7:9092 does not answer"
+    assert bench.ask("GET", "/readyz").json()["reasons"][1] == "the broker does not answer"
     assert bench.rank().status_code == 200  # what still comes is served, from the last view
     bench.view.ready = False
     assert problem(bench.rank()) == (503, "not-ready")

@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 
-from server.readiness import not_ready
+import pytest
+
+from server.readiness import not_ready, without_addresses
 
 
 @dataclass
@@ -30,3 +32,28 @@ def test_a_store_that_is_away_is_borne_for_a_while() -> None:
 
 def test_a_server_that_the_group_does_not_know_yet_is_not_ready() -> None:
     assert not_ready(Following(), joined=False) == ["the group has assigned no partitions yet"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            "the store at 127.0.0.1:53909 does not serve: Timeout reading from 127.0.0.1:53909",
+            "the store does not serve: Timeout reading",
+        ),
+        (
+            "the store at redis:6379 does not serve: Error 111 connecting to [::1]:6379. Refused.",
+            "the store does not serve: Error 111 connecting. Refused.",
+        ),
+        (
+            "the Kafka broker at a.shop:9092,b.shop:9092: ssl://a.shop:9092/bootstrap: no answer",
+            "the Kafka broker: no answer",
+        ),
+        (
+            "the model is 31 s old, more than 30 s: read",
+            "the model is 31 s old, more than 30 s: read",
+        ),
+    ],
+)
+def test_outside_a_reason_is_told_without_addresses(reason: str, told: str) -> None:
+    assert without_addresses(reason) == told
