@@ -7,8 +7,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import httpx
+import msgspec
 import pytest
 
+from server.api_types import Problem
+from server.guard import NO_CONTENT_POLICY, SECURITY_HEADERS
+from server.problems import HEADERS, METHOD, NO_HTTP, NO_SUCH_PAGE, TOO_LARGE
 from tests.integration.compose import ROOT, docker, free_ports, require_compose, until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
@@ -115,6 +119,18 @@ def replicas(gateway: httpx.Client, *programs: str) -> Iterator[list[str]]:
         docker("rm", "--force", *names, check=False)
 
 
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Status and title of a problem, checked for its form and its headers."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert {(k.lower().encode(), v.encode()) for k, v in answer.headers.items()} >= {
+        *SECURITY_HEADERS,
+        NO_CONTENT_POLICY,
+    }
+    found = msgspec.json.decode(answer.content, type=Problem)
+    assert found.status == answer.status_code
+    return found.status, found.title
+
+
 def test_one_address_serves_all_replicas(gateway: httpx.Client) -> None:
     with replicas(gateway, REPLICA, REPLICA, REPLICA) as names:
         served = {gateway.post("/v1/rank", content=b"{}").text for _ in range(60)}
@@ -162,10 +178,8 @@ def test_where_nobody_answers_it_says_so(gateway: httpx.Client) -> None:
     with replicas(gateway, REPLICA) as [name]:
         docker("kill", name)
         answer = gateway.post("/v1/rank", content=b"{}")
-    assert answer.status_code == 503
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem(answer) == (503, "No replica answers")
     assert answer.headers["Retry-After"] == "1"
-    assert answer.json()["title"] == "No replica answers"
 
 
 def test_events_pass_one_by_one(gateway: httpx.Client) -> None:
@@ -181,9 +195,18 @@ def test_events_pass_one_by_one(gateway: httpx.Client) -> None:
 
 def test_what_is_for_inside_or_too_large_stops_here(gateway: httpx.Client) -> None:
     with replicas(gateway, REPLICA):
-        assert gateway.get("/metrics").status_code == 404
-        assert gateway.post("/v1/rank", content=b"x" * 65_537).status_code == 413
-        assert gateway.get("/", headers={"X-Long": "x" * 40_000}).status_code == 400
+        for answer, kind in (
+            (gateway.get("/metrics"), NO_SUCH_PAGE),
+            (gateway.get("/problem"), NO_SUCH_PAGE),
+            (gateway.post("/v1/rank", content=b"x" * 65_537), TOO_LARGE),
+            (gateway.get("/", headers={"X-Long": "x" * 40_000}), HEADERS),
+            (gateway.get("/" + "x" * 10_000), HEADERS),
+            (gateway.request("TRACE", "/"), METHOD),
+            (gateway.get("/", headers={"Host": "a b"}), NO_HTTP),
+        ):
+            assert problem(answer) == (kind.status, kind.title)
+            assert answer.json()["type"] == kind.type
+            assert "Retry-After" not in answer.headers
 
 
 def running(name: str) -> bool:
