@@ -11,6 +11,7 @@ import msgspec
 from reco.observed import State, by_partition
 from reco.uplift import ExpectedClicks
 from server.model_view import ModelView
+from server.ranking import RankCounts
 from server.readiness import STALE_LIMIT_S, not_ready
 from server.stream import StreamServer
 from shared.events import VISITS
@@ -45,6 +46,7 @@ class ObservedServer:
         expected: what the slates are worth, where shoppers are simulated.
         stale_limit_s: from which age of the view on it is not ready.
         joins: whether it reads visits at all.
+        over_http: what its API has ranked, where it has one.
     """
 
     kind: Literal["server"] = "server"
@@ -64,6 +66,7 @@ class ObservedServer:
         expected: ExpectedClicks | None = None,
         stale_limit_s: float = STALE_LIMIT_S,
         joins: bool = True,
+        over_http: RankCounts | None = None,
     ) -> None:
         self.metrics = metrics
         self._server = server
@@ -75,6 +78,7 @@ class ObservedServer:
         self._experiment = experiment
         self._stale_limit_s = stale_limit_s
         self._joins = joins
+        self._over_http = over_http or RankCounts()
         metrics.policy_info.read(lambda: {(model, policy): 1.0})
         metrics.delivery_info.read(lambda: {(delivery,): 1.0})
         if expected:
@@ -94,13 +98,13 @@ class ObservedServer:
         return not_ready(self._view, stale_limit_s=self._stale_limit_s, joined=joined)
 
     def done(self) -> int:
-        """See `Service.done`: visits."""
-        return self._server.counts.visits
+        """See `Service.done`: decisions, however they were asked for."""
+        return self._server.counts.visits + self._over_http.decisions
 
     def counts(self) -> dict[str, int]:
         """See `Service.counts`."""
         counts: dict[str, int] = msgspec.to_builtins(self._server.counts)
-        return {**counts, "gaps": self._view.gaps}
+        return {**counts, "over_http": self._over_http.decisions, "gaps": self._view.gaps}
 
     def state(self) -> State:
         """See `Service.state`."""

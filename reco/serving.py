@@ -148,8 +148,8 @@ class ServerProcess:
             self._cluster, chosen.delivery if chosen.stream else AT_LEAST_ONCE, group
         )
         self._server = self._stream()
-        self._service = self._observed(group)
         self._http = self._opened_http()
+        self._service = self._observed(group)
 
     def run(self) -> None:
         """Serve until told to stop.
@@ -277,6 +277,7 @@ class ServerProcess:
             expected=self._expected,
             stale_limit_s=chosen.stale_limit_s,
             joins=chosen.stream,
+            over_http=self._http.ranker.counts if self._http else None,
         )
 
     def _opened_http(self) -> HttpService | None:

@@ -15,6 +15,7 @@ from server.delivery import AtLeastOnce
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
+from server.ranking import RankCounts
 from server.scorer import Policy
 from server.stream import StreamServer
 from shared.catalogue import DataSet
@@ -62,6 +63,7 @@ class ServerWorld:
         self.broker, self.clock = FakeBroker(TOPICS), FakeClock()
         self.log = FakeLog(self.broker)
         self.metrics, self.expected = ServerMetrics(), ExpectedClicks(5)
+        self.over_http = RankCounts()
         self.shoppers = Shoppers(data.users, 5, "run")
         self.store = FakeStore()
         self.view = ModelView(self.store, data.arms, data.config, 3, 1.0, self.clock)
@@ -91,6 +93,7 @@ class ServerWorld:
             delivery="at-least-once",
             expected=self.expected,
             stale_limit_s=30.0,
+            over_http=self.over_http,
         )
 
     def arrive(self, count: int) -> None:
@@ -120,6 +123,15 @@ def test_a_server_shows_what_it_has_counted(world: ServerWorld) -> None:
     assert world.value("reco_outcomes_total") == counts.outcomes
     assert world.value("reco_dead_letters_total", topic=VISITS) == 1
     assert world.service.counts()["visits"] == world.service.done() == 40
+
+
+def test_what_a_server_decides_over_http_counts_in_its_rate(world: ServerWorld) -> None:
+    world.arrive(40)
+    world.view.refresh()
+    world.server.run_once(0.0)
+    world.over_http.decisions = 20
+    assert world.service.done() == 60
+    assert world.service.counts()["over_http"] == 20
 
 
 def test_a_server_shows_what_its_slates_are_worth_beside_random_and_best(
