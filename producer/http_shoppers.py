@@ -68,6 +68,7 @@ class HttpShoppers:
         utc_now: for `emitted_at`.
         done: told of every visit that is over.
         trace: how a visit starts a trace, which its requests name.
+        counts: where to count; counts of its own by default.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class HttpShoppers:
         utc_now: Callable[[], datetime],
         done: Callable[[Shopped], None] = lambda shopped: None,
         trace: Trace = untraced,
+        counts: Counts | None = None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = counts or Counts()
         self._client = client
         self._urls = itertools.cycle(url.rstrip("/") for url in urls)
         self._shoppers = shoppers

@@ -14,12 +14,19 @@ from producer.http_shoppers import Counts, GivenUp, HttpShoppers, React, Shopped
 from producer.service import Stop
 from producer.simulate import Shoppers
 from reco.logs import say
-from reco.process import utc_now
+from reco.observed import observed
+from reco.observed_producer import ObservedProducer
+from reco.options import Address
+from reco.process import process_name, utc_now
 from reco.shoppers import reaction
 from reco.traces import open_trace
+from reco.uplift import ExpectedClicks
 from reco.via_options import Via
 from shared.catalogue import DataSet
 from shared.events import Visit
+from shared.metrics import ProducerMetrics
+from shared.presence import Board
+from shared.settings import SLATE_LENGTH
 
 _TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 1.0
@@ -35,11 +42,14 @@ def run(
     patience_s: float,
     stop: Stop,
     as_json: bool,
+    metrics_at: Address | None = None,
+    board: Board | None = None,
 ) -> None:
     """Let them visit, and tell what happens.
 
     Raises:
         click.ClickException: nobody answers.
+        click.UsageError: `metrics_at` can't be listened on.
     """
     told_s = time.monotonic()
 
@@ -52,17 +62,22 @@ def run(
             say(_sentence(counts))
 
     say(f"shoppers visit {', '.join(via.urls)}")
-    counts = shop(
-        via,
-        data,
-        shoppers,
-        indices,
-        seed=seed,
-        rate=rate,
-        patience_s=patience_s,
-        stop=stop,
-        done=done,
-    )
+    counts, expected = Counts(), ExpectedClicks(SLATE_LENGTH)
+    seen = ObservedProducer(ProducerMetrics(), counts, expected)
+    with observed(seen, process_name(), metrics_at, board):
+        shop(
+            via,
+            data,
+            shoppers,
+            indices,
+            seed=seed,
+            rate=rate,
+            patience_s=patience_s,
+            stop=stop,
+            done=done,
+            counts=counts,
+            expected=expected,
+        )
     if as_json:
         report = {**asdict(counts), "what": "visits", "done": True}
         click.echo(msgspec.json.encode(report))
@@ -89,35 +104,37 @@ def shop(
     patience_s: float,
     stop: Stop,
     done: Callable[[Shopped, Counts], None],
-) -> Counts:
-    """Let them visit; returns what they met.
+    counts: Counts,
+    expected: ExpectedClicks,
+) -> None:
+    """Let them visit; `counts` is told what they meet, `expected` what their slates are worth.
 
     Raises:
         click.ClickException: nobody answers.
     """
 
-    async def run() -> Counts:
+    async def run() -> None:
         headers = {"authorization": f"Bearer {via.key}"} if via.key else {}
         async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers) as client:
             service = HttpShoppers(
                 client,
                 via.urls,
                 shoppers,
-                _react(data, seed),
+                _react(data, seed, expected),
                 via.habits,
                 seed,
                 rate,
                 patience_s,
                 clock=time.monotonic,
                 utc_now=utc_now,
-                done=lambda shopped: done(shopped, service.counts),
+                done=lambda shopped: done(shopped, counts),
                 trace=open_trace("producer", "visit", starts=True),
+                counts=counts,
             )
             await service.run(indices, stop)
-            return service.counts
 
     try:
-        return asyncio.run(run())
+        asyncio.run(run())
     except ExceptionGroup as group:
         given_up = group.subgroup(GivenUp)
         if given_up is None:
@@ -137,8 +154,8 @@ def shopped_line(shopped: Shopped) -> dict[str, str | bool]:
     return {"visit_id": visit.visit_id, "clicked": clicked is not None, "line": line}
 
 
-def _react(data: DataSet, seed: int) -> React:
-    react = reaction(data, seed, 50)
+def _react(data: DataSet, seed: int, expected: ExpectedClicks) -> React:
+    react = reaction(data, seed, 50, expected)
 
     def one(visit: Visit, slate: Sequence[int]) -> int | None:
         [rank] = react([visit], [slate])

@@ -82,13 +82,7 @@ class ObservedServer:
         metrics.policy_info.read(lambda: {(model, policy): 1.0})
         metrics.delivery_info.read(lambda: {(delivery,): 1.0})
         if expected:
-            metrics.expected_clicks.read(
-                lambda: {
-                    ("shown",): expected.shown,
-                    ("random",): expected.random,
-                    ("best",): expected.best,
-                }
-            )
+            metrics.expected_clicks.read(lambda: expected.totals)
         self._read_counts()
         self._read_view()
 
@@ -138,7 +132,7 @@ class ObservedServer:
 
     def _read_counts(self) -> None:
         metrics, counts = self.metrics, self._server.counts
-        metrics.visits.read(lambda: counts.visits)
+        metrics.visits.read(self.done)
         metrics.decisions.read(lambda: {("stream",): counts.visits})
         metrics.outcomes.read(lambda: counts.outcomes)
         metrics.clicks.read(lambda: counts.clicks)

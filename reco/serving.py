@@ -274,7 +274,7 @@ class ServerProcess:
             policy=chosen.experiment or chosen.policy,
             delivery=self._delivery.guarantee,
             experiment=self._traffic.experiment,
-            expected=self._expected,
+            expected=self._expected if chosen.stream else None,
             stale_limit_s=chosen.stale_limit_s,
             joins=chosen.stream,
             over_http=self._http.ranker.counts if self._http else None,

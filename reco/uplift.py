@@ -19,6 +19,11 @@ class ExpectedClicks:
         self._k = k
         self._known: tuple[Floats, tuple[Floats, Floats]] | None = None
 
+    @property
+    def totals(self) -> dict[tuple[str, ...], float]:
+        """The sums by what they are of, as a metric has them."""
+        return {("shown",): self.shown, ("random",): self.random, ("best",): self.best}
+
     def add(self, P: Floats, kinds: Integers, slates: Integers) -> None:
         """Count visits.
 

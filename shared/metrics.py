@@ -122,13 +122,25 @@ class ServiceMetrics(_Catalogue):
         self.build_info.read(lambda: {(service, _version()): 1.0})
         ProcessCollector(registry=self.registry)
 
+    def _expected_clicks(self) -> Sampled:
+        return self._counter(
+            "reco_expected_clicks",
+            "Expected clicks by the hidden click model, on the slates shown, on random ones and on "
+            "the best possible ones; only where shoppers are simulated: by the server those of the "
+            "topic, by the producer those over HTTP.",
+            ["slates"],
+        )
+
 
 class ServerMetrics(ServiceMetrics):
     """The server's, in stream mode and over HTTP."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("server", registry)
-        self.visits = self._counter("reco_visits", "Visits taken from the topic and decided.")
+        self.visits = self._counter(
+            "reco_visits",
+            "Visits decided, from the topic or over HTTP; a request sent again counts again.",
+        )
         self.decisions = self._counter(
             "reco_decisions", "Slates decided, by how they were asked for.", ["via"]
         )
@@ -140,12 +152,7 @@ class ServerMetrics(ServiceMetrics):
         self.clipped = self._counter(
             "reco_clipped_numbers", "Numbers in a context outside the encoder's range, clipped."
         )
-        self.expected_clicks = self._counter(
-            "reco_expected_clicks",
-            "Expected clicks by the hidden click model, on the slates shown, on random ones and on "
-            "the best possible ones; only where shoppers are simulated.",
-            ["slates"],
-        )
+        self.expected_clicks = self._expected_clicks()
         self.freshness = self._histogram(
             "reco_freshness_seconds",
             "From a shopper's reaction until this server's own view has learned it.",
@@ -224,8 +231,14 @@ class ProducerMetrics(ServiceMetrics):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("producer", registry)
-        self.sent = self._counter("reco_visits_sent", "Visits handed to the broker's client.")
-        self.confirmed = self._counter("reco_visits_confirmed", "Visits the broker acknowledged.")
+        self.sent = self._counter(
+            "reco_visits_sent", "Visits handed to the broker's client, or begun over HTTP."
+        )
+        self.confirmed = self._counter(
+            "reco_visits_confirmed",
+            "Visits the broker acknowledged, or that are over, with or without a click, over HTTP.",
+        )
+        self.expected_clicks = self._expected_clicks()
 
 
 class HttpMetrics(_Catalogue):

@@ -93,7 +93,19 @@ def command(
         visits = range(count) if count else itertools.count()
         from reco import http_shopping  # the HTTP client, for those who visit by HTTP
 
-        http_shopping.run(via, dataset, shoppers, visits, seed, rate, patience_s, stop, as_json)
+        http_shopping.run(
+            via,
+            dataset,
+            shoppers,
+            visits,
+            seed,
+            rate,
+            patience_s,
+            stop,
+            as_json,
+            metrics_at,
+            board,
+        )
         return
     cluster = open_cluster(kafka, patience_s)
     reporter = Reporter(as_json)
@@ -115,7 +127,7 @@ def command(
         trace=open_trace("producer", "visit", starts=True),
     )
     say(f"producing visits for {cluster.describe()}")
-    seen = ObservedProducer(ProducerMetrics(), service)
+    seen = ObservedProducer(ProducerMetrics(), service.counts)
     with observed(seen, process_name(), metrics_at, board):
         service.run(indices, stop)
     reporter.done(service.counts.confirmed, "visits")

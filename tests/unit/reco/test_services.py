@@ -130,7 +130,7 @@ def test_what_a_server_decides_over_http_counts_in_its_rate(world: ServerWorld) 
     world.view.refresh()
     world.server.run_once(0.0)
     world.over_http.decisions = 20
-    assert world.service.done() == 60
+    assert world.service.done() == world.value("reco_visits_total") == 60
     assert world.service.counts()["over_http"] == 20
 
 
@@ -244,7 +244,7 @@ def test_a_producer_shows_what_is_confirmed(data: DataSet) -> None:
     producer = VisitProducer(
         broker.producer(), Shoppers(data.users, 5, "r"), 0.0, clock=clock, utc_now=lambda: NOON
     )
-    service = ObservedProducer(ProducerMetrics(), producer)
+    service = ObservedProducer(ProducerMetrics(), producer.counts)
 
     class Never:
         def is_set(self) -> bool:
