@@ -9,6 +9,7 @@ import click
 import msgspec
 from starlette.routing import BaseRoute
 
+from reco.http_lines import HeardWindow, HttpLines, Totals
 from reco.http_options import HttpOptions
 from reco.logs import say
 from reco.process import utc_now
@@ -40,11 +41,17 @@ class HttpService(NamedTuple):
     server: HttpServer
     ranker: Ranker
     resolver: Resolver
+    lines: HttpLines
 
     @property
     def url(self) -> str:
         """Where it is."""
         return self.server.url
+
+    @property
+    def totals(self) -> Totals:
+        """What it has decided, and published, so far."""
+        return Totals(self.ranker.counts.decisions, self.resolver.counts.clicked)
 
 
 def open_http(
@@ -82,10 +89,19 @@ def open_http(
     patience_s = options.rules.window_ms / 1e3
     traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
     answers = Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES)
+    lines = HttpLines()
     ranks = RankService(
-        ranker, window, answers.ranked, options.rank_budget_s, patience_s, time.monotonic, traces
+        ranker,
+        window,
+        answers.ranked,
+        options.rank_budget_s,
+        patience_s,
+        time.monotonic,
+        traces,
+        lines.decided,
     )
-    resolver = Resolver(window, cluster.producer(), freshness, time.monotonic)
+    heard = HeardWindow(window, lines)
+    resolver = Resolver(heard, cluster.producer(), freshness, time.monotonic)
     gate = Gate()
     parts = Parts(
         ranks,
@@ -107,7 +123,7 @@ def open_http(
         server = HttpServer(options.address, app, gate, Deadlines(drain_s=options.drain_s))
     except BadAddress as error:
         raise click.UsageError(f"--http: {error}") from error
-    return HttpService(server, ranker, resolver)
+    return HttpService(server, ranker, resolver, lines)
 
 
 def start_http(service: HttpService, as_json: bool) -> None:

@@ -1,12 +1,13 @@
 """What `reco serve` says while it runs: visit lines, and once a second what has been done."""
 
 import time
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 
 from reco import logs
+from reco.http_lines import Decided, Heard, Told
 from reco.logs import say
 from server.freshness import FreshnessProbe
 from server.model_view import ModelView
@@ -25,12 +26,14 @@ class Reporter:
         freshness: FreshnessProbe,
         lines_per_s: int,
         as_json: bool,
+        http: Told | None = None,
     ) -> None:
         self._server = server
         self._view = view
         self._freshness = freshness
         self._lines_per_s = lines_per_s
         self._as_json = as_json
+        self._http = http
         self._left = lines_per_s
         self._due_s = time.monotonic() + REPORT_EVERY_S
         self._told = ""
@@ -50,6 +53,19 @@ class Reporter:
             else:
                 click.echo(visit_line(item))
         self._left -= min(self._left, len(served))
+
+    def http_lines(self) -> None:
+        """One line a decision over HTTP, and one for what came of it, from the same ration."""
+        heard = self._http.lines.take(self._left) if self._http else []
+        for item in heard:
+            fields, line = _heard(item)
+            if self._as_json:
+                click.echo(msgspec.json.encode({**fields, "line": line}))
+            elif logs.structured():
+                logs.record(line, **fields)
+            else:
+                click.echo(line)
+        self._left -= len(heard)
 
     def tick(self, last: bool = False) -> None:
         """Once a second (and at the end): what has been done."""
@@ -76,6 +92,9 @@ class Reporter:
         counts = self._server.counts
         rate = counts.clicks / counts.visits if counts.visits else 0.0
         text = f"visits {counts.visits:,}, click rate {rate:.3f}"
+        if self._http:
+            decided, clicked = self._http.totals
+            text += f"; over HTTP {decided:,} decided, {clicked:,} clicked"
         for name, count in (
             ("dead letters", counts.dead_letters),
             ("unknown categories", counts.unknown_categories),
@@ -94,13 +113,40 @@ def _visit(served: Served) -> dict[str, str | bool]:
     }
 
 
+def _heard(heard: Heard) -> tuple[dict[str, Any], str]:
+    if isinstance(heard, Decided):
+        return {"decision_id": heard.decision.decision_id}, decided_line(heard)
+    decision, rank = heard.waiting.decision, heard.clicked_rank
+    clicked = decision.slate[rank - 1].product_id if rank else None
+    line = resolved_line(decision.decision_id, clicked)
+    return {"decision_id": decision.decision_id, "clicked": clicked}, line
+
+
+def decided_line(decided: Decided) -> str:
+    """`User 0327 (23 yo) @ Mon 07:29 -> Recs: [192, 189, …] (decision 5f0c…)`"""
+    context, decision, user = decided.request.context, decided.decision, decided.request.user_id
+    products = [item.product_id for item in decision.slate]
+    return (
+        f"{'Somebody' if user is None else f'User {user:04d}'} ({context.age} yo) @ "
+        f"{context.occurred_at:%a %H:%M} -> Recs: {products} (decision {decision.decision_id})"
+    )
+
+
+def resolved_line(decision_id: str, clicked: int | None) -> str:
+    """`Decision 5f0c… -> Clicked: 192 (✅)`"""
+    return f"Decision {decision_id} -> Clicked: {clicked} ({_mark(clicked)})"
+
+
 def visit_line(served: Served) -> str:
     """`User 0327 (23 yo) @ Mon 07:29 -> Recs: [192, 189, …] -> Clicked: 192 (✅)`"""
     visit = served.visit
     products = [item.product_id for item in served.decision.slate]
-    mark = "✅" if served.clicked is not None else "❌"
     return (
         f"User {visit.user_id:04d} ({visit.context.age} yo) @ "
         f"{visit.context.occurred_at:%a %H:%M} -> Recs: {products} -> "
-        f"Clicked: {served.clicked} ({mark})"
+        f"Clicked: {served.clicked} ({_mark(served.clicked)})"
     )
+
+
+def _mark(clicked: int | None) -> str:
+    return "❌" if clicked is None else "✅"

@@ -185,7 +185,9 @@ class ServerProcess:
 
     def _serve(self, observer: Observer) -> None:
         chosen, server = self._options, self._server
-        report = Reporter(server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json)
+        report = Reporter(
+            server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json, self._http
+        )
         if chosen.stream:
             self._consumer.subscribe(server)
         keep_what_is_there()
@@ -196,6 +198,7 @@ class ServerProcess:
             except BrokerUnavailable as error:
                 say(f"{error}; trying again")
                 self._stop.wait(REPORT_EVERY_S)
+            report.http_lines()
             report.tick()
         report.tick(last=True)
         server.leave()

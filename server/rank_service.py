@@ -42,6 +42,7 @@ class RankService:
         patience_s: how long to go on withdrawing what nobody was answered with.
         clock: monotonic seconds.
         traces: of the requests that came with one.
+        decided: told what the window said to each batch; the loop waits for it.
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class RankService:
         patience_s: float,
         clock: Callable[[], float],
         traces: HttpTraces | None = None,
+        decided: Callable[
+            [Sequence[RankRequest], Sequence[Waiting | Refused]], None
+        ] = lambda requests, opened: None,
     ) -> None:
         self._ranking = ranking
         self._window = window
@@ -61,6 +65,7 @@ class RankService:
         self._patience_s = patience_s
         self._clock = clock
         self._traces = traces or HttpTraces()
+        self._decided = decided
         # Two: one batch is scored while the other is on its way to the store.
         self._batches = Batcher(self._work, most=_BATCH, in_flight=2)
         self._withdrawals: set[asyncio.Task[None]] = set()
@@ -107,6 +112,7 @@ class RankService:
         except (TimeoutError, StoreUnavailable):
             self._withdraw_soon(openings)
             return [Failed(_too_late())] * len(jobs)
+        self._decided(requests, opened)
         return [
             Failed(_refusal(each))
             if isinstance(each, Refused)

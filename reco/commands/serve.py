@@ -65,7 +65,8 @@ from shared.settings import POLICY, SLATE_LENGTH
     default=20,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Visit lines to print a second at most; 0 for none.",
+    help="Lines of visits, and of decisions over HTTP and their clicks, to print a second at most; "
+    "0 for none.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
 @click.option(

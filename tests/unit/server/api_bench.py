@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from reco.http_lines import HeardWindow, HttpLines
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
 from server.experiment import Traffic
@@ -98,13 +99,25 @@ class Bench:
             utc_now=lambda: datetime(2026, 1, 5, 12, tzinfo=UTC),
             clock=self.clock,
         )
+        self.lines = HttpLines()
         self.resolver = Resolver(
-            self.window, self.broker.producer(), FreshnessProbe(3, self.clock), self.clock, step
+            HeardWindow(self.window, self.lines),
+            self.broker.producer(),
+            FreshnessProbe(3, self.clock),
+            self.clock,
+            step,
         )
         traces = traces or HttpTraces()
         answers = Answers(LiveCatalogue(data.products), CONTEXT_FEATURES)
         self.ranks = RankService(
-            self.ranker, self.window, answers.ranked, budget_s, 1.0, self.clock, traces
+            self.ranker,
+            self.window,
+            answers.ranked,
+            budget_s,
+            1.0,
+            self.clock,
+            traces,
+            self.lines.decided,
         )
         parts = Parts(
             self.ranks,
