@@ -16,7 +16,7 @@ from reco.fleet import Child, ChildFailed
 from reco.process import utc_now
 from reco.rebuild import compare_all
 from reco.state import read_states
-from reco.verdict import Expected, Verdict, expected, judge
+from reco.verdict import Expected, Late, Verdict, expected, judge
 from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, Decision, decode_decision, decode_outcome
@@ -357,4 +357,9 @@ class Demo:
             kills=self._kills,
             broker=broker,
             store=store_name,
+            late=self._late(),
         )
+
+    def _late(self) -> Late | None:
+        """Clicks that came after a window's end; in stream mode there are no windows."""
+        return None

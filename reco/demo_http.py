@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from infra.embedded import free_port
 from reco.demo import Demo
+from reco.verdict import Late
 from reco.whole_topic import read_topic
 from shared.events import DECISIONS, decode_decision
 from shared.kafka import KafkaCluster
@@ -20,6 +21,8 @@ class HttpDemo(Demo):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._ports: dict[int, int] = {}
+        self._shopped: dict[str, Any] | None = None
+        """What the producer has counted, at its end."""
 
     def _serve_options(self, number: int) -> dict[str, Any]:
         # Fixed beforehand, so that it is the same after a restart.
@@ -30,6 +33,18 @@ class HttpDemo(Demo):
         urls = ",".join(f"http://127.0.0.1:{port}" for port in self._ports.values())
         late = {"late_share": LATE_SHARE, "late_after": f"{LATE_S}s"}
         return {"via": urls, "think": f"{THINK_S}s", **late}
+
+    def _take(self, line: dict[str, Any]) -> None:
+        super()._take(line)
+        if "late" in line:
+            self._shopped = line
+
+    def _late(self) -> Late | None:
+        # Who was killed asks all over again, and clicks what has been shown long ago.
+        if self._shopped is None or self._children["producer"].starts > 1:
+            return None
+        late, counted = self._shopped["late"], self._shopped["clicks"]
+        return Late(late, late + counted, LATE_SHARE)
 
     def _resolved(self, cluster: KafkaCluster) -> None:
         sent = set(self.visit_ids)

@@ -19,6 +19,9 @@ from shared.ground_truth import (
 JUDGED_FROM: Final = 200
 """Visits from which on having learned is asked for: before that it may be luck either way."""
 
+LATE_BEYOND: Final = 0.1
+"""Share of the clicks that may be late beyond what was asked for: a busy machine delays some."""
+
 
 class Freshness(msgspec.Struct):
     """Milliseconds from a click until its effect can be served; None without a sample."""
@@ -33,6 +36,21 @@ class Replay(msgspec.Struct):
     outcomes: int
     arms: int
     differing_bits: int
+
+
+class Late(msgspec.Struct):
+    """Clicks that came after their window's end, over HTTP."""
+
+    late: int
+    clicks: int
+    """All that were sent."""
+    asked: float
+    """Share of the clicks that was to be late."""
+
+    @property
+    def share(self) -> float:
+        """Of all clicks."""
+        return self.late / self.clicks if self.clicks else 0.0
 
 
 class Verdict(msgspec.Struct):
@@ -63,6 +81,8 @@ class Verdict(msgspec.Struct):
     reasons: list[str]
     """Why the verdict is fail; empty if it is pass."""
     verdict: str
+    late: Late | None = None
+    """None in stream mode, and where whoever counted them was killed."""
 
 
 class Expected(msgspec.Struct):
@@ -91,6 +111,7 @@ def judge(
     kills: int,
     broker: str,
     store: str,
+    late: Late | None = None,
 ) -> Verdict:
     """Put a run's topics together and judge it.
 
@@ -105,6 +126,7 @@ def judge(
         kills: how many processes were killed.
         broker: what it ran on.
         store: likewise.
+        late: clicks that came too late, where that is known.
     """
     first: dict[str, Decision] = {}
     twice = 0
@@ -142,6 +164,7 @@ def judge(
         decided_twice=twice,
         reasons=[],
         verdict="",
+        late=late,
     )
     result.reasons = list(_reasons(result, len(visit_ids), replay))
     result.verdict = "fail" if result.reasons else "pass"
@@ -156,6 +179,13 @@ def _reasons(result: Verdict, sent: int, replay: Report) -> Iterable[str]:
     yield from replay.violations
     if replay.lag:
         yield f"{replay.lag} outcomes were not learned from"
+    late = result.late
+    if result.visits >= JUDGED_FROM and late and late.share > late.asked + LATE_BEYOND:
+        yield (
+            f"{late.late:,} of {late.clicks:,} clicks came after their window's end "
+            f"({late.share:.0%}, {late.asked:.0%} were meant to): "
+            "servers or shoppers do not keep up"
+        )
     if result.visits >= JUDGED_FROM and result.uplift_captured_expected <= 0.0:
         yield "the slates were no better than random ones"
 

@@ -161,6 +161,8 @@ def show(verdict: Verdict, tell: Callable[[str], None]) -> None:
         tell(f"click → servable   {fresh.p50:.1f} ms (p50), {fresh.p99:.1f} ms (p99)")
     if verdict.kills:
         tell(f"killed             {verdict.kills} processes; decided twice {verdict.decided_twice}")
+    if verdict.late:
+        tell(f"late clicks        {verdict.late.late:,} of {verdict.late.clicks:,}")
     replay = verdict.replay
     tell(
         f"replay             {replay.differing_bits} differing bits over {replay.outcomes:,} "

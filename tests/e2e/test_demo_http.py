@@ -13,4 +13,5 @@ def test_the_demo_learns_and_passes_over_http(data_folder: Path, tmp_path: Path)
     assert verdict["visits"] == 200
     assert verdict["replay"]["differing_bits"] == 0
     assert verdict["uplift_captured_expected"] > 0.5
+    assert 0 <= verdict["late"]["late"] < verdict["late"]["clicks"] <= 200
     assert "-> Recs: [" in shown

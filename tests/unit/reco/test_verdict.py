@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from reco.rebuild import Report
-from reco.verdict import Expected, Verdict, judge
+from reco.verdict import Expected, Late, Verdict, judge
 from shared.events import Decision, Outcome, SlateItem
 from tests.scenario import NOON, outcome
 
@@ -31,6 +31,7 @@ def verdict(
     outcomes: list[Outcome],
     replay: Report | None = None,
     shown: float = 0.5,
+    late: Late | None = None,
 ) -> Verdict:
     """Product 1 is clicked with `shown`, random slates with 0.4, the best with 0.6."""
     hidden = Expected(
@@ -47,6 +48,7 @@ def verdict(
         kills=0,
         broker="b",
         store="s",
+        late=late,
     )
 
 
@@ -100,3 +102,27 @@ def test_slates_no_better_than_random_fail_once_there_were_enough(
 ) -> None:
     decisions = [decision(number, 1) for number in range(visits)]
     assert verdict(visits, decisions, [], shown=0.4).verdict == expected
+
+
+def test_far_more_late_clicks_than_were_asked_for_fail() -> None:
+    decisions = [decision(number, 1) for number in range(2_000)]
+    result = verdict(2_000, decisions, [], late=Late(late=283, clicks=1_306, asked=0.02))
+    assert result.verdict == "fail"
+    assert result.reasons == [
+        "283 of 1,306 clicks came after their window's end (22%, 2% were meant to): "
+        "servers or shoppers do not keep up"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("visits", "late"),
+    [
+        (2_000, Late(late=130, clicks=1_300, asked=0.02)),
+        (199, Late(late=50, clicks=100, asked=0.02)),
+        (200, Late(late=0, clicks=0, asked=0.02)),
+    ],
+)
+def test_some_late_clicks_more_or_few_visits_do_not(visits: int, late: Late) -> None:
+    decisions = [decision(number, 1) for number in range(visits)]
+    result = verdict(visits, decisions, [], late=late)
+    assert (result.verdict, result.late) == ("pass", late)
