@@ -10,18 +10,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from server.api_types import RankRequest
 from shared.events import Decision
-from shared.reward_window import (
-    Answer,
-    Click,
-    Clicked,
-    Found,
-    Load,
-    Opening,
-    Refused,
-    Resolution,
-    RewardWindow,
-    Waiting,
-)
+from shared.reward_window import Refused, Resolution, Waiting
 
 
 class Decided(NamedTuple):
@@ -64,14 +53,8 @@ class HttpLines:
             pairs = zip(requests, opened, strict=True)
             self._hear(Decided(r, each.decision) for r, each in pairs if isinstance(each, Waiting))
 
-    def clicked(self, answers: Sequence[Clicked]) -> None:
-        """What became of clicks: those that resolved a decision are told."""
-        if self._room > 0:
-            counted = (each.resolution for each in answers if each.answer is Answer.COUNTED)
-            self._hear(resolution for resolution in counted if resolution)
-
-    def taken(self, resolutions: Sequence[Resolution]) -> None:
-        """These windows have ended, or others left their resolutions behind."""
+    def resolved(self, resolutions: Sequence[Resolution]) -> None:
+        """This came of decisions."""
         if self._room > 0:
             self._hear(resolutions)
 
@@ -88,56 +71,3 @@ class HttpLines:
         self._heard.extend(some)
         # If the reporter sets it just now, too much is heard; it takes no more than it may say.
         self._room -= len(some)
-
-
-class HeardWindow:
-    """`RewardWindow` that tells what it resolves.
-
-    Args:
-        window: does it all.
-        lines: told.
-    """
-
-    def __init__(self, window: RewardWindow, lines: HttpLines) -> None:
-        self._window = window
-        self._lines = lines
-
-    def names(self, count: int) -> list[str]:
-        """See `RewardWindow.names`."""
-        return self._window.names(count)
-
-    async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
-        """See `RewardWindow.open`."""
-        return await self._window.open(openings)
-
-    async def withdraw(self, openings: Sequence[Opening]) -> None:
-        """See `RewardWindow.withdraw`."""
-        await self._window.withdraw(openings)
-
-    async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
-        """See `RewardWindow.click`."""
-        answers = await self._window.click(clicks)
-        self._lines.clicked(answers)
-        return answers
-
-    async def find(self, decision_id: str) -> Found | None:
-        """See `RewardWindow.find`."""
-        return await self._window.find(decision_id)
-
-    async def take(self, limit: int) -> list[Resolution]:
-        """See `RewardWindow.take`."""
-        taken = await self._window.take(limit)
-        self._lines.taken(taken)
-        return taken
-
-    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
-        """See `RewardWindow.acknowledge`."""
-        await self._window.acknowledge(decision_ids)
-
-    async def load(self) -> Load:
-        """See `RewardWindow.load`."""
-        return await self._window.load()
-
-    async def close(self) -> None:
-        """See `RewardWindow.close`."""
-        await self._window.close()

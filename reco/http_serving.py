@@ -9,7 +9,7 @@ import click
 import msgspec
 from starlette.routing import BaseRoute
 
-from reco.http_lines import HeardWindow, HttpLines, Totals
+from reco.http_lines import HttpLines, Totals
 from reco.http_options import HttpOptions
 from reco.logs import say
 from reco.process import utc_now
@@ -100,8 +100,9 @@ def open_http(
         traces,
         lines.decided,
     )
-    heard = HeardWindow(window, lines)
-    resolver = Resolver(heard, cluster.producer(), freshness, time.monotonic)
+    resolver = Resolver(
+        window, cluster.producer(), freshness, time.monotonic, resolved=lines.resolved
+    )
     gate = Gate()
     parts = Parts(
         ranks,

@@ -73,6 +73,7 @@ class Resolver:
         freshness: follows the outcomes until they can be served.
         clock: monotonic seconds.
         step: told where it is, so that a test can let it die there.
+        resolved: told what came of decisions, on the event loop.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Resolver:
         freshness: FreshnessProbe,
         clock: Callable[[], float],
         step: Callable[[str], None] = lambda name: None,
+        resolved: Callable[[Sequence[Resolution]], None] = lambda resolutions: None,
     ) -> None:
         self.counts = ResolverCounts()
         self.load = Load(0, 0, 0)
@@ -94,6 +96,7 @@ class Resolver:
         self._freshness = freshness
         self._clock = clock
         self._step = step
+        self._resolved = resolved
         # librdkafka's flush blocks: on a thread of its own, for everything at once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._clicks = Batcher(self._click, most=_BATCH, in_flight=2)
@@ -116,12 +119,14 @@ class Resolver:
         """
         at_s = self._clock()
         clicked = await self._clicks.submit(click)
-        self.counts.clicked += clicked.answer is Answer.COUNTED
         if clicked.answer not in (Answer.COUNTED, Answer.AGAIN):
             reason = clicked.answer.value
             self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
             return clicked
         resolution = clicked.resolution
+        if resolution and clicked.answer is Answer.COUNTED:
+            self.counts.clicked += 1
+            self._resolved([resolution])
         if resolution and not resolution.acknowledged:
             self._step("resolved")
             again = clicked.answer is Answer.AGAIN
@@ -134,6 +139,7 @@ class Resolver:
         taken = await self._window.take(TAKE)
         if taken:
             self._step("taken")
+            self._resolved(taken)
             now_s = self._clock()
             await asyncio.gather(*(self._publish_once(_Publication(each, now_s)) for each in taken))
         return len(taken)

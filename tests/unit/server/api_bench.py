@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from reco.http_lines import HeardWindow, HttpLines
+from reco.http_lines import HttpLines
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
 from server.experiment import Traffic
@@ -101,11 +101,12 @@ class Bench:
         )
         self.lines = HttpLines()
         self.resolver = Resolver(
-            HeardWindow(self.window, self.lines),
+            self.window,
             self.broker.producer(),
             FreshnessProbe(3, self.clock),
             self.clock,
             step,
+            self.lines.resolved,
         )
         traces = traces or HttpTraces()
         answers = Answers(LiveCatalogue(data.products), CONTEXT_FEATURES)

@@ -354,7 +354,7 @@ def test_readiness_says_why_not(bench: Bench) -> None:
     answer = bench.ask("GET", "/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "reasons": ["the model is 99 s old"]}
-    bench.resolver.error = "the broker at 10.0.0.7:9092 does not answer"
+    bench.not_ready.append("the broker at 10.0.0.7:9092 does not answer")
     assert bench.ask("GET", "/readyz").json()["reasons"][1] == "the broker does not answer"
     assert bench.rank().status_code == 200  # what still comes is served, from the last view
     bench.view.ready = False
