@@ -144,6 +144,13 @@ def test_a_replica_that_does_not_listen_costs_no_request(gateway: httpx.Client) 
             assert (answer.status_code, answer.text) == (200, name)
 
 
+def test_several_replicas_that_are_still_starting_fail_no_request(gateway: httpx.Client) -> None:
+    with replicas(gateway, REPLICA, DEAF, DEAF, DEAF, DEAF) as names:
+        for _ in range(20):
+            answer = gateway.post("/v1/rank", content=b"{}")
+            assert (answer.status_code, answer.text) == (200, names[0])
+
+
 def test_replicas_come_and_go_without_a_failed_request(gateway: httpx.Client) -> None:
     with replicas(gateway, REPLICA, REPLICA, REPLICA) as names:
         codes = []
