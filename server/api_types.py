@@ -12,11 +12,15 @@ MOST_PRODUCTS: Final = 1_000
 _MOST_EXACT: Final = 2**53 - 1
 """Beyond it JavaScript, and Lua, round."""
 
+_STEPS: Final = (".", "..")
+"""What clients make of them in a path: `/v1/decisions/../click` becomes `/v1/click`."""
+
 DecisionId = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="Letters, digits, `.`, `_` and `-`, 64 at most.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",  # ECMA's, as JSON Schema wants it: see `__post_init__`
+        description="Letters, digits, `.`, `_` and `-`, 64 at most; neither `.` nor `..`.",
+        extra_json_schema={"not": {"enum": _STEPS}},
     ),
 ]
 ProductId = Annotated[int, Meta(ge=0, le=_MOST_EXACT)]
@@ -64,6 +68,15 @@ class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ) = None
     decision_id: DecisionId | None = None
     """Give one, and the same request may be sent again: the answer is the same."""
+
+    def __post_init__(self) -> None:
+        """Refuse ids that no click could name."""
+        if self.decision_id is None:
+            return
+        if self.decision_id in _STEPS:
+            raise ValueError("`decision_id` can't be `.` or `..`: a path would lose it")
+        if self.decision_id.endswith("\n"):  # Python's `$` lets one pass, ECMA's does not
+            raise ValueError("`decision_id` can't end with a line break")
 
     @property
     def whole(self) -> bool:

@@ -290,6 +290,7 @@ def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_an
         ({"json": {"context": CONTEXT, "exclude": [*range(1, 201)]}}, (422, "invalid")),
         ({"json": {"context": CONTEXT, "decision_id": "a/b"}}, (422, "invalid")),
         ({"json": {"context": CONTEXT, "decision_id": "a" * 65}}, (422, "invalid")),
+        ({"json": {"context": CONTEXT, "decision_id": "a\n"}}, (422, "invalid")),
         ({"json": {"context": {**CONTEXT, "age": -1}}}, (422, "invalid")),
         ({"json": {"context": {**CONTEXT, "age": 10**400}}}, (422, "invalid")),
         ({"json": {"context": {**CONTEXT, "latitude": "north"}}}, (422, "invalid")),
@@ -311,6 +312,22 @@ def test_a_bad_request_is_told_what_is_wrong(
     if "content" in how:
         how = {**how, "headers": {"content-type": "application/json"}}
     assert problem(bench.ask("POST", "/v1/rank", **how)) == expected
+
+
+@pytest.mark.parametrize("decision_id", [".", ".."])
+def test_a_decision_id_that_a_path_would_lose_is_refused_and_told_so(
+    bench: Bench, decision_id: str
+) -> None:
+    answer = bench.rank(decision_id=decision_id)
+    assert problem(answer) == (422, "invalid")
+    assert "`decision_id` can't be `.` or `..`" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("decision_id", ["...", ".a", "-", "_", "a" * 64])
+def test_a_decision_id_that_is_given_can_be_asked_for(bench: Bench, decision_id: str) -> None:
+    assert bench.rank(decision_id=decision_id).json()["decision_id"] == decision_id
+    found = bench.ask("GET", f"/v1/decisions/{decision_id}")
+    assert found.json()["decision_id"] == decision_id
 
 
 def test_a_body_without_a_length_is_counted(bench: Bench) -> None:
