@@ -89,9 +89,11 @@ def decoded(content_type: str, body: bytes, decode: Callable[[bytes], _Body]) ->
     try:
         return decode(body)
     except msgspec.ValidationError as error:
-        raise Trouble(INVALID, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Trouble(MALFORMED, "the body is not a JSON document in UTF-8") from error
+        if _is_json(body):  # the schema's fault is met first, though the rest be rubbish
+            raise Trouble(INVALID, str(error)) from error
+        raise _malformed() from error
+    except _NOT_JSON as error:
+        raise _malformed() from error
 
 
 def refusal(error: Exception) -> Response:
@@ -102,6 +104,19 @@ def refusal(error: Exception) -> Response:
         return Response(status_code=400)
     _log.error("a request failed: %r", error)
     return Trouble(FAILED, "the server's log says more").response()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        body.decode()
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except _NOT_JSON:
+        return False
+    return True
+
+
+def _malformed() -> Trouble:
+    return Trouble(MALFORMED, "the body is not a JSON document in UTF-8")
 
 
 async def _body(receive: Receive) -> bytes:
@@ -123,4 +138,5 @@ def _content_type(scope: Scope) -> str:
     return ""
 
 
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _IS_JSON: Final = (b"content-type", JSON.encode())

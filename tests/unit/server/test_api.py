@@ -276,7 +276,10 @@ def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_an
     [
         ({"content": b"{"}, (400, "malformed")),
         ({"content": b"\xff\xfe"}, (400, "malformed")),
-        ({"content": b"[" * 60_000}, (422, "invalid")),
+        ({"content": b"[" * 60_000}, (400, "malformed")),
+        ({"content": b"{} x"}, (400, "malformed")),
+        ({"content": b'{"context": 1, "k": "\xff"}'}, (400, "malformed")),
+        ({"content": b'{"context": 1, "k": 1e999} '}, (422, "invalid")),
         ({"content": b""}, (400, "malformed")),
         ({"json": []}, (422, "invalid")),
         ({"json": {}}, (422, "invalid")),
