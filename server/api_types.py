@@ -46,12 +46,15 @@ class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True
     ]
 
 
+SlateLength = Annotated[int, Meta(ge=1, le=50, description="Length of the slate.")]
+
+
 class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Rank products for a visitor."""
 
     context: RankContext
     user_id: Annotated[int, Meta(ge=0, le=_MOST_EXACT)] | None = None
-    k: Annotated[int, Meta(ge=1, le=50, description="Length of the slate.")] = 5
+    k: SlateLength = 5
     candidates: (
         Annotated[
             list[ProductId],
@@ -104,6 +107,13 @@ class RankResponse(Struct, frozen=True, kw_only=True, gc=False):
     """Next outcomes offset of each partition in the model that was scored."""
     stale: bool
     """The store was out of reach, so the model may have been old."""
+
+
+class ExplainRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask what would be shown to a visitor, and why."""
+
+    context: RankContext
+    k: SlateLength = 5
 
 
 class ClickRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

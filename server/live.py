@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Callable
 from importlib import resources
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -14,12 +14,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
+from server.api_types import ExplainRequest, RankContext
+from server.endpoint import decoded
 from server.guard import MOST_BODY_BYTES
 from server.live_feed import LiveFeed
 from server.problems import INVALID, OVERLOADED, TOO_LARGE, UNKNOWN_PRODUCT, Trouble
-from shared.events import Context
 from shared.features import NotFinite
-from shared.settings import SLATE_LENGTH
 
 EVERY_S: Final = 0.25
 MOST_CLIENTS: Final = 64
@@ -27,18 +27,10 @@ QUEUED: Final = 8
 """Messages that wait for a client: one that is further behind is let go."""
 SEND_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
-MOST_K: Final = 50
 
 _EVENTS: Final = "text/event-stream"
 _CLOSE: Final = {"Connection": "close"}
 """So that nothing is awaited behind the request: the protocol sees at once who hangs up."""
-
-
-class Question(msgspec.Struct, frozen=True):
-    """`POST /v1/explain`"""
-
-    context: Context
-    k: Annotated[int, msgspec.Meta(ge=1, le=MOST_K)] = SLATE_LENGTH
 
 
 def live_routes(feed: LiveFeed, stopping: Callable[[], bool] = lambda: False) -> list[Route]:
@@ -81,14 +73,15 @@ class _Live:
         if body is None:
             return Trouble(TOO_LARGE, f"at most {MOST_BODY_BYTES} bytes").response()
         try:
-            question = msgspec.json.decode(body, type=Question)
-            return _json(self._feed.explain(question.context, question.k))
-        except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
-            return Trouble(INVALID, str(error)).response()
+            content_type = request.headers.get("content-type", "")
+            asked = decoded(content_type, body, _decode_question)
+        except Trouble as trouble:
+            return trouble.response()
+        return _json(self._feed.explain(asked.context, asked.k))
 
     async def learning(self, request: Request) -> Response:
         try:
-            context = msgspec.convert(dict(request.query_params), Context, strict=False)
+            context = msgspec.convert(dict(request.query_params), RankContext, strict=False)
             return _json(self._feed.learning(request.path_params["product_id"], context))
         except KeyError:
             return Trouble(UNKNOWN_PRODUCT, "there is no product of this id").response()
@@ -199,3 +192,6 @@ async def _body(request: Request) -> bytes | None:
         if len(body) > MOST_BODY_BYTES:
             return None
     return bytes(body)
+
+
+_decode_question = msgspec.json.Decoder(ExplainRequest).decode

@@ -20,6 +20,8 @@ from shared.metrics import HttpMetrics
 from shared.testing import FakeClock
 from tests.live_scenario import Feeding
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture
 def feeding(data: DataSet) -> Feeding:
@@ -40,10 +42,17 @@ def asked(
 
     async def run() -> httpx.Response:
         transport = httpx.ASGITransport(guarded)
-        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://page", headers=JSON
+        ) as client:
             return await ask(client)
 
     return asyncio.run(run())
+
+
+def explained(feeding: Feeding, body: bytes, **how: Any) -> httpx.Response:
+    """What a question is answered."""
+    return asked(feeding, lambda client: client.post("/v1/explain", content=body, **how))
 
 
 def question(context: Context, **more: object) -> bytes:
@@ -89,7 +98,7 @@ def test_a_page_with_two_scripts_has_no_policy() -> None:
 def test_a_question_is_answered_with_the_slate_and_why(feeding: Feeding, context: Context) -> None:
     feeding.view.learn(30)
     body = question(context, k=3)
-    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    answer = explained(feeding, body)
     assert answer.status_code == 200
     found = answer.json()
     assert len(found["slate"]) == 3
@@ -104,16 +113,17 @@ def test_a_question_is_answered_with_the_slate_and_why(feeding: Feeding, context
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b"", 422),
-        (b"{", 422),
-        (b"\xff", 422),
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff", 400),
+        (b"{} x", 400),
         (b"[]", 422),
         (b'{"context": {}}', 422),
         (b" " * (MOST_BODY_BYTES + 1), 413),
     ],
 )
 def test_what_is_no_question_is_refused(feeding: Feeding, body: bytes, status: int) -> None:
-    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    answer = explained(feeding, body)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
@@ -121,9 +131,38 @@ def test_what_is_no_question_is_refused(feeding: Feeding, body: bytes, status: i
 
 @pytest.mark.parametrize("k", [0, 51, "five"])
 def test_a_slate_has_one_to_fifty_products(feeding: Feeding, context: Context, k: object) -> None:
-    body = question(context, k=k)
-    answer = asked(feeding, lambda client: client.post("/v1/explain", content=body))
+    assert explained(feeding, question(context, k=k)).status_code == 422
+
+
+BEYOND = [
+    ("age", 99_999_999_999_999_999_999),
+    ("age", -1),
+    ("latitude", -1e300),
+    ("occurred_at", "2026-01-26T07:29:00Z"),
+    ("gender", "F" * 33),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BEYOND)
+def test_a_question_is_checked_as_a_request_for_a_slate_is(
+    feeding: Feeding, context: Context, field: str, value: object
+) -> None:
+    changed = {**msgspec.to_builtins(context), field: value}
+    answer = explained(feeding, msgspec.json.encode({"context": changed}))
     assert answer.status_code == 422
+    assert f"$.context.{field}" in answer.json()["detail"]
+    path = f"/v1/learning/{feeding.data.arms[0]}"
+    learned = asked(feeding, lambda client: client.get(path, params=changed))
+    assert learned.status_code == 422
+
+
+def test_a_question_with_more_than_is_known_is_refused(feeding: Feeding, context: Context) -> None:
+    assert explained(feeding, question(context, K=5)).status_code == 422
+
+
+def test_a_question_has_to_be_announced_as_json(feeding: Feeding, context: Context) -> None:
+    answer = explained(feeding, question(context), headers={"content-type": "text/plain"})
+    assert answer.status_code == 415
 
 
 def test_the_learning_of_a_product_is_asked_for_a_context(
