@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
-from server.api_types import ExplainRequest, RankContext
+from server.api_types import ExplainRequest, ProductId, RankContext
 from server.endpoint import decoded
 from server.guard import MOST_BODY_BYTES
 from server.live_feed import LiveFeed
@@ -45,7 +45,7 @@ def live_routes(feed: LiveFeed, stopping: Callable[[], bool] = lambda: False) ->
         Route("/", live.page),
         Route("/v1/live", live.stream),
         Route("/v1/explain", live.explain, methods=["POST"]),
-        Route("/v1/learning/{product_id:int}", live.learning),
+        Route("/v1/learning/{product_id}", live.learning),
     ]
 
 
@@ -82,7 +82,8 @@ class _Live:
     async def learning(self, request: Request) -> Response:
         try:
             context = msgspec.convert(dict(request.query_params), RankContext, strict=False)
-            return _json(self._feed.learning(request.path_params["product_id"], context))
+            arm = msgspec.convert(request.path_params["product_id"], ProductId, strict=False)
+            return _json(self._feed.learning(arm, context))
         except KeyError:
             return Trouble(UNKNOWN_PRODUCT, "there is no product of this id").response()
         except (msgspec.ValidationError, NotFinite) as error:

@@ -7,31 +7,33 @@ from typing import Any, Final
 
 import msgspec
 
-from server.api_types import ClickRequest, Problem, RankRequest
-from server.operations import OPERATIONS, Operation
-from server.problems import KINDS, MEDIA_TYPE, Kind
+from server.api_types import (
+    ClickRequest,
+    DecisionId,
+    ExplainRequest,
+    Problem,
+    ProductId,
+    RankRequest,
+)
+from server.operations import DOCUMENTS, EVENTS, JSON, LIVE, OPERATIONS, Operation
+from server.problems import KINDS, MEDIA_TYPE, SLOW, Kind
 
 Json = dict[str, Any]
 
+_VISITOR: Final = {
+    "age": 23,
+    "gender": "F",
+    "latitude": -37.8,
+    "longitude": 145.0,
+    "traffic_source": "Search",
+    "occurred_at": "2026-01-26T07:29:00",
+}
 EXAMPLES: Final[dict[type[msgspec.Struct], Json]] = {
-    RankRequest: {
-        "context": {
-            "age": 23,
-            "gender": "F",
-            "latitude": -37.8,
-            "longitude": 145.0,
-            "traffic_source": "Search",
-            "occurred_at": "2026-01-26T07:29:00",
-        },
-        "k": 5,
-    },
+    RankRequest: {"context": _VISITOR, "k": 5},
     ClickRequest: {"product_id": 192},
+    ExplainRequest: {"context": _VISITOR, "k": 5},
 }
-_DOCUMENTS: Final = {
-    "/metrics": ("Metrics in Prometheus' text form", "text/plain"),
-    "/openapi.json": ("This description", "application/json"),
-    "/docs": ("This description as a page", "text/html"),
-}
+_IN_PATH: Final = {"decision_id": DecisionId, "product_id": ProductId}
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color-scheme:light dark}code,pre{font-family:ui-monospace,monospace;font-size:.9em}"
@@ -42,7 +44,11 @@ _STYLE: Final = (
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
-def openapi(version: str, keys: bool, operations: Sequence[Operation] = OPERATIONS) -> Json:
+def openapi(
+    version: str,
+    keys: bool,
+    operations: Sequence[Operation] = (*OPERATIONS, *LIVE, *DOCUMENTS),
+) -> Json:
     """The document.
 
     Args:
@@ -54,13 +60,6 @@ def openapi(version: str, keys: bool, operations: Sequence[Operation] = OPERATIO
     schemas: Json = {}
     for operation in operations:
         paths[operation.path][operation.method.lower()] = _operation(operation, schemas, keys)
-    for path, (summary, media_type) in _DOCUMENTS.items():
-        content = {media_type: {"schema": {} if "json" in media_type else {"type": "string"}}}
-        paths[path]["get"] = {
-            "operationId": path.strip("/").replace(".", "_"),
-            "summary": summary,
-            "responses": {"200": {"description": summary, "content": content}},
-        }
     components: Json = {"schemas": schemas}
     if keys:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -77,7 +76,7 @@ def openapi(version: str, keys: bool, operations: Sequence[Operation] = OPERATIO
 
 
 def _operation(operation: Operation, schemas: Json, keys: bool) -> Json:
-    answer = {"application/json": {"schema": _reference(operation.answer, schemas)}}
+    answer = {operation.media: _answer(operation, schemas)}
     responses: Json = {"200": {"description": operation.summary, "content": answer}}
     if operation.unwell:
         responses["503"] = {"description": "It is not; `reasons` says why", "content": answer}
@@ -85,41 +84,53 @@ def _operation(operation: Operation, schemas: Json, keys: bool) -> Json:
     for kind in operation.problems:
         by_status[kind.status].append(kind)
     for status, kinds in sorted(by_status.items()):
-        responses[str(status)] = {
-            "description": "; ".join(kind.title for kind in kinds),
-            "content": {MEDIA_TYPE: {"schema": _reference(Problem, schemas)}},
-        }
+        response: Json = {"description": "; ".join(kind.title for kind in kinds)}
+        if SLOW not in kinds:  # whose connection is given up, without a word
+            response["content"] = {MEDIA_TYPE: {"schema": _schema(Problem, schemas)}}
+        responses[str(status)] = response
     description: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
         "responses": responses,
     }
-    if parameters := list(_parameters(operation.path)):
+    if parameters := list(_parameters(operation, schemas)):
         description["parameters"] = parameters
     if operation.request:
-        body: Json = {"schema": _reference(operation.request, schemas)}
+        body: Json = {"schema": _schema(operation.request, schemas)}
         body["example"] = EXAMPLES[operation.request]
-        description["requestBody"] = {"required": True, "content": {"application/json": body}}
+        description["requestBody"] = {"required": True, "content": {JSON: body}}
     if keys and operation.guarded:
         description["security"] = [{"key": []}]
     return description
 
 
-def _reference(struct: type[msgspec.Struct], schemas: Json) -> Json:
-    [reference], found = msgspec.json.schema_components(
-        [struct], ref_template="#/components/schemas/{name}"
+def _answer(operation: Operation, schemas: Json) -> Json:
+    schema = _schema(operation.answer, schemas)
+    if operation.media != EVENTS:
+        return {"schema": schema}
+    text = {"type": "string", "description": "The `data` of every event is one such item, as JSON."}
+    return {"schema": text, "x-itemSchema": schema}  # OpenAPI 3.2 has `itemSchema` for it
+
+
+def _schema(of: Any, schemas: Json) -> Json:
+    """The schema of a type, which refers to those of its Structs."""
+    [schema], found = msgspec.json.schema_components(
+        [of], ref_template="#/components/schemas/{name}"
     )
     schemas.update(found)
-    return reference
+    return schema
 
 
-def _parameters(path: str) -> Iterable[Json]:
-    if "{decision_id}" in path:
-        schema: Json = {"type": "string", "minLength": 1}
-        yield {"name": "decision_id", "in": "path", "required": True, "schema": schema}
-    if "{product_id}" in path:
-        schema = {"type": "integer", "minimum": 0}
-        yield {"name": "product_id", "in": "path", "required": True, "schema": schema}
+def _parameters(operation: Operation, schemas: Json) -> Iterable[Json]:
+    for name, of in _IN_PATH.items():
+        if f"{{{name}}}" in operation.path:
+            yield {"name": name, "in": "path", "required": True, "schema": _schema(of, schemas)}
+    if operation.query:
+        _schema(operation.query, schemas)
+        whole = schemas[operation.query.__name__]
+        for name, schema in whole["properties"].items():
+            required = name in whole["required"]
+            yield {"name": name, "in": "query", "required": required, "schema": schema}
 
 
 def page(document: Json) -> str:
@@ -153,20 +164,28 @@ def page(document: Json) -> str:
 
 def _section(heading: str, operation: Json) -> str:
     lines = [f"<section><h2><code>{escape(heading)}</code></h2><p>{escape(operation['summary'])}."]
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    body = operation.get("requestBody", {}).get("content", {}).get(JSON)
     if body:
-        name = body["schema"]["$ref"].rpartition("/")[2]
-        lines.append(f'<p>Body: <a href="#{name}">{name}</a>, such as</p>')
-        lines.append(f"<pre>{_pretty(body['example'])}</pre>")
+        lines.append(f"<p>Body: {_link(body)}, such as</p><pre>{_pretty(body['example'])}</pre>")
+    query = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    if query:
+        lines.append(f"<p>Query: <code>{escape('=…&'.join(query))}=…</code></p>")
     lines.append("<table>")
     for status, response in operation["responses"].items():
-        schema = next(iter(response["content"].values()))["schema"]
-        name = schema.get("$ref", "").rpartition("/")[2]
-        link = f'<a href="#{name}">{name}</a>' if name else ""
+        link = "".join(map(_link, response.get("content", {}).values()))
         lines.append(
             f"<tr><td>{status}</td><td>{escape(response['description'])}</td><td>{link}</td></tr>"
         )
     return "".join([*lines, "</table></section>"])
+
+
+def _link(content: Json) -> str:
+    """To the schema of a body, or of its items; nothing where it has no name."""
+    schema: Json = content.get("x-itemSchema") or content["schema"]
+    reference: str = schema.get("items", schema).get("$ref", "")
+    name = reference.rpartition("/")[2]
+    many = "any number of " if "items" in schema or "x-itemSchema" in content else ""
+    return f'{many}<a href="#{name}">{name}</a>' if name else ""
 
 
 def _pretty(value: Json) -> str:

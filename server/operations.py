@@ -1,6 +1,6 @@
-"""The operations of the API, once: routes and OpenAPI are both made from this table."""
+"""The operations of the API, once: routes and OpenAPI are both made from these tables."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -9,17 +9,25 @@ from server.api_types import (
     ClickRequest,
     ClickResponse,
     DecisionResponse,
+    ExplainRequest,
     HealthResponse,
     ProductsResponse,
+    RankContext,
     RankRequest,
     RankResponse,
 )
+from server.explain import Explanation
+from server.learning import Point
+from server.live_feed import Message
 from server.problems import (
     ALREADY_CLICKED,
+    HEADERS,
     INVALID,
     LATE,
     MALFORMED,
     MEDIA,
+    METHOD,
+    NO_SUCH_PAGE,
     NO_WINDOW,
     NOT_ON_SLATE,
     NOT_READY,
@@ -34,6 +42,10 @@ from server.problems import (
     Kind,
 )
 
+JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
+HTML: Final = "text/html"
+
 
 class Operation(NamedTuple):
     """One method of one path."""
@@ -42,11 +54,14 @@ class Operation(NamedTuple):
     method: str
     path: str
     summary: str
-    answer: type[msgspec.Struct]
+    answer: Any
+    """Type of the answer; of each event where it is a stream of them."""
     request: type[msgspec.Struct] | None = None
     problems: tuple[Kind, ...] = ()
     unwell: bool = False
     """Answers 503 with the same Struct when it is not so."""
+    media: str = JSON
+    query: type[msgspec.Struct] | None = None
 
     @property
     def guarded(self) -> bool:
@@ -54,8 +69,12 @@ class Operation(NamedTuple):
         return self.path.startswith("/v1/")
 
 
-_BODY: Final = (MALFORMED, SLOW, TOO_LARGE, MEDIA, INVALID)
-_GUARDED: Final = (UNAUTHORISED, OVERLOADED)
+_ANYWHERE: Final = (METHOD, SLOW, TOO_LARGE, HEADERS)
+_BODY: Final = (MALFORMED, MEDIA, INVALID)
+_OPEN: Final = (*_ANYWHERE, OVERLOADED)
+_GUARDED: Final = (*_OPEN, UNAUTHORISED)
+_NAMED: Final = (*_GUARDED, NO_SUCH_PAGE)
+"""A name in the path can also hold a slash, and be another path."""
 
 OPERATIONS: Final = (
     Operation(
@@ -76,7 +95,7 @@ OPERATIONS: Final = (
         ClickRequest,
         (
             *_BODY,
-            *_GUARDED,
+            *_NAMED,
             UNKNOWN_DECISION,
             ALREADY_CLICKED,
             LATE,
@@ -92,7 +111,7 @@ OPERATIONS: Final = (
         "What was shown, and what came of it",
         DecisionResponse,
         None,
-        (*_GUARDED, UNKNOWN_DECISION, NO_WINDOW),
+        (*_NAMED, UNKNOWN_DECISION, NO_WINDOW),
     ),
     Operation(
         "arm",
@@ -101,16 +120,75 @@ OPERATIONS: Final = (
         "What the model has learned about a product",
         ArmResponse,
         None,
-        (*_GUARDED, UNKNOWN_PRODUCT, NOT_READY),
+        (*_NAMED, UNKNOWN_PRODUCT, NOT_READY),
     ),
     Operation("products", "GET", "/v1/products", "The catalogue", ProductsResponse, None, _GUARDED),
-    Operation("livez", "GET", "/livez", "Whether the process lives", HealthResponse),
+    Operation(
+        "livez",
+        "GET",
+        "/livez",
+        "Whether the process lives",
+        HealthResponse,
+        problems=_ANYWHERE,
+    ),
     Operation(
         "readyz",
         "GET",
         "/readyz",
         "Whether it should get requests, and else why not",
         HealthResponse,
+        problems=_ANYWHERE,
         unwell=True,
     ),
+)
+
+LIVE: Final = (
+    Operation("page", "GET", "/", "The live page", str, None, _OPEN, media=HTML),
+    Operation(
+        "live",
+        "GET",
+        "/v1/live",
+        "The stream of events behind the page: the first tells all, the others what is new",
+        Message,
+        None,
+        _GUARDED,
+        media=EVENTS,
+    ),
+    Operation(
+        "explain",
+        "POST",
+        "/v1/explain",
+        "What would be shown to a visitor, and why; decides nothing",
+        Explanation,
+        ExplainRequest,
+        (*_BODY, *_GUARDED),
+    ),
+    Operation(
+        "learning",
+        "GET",
+        "/v1/learning/{product_id}",
+        "How the estimate for a product in a context has moved, oldest first, now last",
+        list[Point],
+        None,
+        (*_NAMED, UNKNOWN_PRODUCT, INVALID),
+        query=RankContext,
+    ),
+)
+"""Answered by `server.live`."""
+
+DOCUMENTS: Final = (
+    Operation(
+        "metrics",
+        "GET",
+        "/metrics",
+        "Metrics in Prometheus' text form",
+        str,
+        None,
+        _ANYWHERE,
+        media="text/plain",
+    ),
+    Operation(
+        "openapi_json", "GET", "/openapi.json", "This description", dict[str, Any], None, _OPEN
+    ),
+    Operation("docs", "GET", "/docs", "This description as a page", str, None, _OPEN, media=HTML),
 )

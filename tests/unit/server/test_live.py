@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from server.guard import MOST_BODY_BYTES, Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
 from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
+from server.operations import LIVE
 from shared.catalogue import DataSet
 from shared.events import Context
 from shared.metrics import HttpMetrics
@@ -88,6 +89,14 @@ def test_the_page_needs_nothing_from_elsewhere_and_writes_no_markup(feeding: Fee
     assert set(re.findall(r"https?://[^\"' )]+", page)) == {"http://www.w3.org/2000/svg"}
     for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert sink not in page
+
+
+def test_all_that_the_page_asks_is_described(feeding: Feeding) -> None:
+    routes = live_routes(feeding.feed)
+    served = {(route.path, method) for route in routes for method in route.methods or ()}
+    assert {(each.path, each.method) for each in LIVE} == {
+        (path, method) for path, method in served if method != "HEAD"
+    }
 
 
 def test_a_page_with_two_scripts_has_no_policy() -> None:
@@ -177,6 +186,8 @@ def test_the_learning_of_a_product_is_asked_for_a_context(
     assert missing.status_code == 404
     unclear = asked(feeding, lambda client: client.get(path, params={**query, "age": "old"}))
     assert unclear.status_code == 422
+    no_number = asked(feeding, lambda client: client.get(f"/v1/learning/{'9' * 5_000}"))
+    assert no_number.status_code == 422
     infinite = asked(feeding, lambda client: client.get(path, params={**query, "latitude": "nan"}))
     assert infinite.status_code == 422
 
