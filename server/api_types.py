@@ -40,8 +40,11 @@ class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True
         datetime,
         Meta(
             tz=False,
-            description="Shop-local time without a zone, in ISO 8601.",
-            extra_json_schema={"examples": ["2026-01-26T07:29:00"]},
+            description="Shop-local time: date and time of RFC 3339 without a zone, with seconds.",
+            extra_json_schema={
+                "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?$",
+                "examples": ["2026-01-26T07:29:00", "2026-01-26T07:29:00.250"],
+            },
         ),
     ]
 

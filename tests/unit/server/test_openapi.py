@@ -1,11 +1,14 @@
 """The description of the API: whole, and true of what is answered."""
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
+import msgspec
 import pytest
 
-from server.openapi import openapi, page
+from server.api_types import ExplainRequest
+from server.openapi import EXAMPLES, openapi, page
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -42,6 +45,28 @@ def test_a_decision_id_in_a_path_is_described_as_in_a_body(document: dict[str, A
         ("/v1/decisions/{decision_id}/click", "post"),
     ):
         assert parameter(document["paths"][path][method], "decision_id") in in_body["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("time", "taken"),
+    [
+        ("2026-01-26T07:29:00", True),
+        ("2026-01-26 07:29:00.25", True),
+        ("2026-01-26T07:29", False),
+        ("20260126T072900", False),
+        ("2026-01-26T07:29:00Z", False),
+    ],
+)
+def test_a_time_is_described_as_it_is_taken(
+    document: dict[str, Any], time: str, taken: bool
+) -> None:
+    described = document["components"]["schemas"]["RankContext"]["properties"]["occurred_at"]
+    assert "RFC 3339 without a zone, with seconds" in described["description"]
+    assert (re.search(described["pattern"], time) is not None) == taken
+    example = EXAMPLES[ExplainRequest]
+    asked = {**example, "context": {**example["context"], "occurred_at": time}}
+    with nullcontext() if taken else pytest.raises(msgspec.ValidationError):
+        msgspec.convert(asked, ExplainRequest)
 
 
 def test_what_any_request_may_be_answered_is_said_of_all(document: dict[str, Any]) -> None:
