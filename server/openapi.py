@@ -35,11 +35,14 @@ EXAMPLES: Final[dict[type[msgspec.Struct], Json]] = {
 }
 _IN_PATH: Final = {"decision_id": DecisionId, "product_id": ProductId}
 _STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "color-scheme:light dark}code,pre{font-family:ui-monospace,monospace;font-size:.9em}"
+    ":root{color-scheme:light dark}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "h2,h3,p{overflow-wrap:anywhere}code,pre{font-family:ui-monospace,monospace;font-size:.9em}"
     "pre{overflow-x:auto;padding:.7rem;border:1px solid #8886;border-radius:6px}"
     "table{border-collapse:collapse}td,th{text-align:left;vertical-align:top;"
     "padding:.25rem .8rem .25rem 0}section{border-top:1px solid #8886;margin-top:1.5rem}"
+    "@media(max-width:40rem){tr{display:block;margin:.5rem 0}"
+    "td{display:inline;padding:0 .5rem 0 0}}"
 )
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 

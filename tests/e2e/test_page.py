@@ -15,6 +15,8 @@ from server.guard import Gate
 from server.http import Deadlines, HttpServer
 from server.live import live_routes
 from server.live_feed import PartitionSeen, Replica
+from server.openapi import openapi
+from server.openapi import page as description
 from shared.catalogue import DataSet
 from tests.e2e.browser import browser, require_browser, window
 from tests.e2e.system import System, running
@@ -262,6 +264,18 @@ def test_it_fits_a_phone_and_the_night(
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         levels = [int(level) for level in re.findall(r"\d+", background)]
         assert (max(levels) < 60) == dark
+
+
+@pytest.mark.parametrize(("width", "dark"), [(320, True), (360, False), (1440, True)])
+def test_the_description_fits_a_phone_and_the_night(
+    chromium: Browser, width: int, dark: bool
+) -> None:
+    with window(chromium, width, 844, dark=dark) as context:
+        shown = context.new_page()
+        shown.set_content(description(openapi("1", keys=True)))
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        ink = shown.evaluate("getComputedStyle(document.body).color")
+        assert (ink == "rgb(255, 255, 255)") == dark
 
 
 @pytest.fixture
