@@ -32,10 +32,11 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_readme_shows_the_clients_that_are_run_here() -> None:
+def test_the_readme_shows_the_clients_that_are_run_here_in_ten_lines_each() -> None:
     readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
     for block in (*code_blocks("bash"), *code_blocks("python")):
         assert block.strip() in readme
+        assert len(block.strip().splitlines()) <= 10
 
 
 def test_the_documented_clients_rank_and_click(served: Served) -> None:
