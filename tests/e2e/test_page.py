@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,12 @@ from tests.e2e.system import System, running
 from tests.live_scenario import Feeding
 
 PATIENCE_MS = 40_000
+ENDS_OF_TEXTS = """(cells) => cells.map((cell) => {
+  const text = document.createRange();
+  text.selectNodeContents(cell);
+  const { left, right } = text.getBoundingClientRect();
+  return [left, right];
+})"""
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -276,6 +283,19 @@ def test_the_description_fits_a_phone_and_the_night(
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         ink = shown.evaluate("getComputedStyle(document.body).color")
         assert (ink == "rgb(255, 255, 255)") == dark
+
+
+@pytest.mark.parametrize("width", [320, 360, 641, 1001, 1280, 1440])
+def test_the_times_of_the_week_stand_apart(data: DataSet, chromium: Browser, width: int) -> None:
+    with (
+        window(chromium, width, 844) as context,
+        answering(Feeding(data)) as address,
+        opened(context, address) as (page, _, _),
+    ):
+        times = page.locator("#heat thead tr:nth-child(2) th:not(.first, .gap)")
+        expect(times).to_have_count(8)
+        for (_, right), (left, _) in pairwise(times.evaluate_all(ENDS_OF_TEXTS)):
+            assert right + 3 <= left
 
 
 @pytest.fixture
