@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from msgspec import structs
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 from starlette.applications import Starlette
 
 from server.guard import Gate
@@ -192,6 +192,34 @@ def test_it_shows_how_an_estimate_moves(address: str, wide: BrowserContext) -> N
         expect(page.locator("#learn-chart")).to_have_attribute(
             "aria-label", re.compile("Long Black")
         )
+
+
+def measure(element: Locator, name: str) -> float:
+    """A number among an element's attributes."""
+    return float(element.get_attribute(name) or "nan")
+
+
+def test_no_chance_is_drawn_below_none_or_above_all(data: DataSet, wide: BrowserContext) -> None:
+    feeding = Feeding(data)
+    for looks in (2, 5, 20):  # at first it may be off by more than it is
+        feeding.view.learn(looks)
+        feeding.feed.sample()
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        page.locator("#arm").select_option(str(data.arms[0]))
+        expect(page.locator("#arm-note")).to_contain_text("after 20 looks")
+        expect(page.locator("#arm-note")).to_contain_text("cut at 0\u00a0% and 100\u00a0%")
+        chart = page.locator("#learn-chart")
+        texts = chart.locator("text").all_text_contents()
+        levels = [int(text.removesuffix(" %")) for text in texts if text.endswith("%")]
+        assert min(levels) == 0 < max(levels) <= 100
+        expect(chart.locator("g[clip-path='url(#learn-chart-plot)'] .band")).to_have_count(1)
+        top, height = (
+            measure(chart.locator("#learn-chart-plot rect"), name) for name in ("y", "height")
+        )
+        assert top + height == measure(chart.locator(".grid-line").first, "y1")  # that of 0 %
 
 
 def test_it_shows_who_does_what(address: str, system: System, wide: BrowserContext) -> None:
