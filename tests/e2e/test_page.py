@@ -1,7 +1,8 @@
 """The live page as a browser shows it."""
 
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import NamedTuple
 import pytest
 from msgspec import structs
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from server.guard import Gate
+from server.guard import Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
 from server.live import live_routes
 from server.live_feed import PartitionSeen, Replica
 from server.openapi import openapi
 from server.openapi import page as description
 from shared.catalogue import DataSet
+from shared.metrics import HttpMetrics
 from tests.e2e.browser import browser, require_browser, window
 from tests.e2e.system import System, running
 from tests.live_scenario import Feeding
@@ -100,11 +103,14 @@ def wide(chromium: Browser) -> Iterator[BrowserContext]:
 
 
 @contextmanager
-def answering(feeding: Feeding, address: str = "127.0.0.1:0") -> Iterator[str]:
+def answering(
+    feeding: Feeding, address: str = "127.0.0.1:0", keys: Sequence[bytes] = ()
+) -> Iterator[str]:
     """A page over a feed of the test's own; gives where it is."""
-    gate = Gate()
+    gate, metrics = Gate(), HttpMetrics(CollectorRegistry())
     app = Starlette(routes=live_routes(feeding.feed, lambda: gate.draining))
-    server = HttpServer(address, app, gate, Deadlines(drain_s=0.0))
+    guard = Guard(app, gate, Limits(), keys, metrics, time.monotonic)
+    server = HttpServer(address, guard, gate, Deadlines(drain_s=0.0))
     server.start()
     try:
         yield server.url
@@ -359,6 +365,25 @@ def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserConte
     with answering(feeding, address.removeprefix("http://")):
         expect(page.locator("#state-text")).to_have_text("live")
         expect(page.locator("#visits")).to_have_text("1")
+        page.close()
+
+
+def test_a_key_that_is_wrong_is_told_from_none(data: DataSet, wide: BrowserContext) -> None:
+    page = wide.new_page()
+    with answering(Feeding(data), keys=[b"the-right-key"]) as address:
+        page.goto(address)
+        said, asked = page.locator("#state-text"), page.locator("#key-form")
+        expect(said).to_have_text("a key is needed")
+        expect(asked).to_contain_text("This server asks for a key")
+        for wrong in ("the-wrong-key", "schlüssel", "ключ"):
+            page.locator("#key").fill(wrong)
+            page.get_by_role("button", name="Show the page").click()
+            expect(said).to_have_text("this key is wrong")
+            expect(asked).to_contain_text("does not know this key")
+        page.locator("#key").fill(" the-right-key ")
+        page.get_by_role("button", name="Show the page").click()
+        expect(said).to_have_text("live")
+        expect(asked).to_be_hidden()
         page.close()
 
 
