@@ -16,7 +16,7 @@ from server.api_types import (
     RankRequest,
 )
 from server.operations import DOCUMENTS, EVENTS, JSON, LIVE, OPERATIONS, Operation
-from server.problems import KINDS, MEDIA_TYPE, SLOW, Kind
+from server.problems import KINDS, MEDIA_TYPE, Kind
 
 Json = dict[str, Any]
 
@@ -87,10 +87,10 @@ def _operation(operation: Operation, schemas: Json, keys: bool) -> Json:
     for kind in operation.problems:
         by_status[kind.status].append(kind)
     for status, kinds in sorted(by_status.items()):
-        response: Json = {"description": "; ".join(kind.title for kind in kinds)}
-        if SLOW not in kinds:  # whose connection is given up, without a word
-            response["content"] = {MEDIA_TYPE: {"schema": _schema(Problem, schemas)}}
-        responses[str(status)] = response
+        responses[str(status)] = {
+            "description": "; ".join(kind.title for kind in kinds),
+            "content": {MEDIA_TYPE: {"schema": _schema(Problem, schemas)}},
+        }
     description: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -175,7 +175,7 @@ def _section(heading: str, operation: Json) -> str:
         lines.append(f"<p>Query: <code>{escape('=…&'.join(query))}=…</code></p>")
     lines.append("<table>")
     for status, response in operation["responses"].items():
-        link = "".join(map(_link, response.get("content", {}).values()))
+        link = "".join(map(_link, response["content"].values()))
         lines.append(
             f"<tr><td>{status}</td><td>{escape(response['description'])}</td><td>{link}</td></tr>"
         )

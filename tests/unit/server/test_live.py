@@ -21,8 +21,6 @@ from shared.metrics import HttpMetrics
 from shared.testing import FakeClock
 from tests.live_scenario import Feeding
 
-JSON = {"content-type": "application/json"}
-
 
 @pytest.fixture
 def feeding(data: DataSet) -> Feeding:
@@ -43,17 +41,16 @@ def asked(
 
     async def run() -> httpx.Response:
         transport = httpx.ASGITransport(guarded)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://page", headers=JSON
-        ) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
             return await ask(client)
 
     return asyncio.run(run())
 
 
-def explained(feeding: Feeding, body: bytes, **how: Any) -> httpx.Response:
+def explained(feeding: Feeding, body: bytes, media: str = "application/json") -> httpx.Response:
     """What a question is answered."""
-    return asked(feeding, lambda client: client.post("/v1/explain", content=body, **how))
+    headers = {"content-type": media}
+    return asked(feeding, lambda client: client.post("/v1/explain", content=body, headers=headers))
 
 
 def question(context: Context, **more: object) -> bytes:
@@ -170,7 +167,7 @@ def test_a_question_with_more_than_is_known_is_refused(feeding: Feeding, context
 
 
 def test_a_question_has_to_be_announced_as_json(feeding: Feeding, context: Context) -> None:
-    answer = explained(feeding, question(context), headers={"content-type": "text/plain"})
+    answer = explained(feeding, question(context), "text/plain")
     assert answer.status_code == 415
 
 
