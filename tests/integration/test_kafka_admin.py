@@ -10,8 +10,8 @@ from testcontainers.community.kafka import RedpandaContainer
 from shared.events import DEAD_LETTERS, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
-from shared.ports import EventConsumer
-from tests.integration.containers import require_docker
+from shared.ports import BrokerUnavailable, EventConsumer
+from tests.integration.containers import require_docker, until
 
 IMAGE = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 
@@ -65,5 +65,13 @@ def test_owners_are_known_by_the_name_that_they_joined_with(cluster: KafkaCluste
 def test_a_group_that_nobody_joins_keeps_offsets_and_notes(cluster: KafkaCluster) -> None:
     admin = KafkaAdmin(cluster)
     noted = {0: Committed(5, "7-9,12"), 2: Committed(1)}
-    admin.commit("g", DEAD_LETTERS, noted)
+
+    def committed() -> bool:
+        try:
+            admin.commit("g", DEAD_LETTERS, noted)
+        except BrokerUnavailable:  # one that has just come up has no coordinator yet
+            return False
+        return True
+
+    until(committed, "offsets and notes committed")
     assert admin.committed("g", DEAD_LETTERS, range(3)) == noted
