@@ -41,17 +41,10 @@ class Reporter:
     def lines(self, served: list[Served]) -> None:
         """One line a visit, as far as the second's ration goes."""
         for item in served[: self._left]:
-            if self._as_json:
-                click.echo(msgspec.json.encode(_visit(item)))
-            elif logs.structured():
-                logs.record(
-                    visit_line(item),
-                    decision_id=item.decision.decision_id,
-                    visit_id=item.visit.visit_id,
-                    clicked=item.clicked,
-                )
-            else:
-                click.echo(visit_line(item))
+            visit_id, clicked = item.visit.visit_id, item.clicked
+            said = {"visit_id": visit_id, "clicked": clicked is not None}
+            ids = {"decision_id": item.decision.decision_id, "visit_id": visit_id}
+            self._write(visit_line(item), said, {**ids, "clicked": clicked})
         self._left -= min(self._left, len(served))
 
     def http_lines(self) -> None:
@@ -59,13 +52,16 @@ class Reporter:
         heard = self._http.lines.take(self._left) if self._http else []
         for item in heard:
             fields, line = _heard(item)
-            if self._as_json:
-                click.echo(msgspec.json.encode({**fields, "line": line}))
-            elif logs.structured():
-                logs.record(line, **fields)
-            else:
-                click.echo(line)
+            self._write(line, fields, fields)
         self._left -= len(heard)
+
+    def _write(self, line: str, said: dict[str, Any], logged: dict[str, Any]) -> None:
+        if self._as_json:
+            click.echo(msgspec.json.encode({**said, "line": line}))
+        elif logs.structured():
+            logs.record(line, **logged)
+        else:
+            click.echo(line)
 
     def tick(self, last: bool = False) -> None:
         """Once a second (and at the end): what has been done."""
@@ -103,14 +99,6 @@ class Reporter:
             if count:
                 text += f", {name} {count:,}"
         return f"{text}; STALE: {self._view.error}" if self._view.error else text
-
-
-def _visit(served: Served) -> dict[str, str | bool]:
-    return {
-        "visit_id": served.visit.visit_id,
-        "clicked": served.clicked is not None,
-        "line": visit_line(served),
-    }
 
 
 def _heard(heard: Heard) -> tuple[dict[str, Any], str]:

@@ -195,8 +195,8 @@ class Resolver:
         await asyncio.shield(under_way)  # one who hangs up does not end it for the others
 
     def _published(self, decision_id: str, done: asyncio.Future[None]) -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is None and not done.cancelled():
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
             self._publish_error = ""
             return
         self._under_way.pop(decision_id, None)
