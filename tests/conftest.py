@@ -10,7 +10,6 @@ from producer.prepare import prepare
 from shared.catalogue import DataSet, load_data
 
 SEED = 1237
-pytest_plugins = ["tests.integration.compose"]
 
 settings.register_profile("default", deadline=None, derandomize=True, print_blob=False)
 settings.register_profile(

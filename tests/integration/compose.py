@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -85,6 +85,11 @@ class Stack:
     def up(self, *options: str) -> None:
         """Start what is not running, and wait until it is healthy."""
         self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=600)
+
+    def remove(self) -> None:
+        """Leave nothing of it behind."""
+        self.run("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+        docker("image", "rm", "--force", self.environment["RECO_IMAGE"], check=False)
 
     def reco(self, *arguments: str) -> str:
         """What `reco …` prints in a container of its own, as the store's administrator."""
@@ -192,12 +197,6 @@ class Observer:
         return report
 
 
-@pytest.fixture
-def observer(stack: Stack, data: DataSet) -> Observer:
-    """Whoever looks at it."""
-    return Observer(stack, data)
-
-
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until something is so; broker and store may be away meanwhile."""
     deadline_s = time.monotonic() + DEADLINE_S
@@ -209,19 +208,6 @@ def until(condition: Callable[[], bool], what: str) -> None:
             what = f"{what} ({error})"
         assert time.monotonic() < deadline_s, f"never {what}"
         time.sleep(0.1)
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """One for all tests (one worker runs them: xdist_group); each leaves it running, whole."""
-    require_compose()
-    stack = Stack(f"reco-test-{os.getpid()}")
-    try:
-        stack.up("--build")
-        yield stack
-    finally:
-        stack.run("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
-        docker("image", "rm", "--force", stack.environment["RECO_IMAGE"], check=False)
 
 
 def goes_on(observer: Observer) -> None:

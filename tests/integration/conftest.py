@@ -1,5 +1,9 @@
-"""A real broker and store, started by the first test that wants them, one of each per worker."""
+"""A real broker and store, and the composed system, started by the first test that wants them.
 
+They end with these tests: what runs on would slow down all others.
+"""
+
+import fcntl
 import itertools
 import os
 from collections.abc import Iterator
@@ -8,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from infra.embedded import Addresses
+from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.settings import PARTITIONS
 from tests.e2e.system import System
 from tests.integration.command import Reco, reco_with
+from tests.integration.compose import Observer, Stack, require_compose
 from tests.integration.containers import (
     START_S,
     KafkaServer,
@@ -23,13 +29,13 @@ from tests.integration.containers import (
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def docker() -> None:
     """There is Docker."""
     require_docker()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kafka(docker: None) -> Iterator[KafkaServer]:
     """A broker for tests that leave it running."""
     server = KafkaServer()
@@ -39,7 +45,7 @@ def kafka(docker: None) -> Iterator[KafkaServer]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis_server(docker: None) -> Iterator[RedisServer]:
     """A store for tests that leave it running, and use a model name of their own."""
     server = RedisServer()
@@ -49,7 +55,7 @@ def redis_server(docker: None) -> Iterator[RedisServer]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(kafka: KafkaServer) -> KafkaCluster:
     """Our adapter, connected."""
     return KafkaCluster(kafka.address)
@@ -83,6 +89,31 @@ def reco(kafka: KafkaServer, redis_server: RedisServer, data_folder: Path) -> Re
     """`reco` with the addresses in its environment."""
     addresses = {"RECO_KAFKA": kafka.address, "RECO_REDIS": redis_server.url}
     return reco_with({**addresses, "RECO_DATA": str(data_folder), "RECO_PATIENCE_S": "20"})
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Stack]:
+    """One for all tests; each leaves it running, whole."""
+    require_compose()
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with (shared / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail("two workers compose a system: give their tests one xdist_group")
+        stack = Stack(f"reco-test-{os.getpid()}")
+        try:
+            stack.up("--build")
+            yield stack
+        finally:
+            stack.remove()
+
+
+@pytest.fixture
+def observer(stack: Stack, data: DataSet) -> Observer:
+    """Whoever looks at it."""
+    return Observer(stack, data)
 
 
 @pytest.fixture
