@@ -156,9 +156,19 @@ def shopped_line(shopped: Shopped) -> dict[str, str | bool]:
 
 def _react(data: DataSet, seed: int, expected: ExpectedClicks) -> React:
     react = reaction(data, seed, 50, expected)
+    known = {product.product_id for product in data.products}
+    told: set[int] = set()
 
     def one(visit: Visit, slate: Sequence[int]) -> int | None:
-        [rank] = react([visit], [slate])
-        return rank
+        # Whether a product is liked follows from more than the API says of it.
+        if new := set(slate) - known - told:
+            told.update(new)
+            names = ", ".join(map(str, sorted(new)))
+            say(f"product {names}: added after `reco prepare`, no shopper here clicks on it")
+        ranks = [rank for rank, product in enumerate(slate, 1) if product in known]
+        if not ranks:
+            return None
+        [clicked] = react([visit], [[slate[rank - 1] for rank in ranks]])
+        return ranks[clicked - 1] if clicked else None
 
     return one
