@@ -27,6 +27,7 @@ from server.problems import (
     MALFORMED,
     MEDIA,
     METHOD,
+    NO_HTTP,
     NO_SUCH_PAGE,
     NO_WINDOW,
     NOT_ON_SLATE,
@@ -69,7 +70,7 @@ class Operation(NamedTuple):
         return self.path.startswith("/v1/")
 
 
-_ANYWHERE: Final = (METHOD, SLOW, TOO_LARGE, HEADERS)
+_ANYWHERE: Final = (NO_HTTP, METHOD, SLOW, TOO_LARGE, HEADERS)
 _BODY: Final = (MALFORMED, MEDIA, INVALID)
 _OPEN: Final = (*_ANYWHERE, OVERLOADED)
 _GUARDED: Final = (*_OPEN, UNAUTHORISED)
