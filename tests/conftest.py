@@ -23,12 +23,17 @@ settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
-def data_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """What `reco prepare --seed 1237` writes; not to be changed by a test."""
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A temporary folder that all workers of a run have in common."""
     base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    folder = shared / "prepared"
-    with (shared / "prepared.lock").open("w") as lock:
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def data_folder(run_folder: Path) -> Path:
+    """What `reco prepare --seed 1237` writes; not to be changed by a test."""
+    folder = run_folder / "prepared"
+    with (run_folder / "prepared.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # xdist's workers prepare it once, together
         if not folder.exists():
             prepare(folder, SEED)

@@ -92,12 +92,10 @@ def reco(kafka: KafkaServer, redis_server: RedisServer, data_folder: Path) -> Re
 
 
 @pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Stack]:
+def stack(run_folder: Path) -> Iterator[Stack]:
     """One for all tests; each leaves it running, whole."""
     require_compose()
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    with (shared / "stack.lock").open("w") as lock:
+    with (run_folder / "stack.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
