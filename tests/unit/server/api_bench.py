@@ -17,6 +17,7 @@ from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http_traces import HttpTraces
+from server.problems import KINDS
 from server.rank_service import RankService
 from server.ranking import Ranker
 from server.resolver import Resolver
@@ -192,3 +193,17 @@ class Bench:
         """End the loop."""
         self.run(self.resolver.close())
         self._runner.close()
+
+
+MakeBench = Callable[..., Bench]
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Status and kind of a problem, checked for its form."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body.keys() == {"type", "title", "status", "detail"}
+    assert body["status"] == answer.status_code
+    name = body["type"].removeprefix("/docs#")
+    assert name in {kind.name for kind in KINDS}
+    return answer.status_code, name

@@ -1,5 +1,3 @@
-import asyncio
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,41 +8,8 @@ from server.guard import Limits
 from server.openapi import EXAMPLES
 from server.problems import KINDS
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, decode_decision
-from shared.reward_window import Answer, Click, Clicked
-from shared.testing import Crash, CrashPoints, FakeWindow
-from tests.unit.server.api_bench import CONTEXT, RULES, Bench
-
-MakeBench = Callable[..., Bench]
-
-
-@pytest.fixture
-def make(data: DataSet) -> Iterator[MakeBench]:
-    made: list[Bench] = []
-
-    def make(*arguments: Any, **options: Any) -> Bench:
-        made.append(Bench(data, *arguments, **options))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        bench.close()
-
-
-@pytest.fixture
-def bench(make: MakeBench) -> Bench:
-    return make()
-
-
-def problem(answer: Any) -> tuple[int, str]:
-    """Status and kind of a problem, checked for its form."""
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert body.keys() == {"type", "title", "status", "detail"}
-    assert body["status"] == answer.status_code
-    name = body["type"].removeprefix("/docs#")
-    assert name in {kind.name for kind in KINDS}
-    return answer.status_code, name
+from shared.testing import FakeWindow
+from tests.unit.server.api_bench import CONTEXT, RULES, Bench, MakeBench, problem
 
 
 def test_a_slate_is_ranked_and_explained(bench: Bench, data: DataSet) -> None:
@@ -91,112 +56,6 @@ def test_requests_at_the_same_moment_are_each_answered_with_their_own(
         assert len(body["slate"]) == i % 4 + 1
 
 
-def test_a_click_is_learned_by_the_cascade_and_answered_once_kafka_has_it(bench: Bench) -> None:
-    slate = bench.rank(decision_id="d1", user_id=7).json()["slate"]
-    clicked = slate[2]["product_id"]
-    answer = bench.click("d1", clicked)
-    assert answer.status_code == 200
-    assert answer.json().keys() == {"decision_id", "product_id", "rank", "resolved_at"}
-    assert (answer.json()["product_id"], answer.json()["rank"]) == (clicked, 3)
-    assert bench.rewards() == {"d1:1": 0.0, "d1:2": 0.0, "d1:3": 1.0}
-    [record] = [r for p in range(2) for r in bench.broker.records(DECISIONS, p)]
-    decision = decode_decision(record.value or b"")
-    assert (decision.decision_id, decision.via, decision.user_id) == ("d1", "http", 7)
-    assert [item.product_id for item in decision.slate] == [item["product_id"] for item in slate]
-
-
-def test_the_same_click_again_is_answered_the_same_and_counted_once(bench: Bench) -> None:
-    product = bench.rank(decision_id="d1").json()["slate"][0]["product_id"]
-    first, again = bench.click("d1", product), bench.click("d1", product)
-    assert (first.status_code, first.json()) == (again.status_code, again.json())
-    assert len(bench.outcomes()) == 1
-
-
-def test_the_same_click_many_times_at_once_is_published_once(bench: Bench) -> None:
-    slate = bench.rank(decision_id="d1").json()["slate"]
-    click = ("POST", "/v1/decisions/d1/click", {"json": {"product_id": slate[1]["product_id"]}})
-    answers = bench.ask_all([click] * 30)
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.content for answer in answers}) == 1
-    assert sorted(outcome.outcome_id for outcome in bench.outcomes()) == ["d1:1", "d1:2"]
-    assert (bench.resolver.counts.clicked, bench.resolver.counts.outcomes) == (1, 2)
-
-
-def test_a_click_that_another_replica_is_publishing_is_left_to_it(make: MakeBench) -> None:
-    first = make()
-    other = make(window=first.window, broker=first.broker)
-    product = first.rank(decision_id="d1").json()["slate"][0]["product_id"]
-
-    async def both() -> Clicked:
-        await first.window.click([Click("d1", product)])
-        again = asyncio.ensure_future(other.resolver.click(Click("d1", product)))
-        await asyncio.sleep(0)
-        await first.window.acknowledge(["d1"])
-        return await again
-
-    assert other.run(both()).answer is Answer.AGAIN
-    assert other.outcomes() == []
-
-
-def test_a_click_that_another_replica_does_not_publish_in_time_is_published_here(
-    make: MakeBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.resolver.CONFIRM_EVERY_S", 0.0)
-    dead = make()
-    other = make(window=dead.window, broker=dead.broker)
-    product = dead.rank(decision_id="d1").json()["slate"][0]["product_id"]
-    dead.run(dead.window.click([Click("d1", product)]))
-    assert other.click("d1", product).status_code == 200
-    assert other.rewards() == {"d1:1": 1.0}
-
-
-def test_each_wrong_click_has_its_own_status_and_type(bench: Bench, data: DataSet) -> None:
-    slate = [item["product_id"] for item in bench.rank(decision_id="d1").json()["slate"]]
-    bench.rank(decision_id="d2")
-    assert problem(bench.click("d0", slate[0])) == (404, "unknown-decision")
-    assert problem(bench.click("d1", data.arms[0])) == (422, "not-on-slate")
-    assert bench.click("d1", slate[0]).status_code == 200
-    assert problem(bench.click("d1", slate[1])) == (409, "already-clicked")
-    bench.window.now_ms += 30_000
-    assert problem(bench.click("d2", slate[0])) == (410, "too-late")
-    assert bench.resolver.counts.refused == {
-        "unknown": 1,
-        "not-on-slate": 1,
-        "other": 1,
-        "late": 1,
-    }
-
-
-def test_a_window_that_ends_teaches_that_nothing_was_clicked(bench: Bench) -> None:
-    bench.rank(decision_id="d1", k=3)
-    assert bench.sweep() == 0
-    bench.window.now_ms += 30_000
-    assert bench.sweep() == 1
-    assert bench.rewards() == {"d1:1": 0.0, "d1:2": 0.0, "d1:3": 0.0}
-    assert bench.sweep() == 0
-
-
-def test_a_decision_tells_where_it_stands(bench: Bench) -> None:
-    slate = bench.rank(decision_id="d1").json()["slate"]
-    bench.rank(decision_id="d2")
-
-    def told(decision_id: str) -> dict[str, Any]:
-        body: dict[str, Any] = bench.ask("GET", f"/v1/decisions/{decision_id}").json()
-        return body
-
-    waiting = told("d1")
-    assert (waiting["state"], waiting["slate"]) == ("waiting", slate)
-    assert waiting["expires_at"] is not None
-    bench.click("d1", slate[1]["product_id"])
-    clicked = told("d1")
-    assert (clicked["state"], clicked["product_id"]) == ("clicked", slate[1]["product_id"])
-    assert (clicked["published"], clicked["expires_at"]) == (True, None)
-    bench.window.now_ms += 30_000
-    bench.sweep()
-    assert (told("d2")["state"], told("d2")["product_id"]) == ("expired", None)
-    assert problem(bench.ask("GET", "/v1/decisions/d3")) == (404, "unknown-decision")
-
-
 def test_a_retried_request_gets_the_same_slate_and_another_request_a_conflict(
     bench: Bench,
 ) -> None:
@@ -207,23 +66,6 @@ def test_a_retried_request_gets_the_same_slate_and_another_request_a_conflict(
     bench.window.now_ms += 30_000
     bench.sweep()
     assert len(bench.outcomes()) == 5
-
-
-def test_a_slate_whose_click_could_not_be_counted_is_not_given(bench: Bench) -> None:
-    bench.window.available = False
-    answer = bench.rank(decision_id="d1")
-    assert problem(answer) == (503, "window-unavailable")
-    assert answer.headers["retry-after"] == "1"
-    assert problem(bench.ask("GET", "/v1/decisions/d1")) == (503, "window-unavailable")
-    assert problem(bench.click("d1", 8)) == (503, "unconfirmed")
-
-
-def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
-    bench.window.lose_replies = 1
-    assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
-    bench.window.now_ms += 30_000
-    assert bench.sweep() == 0
-    assert bench.rank(decision_id="d1").status_code == 200
 
 
 def test_what_waited_longer_than_the_budget_is_turned_away(make: MakeBench) -> None:
@@ -237,38 +79,6 @@ def test_too_many_waiting_decisions_are_an_overload(make: MakeBench) -> None:
     [rejected] = [answer for answer in answers if answer.status_code != 200]
     assert problem(rejected) == (503, "overloaded")
     assert rejected.headers["retry-after"] == "1"
-
-
-def test_a_click_that_kafka_does_not_confirm_is_not_called_done(bench: Bench) -> None:
-    product = bench.rank(decision_id="d1").json()["slate"][0]["product_id"]
-    bench.broker.acknowledges = False
-    answer = bench.click("d1", product)
-    assert problem(answer) == (503, "unconfirmed")
-    assert answer.headers["retry-after"] == "1"
-    # Until something is published: that there is nothing else to do proves nothing.
-    assert bench.sweep() == 0
-    assert bench.ask("GET", "/readyz").status_code == 503
-    bench.broker.acknowledges = True
-    assert bench.click("d1", product).status_code == 200
-    assert bench.rewards() == {"d1:1": 1.0}
-    assert bench.ask("GET", "/readyz").status_code == 200
-
-
-@pytest.mark.parametrize("point", range(3))
-def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_another(
-    make: MakeBench, point: int
-) -> None:
-    dying = make(step=CrashPoints(point))
-    other = make(window=dying.window, broker=dying.broker)
-    product = dying.rank(decision_id="d1").json()["slate"][1]["product_id"]
-    with pytest.raises(Crash):
-        dying.click("d1", product)
-    dying.window.now_ms += 15_000
-    assert other.sweep() == 1
-    assert other.rewards() == {"d1:1": 0.0, "d1:2": 1.0}
-    ids = [outcome.outcome_id for outcome in other.outcomes()]
-    assert len(ids) == (4 if point == 2 else 2)  # published twice, under the same ids
-    assert other.click("d1", product).status_code == 200
 
 
 @pytest.mark.parametrize(
