@@ -58,6 +58,20 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
+def unwind_on_sigterm() -> None:
+    """Have SIGTERM leave every `with` block, so that folders go and children are stopped.
+
+    For who waits in many places and for others, where `stop_on_signals` has nobody to look at its
+    event. The exit code is a shell's for that signal; a second one ends the process as usual.
+    """
+
+    def handle(signum: int, _: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
 def _await_eof(stop: threading.Event) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass

@@ -15,7 +15,7 @@ from reco import options
 from reco.brokers import open_cluster
 from reco.data import load_or_prepare
 from reco.options import kafka_settings, write_json
-from reco.process import one_blas_thread
+from reco.process import one_blas_thread, unwind_on_sigterm
 from reco.stores import open_store
 from reco.stream_bench import MODEL, SCRATCH, BenchFailed, Plan, Results, StreamBench
 from server.delivery import AT_LEAST_ONCE
@@ -90,6 +90,7 @@ def stream(
     Example: reco bench stream --kafka 127.0.0.1:9092 --redis redis://127.0.0.1:6379 --json b.json
     """
     one_blas_thread()
+    unwind_on_sigterm()
     console = Console(stderr=json_file == "-", width=120)
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)

@@ -13,6 +13,7 @@ from reco.demo import RUN_ID, Demo, Plan, Progress
 from reco.demo_http import HttpDemo
 from reco.fleet import ChildFailed
 from reco.logs import say
+from reco.process import unwind_on_sigterm
 from reco.verdict import Verdict
 from server.scorer import POLICIES, default_alpha
 from shared.settings import POLICY
@@ -81,6 +82,7 @@ def command(
 
     Example: reco demo --chaos --visits 2000
     """
+    unwind_on_sigterm()
     tell = say if json_file == "-" else click.echo
     dataset = load_or_prepare(data)
     port = options.free_port(http_port)
