@@ -9,27 +9,24 @@ from typing import Final
 
 import click
 import msgspec
-from rich.columns import Columns
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Column, Table
-from rich.text import Text
 
 from reco import options
 from reco.brokers import open_cluster
-from reco.commands.experiment import table
 from reco.experiment_log import compared
 from reco.experiment_report import ExperimentReport
 from reco.logs import say
 from reco.process import stop_on_signals
 from reco.status import MAX_LAG, Status, Survey, judge, survey
+from reco.status_screen import screen
 from reco.stores import open_board, store_at
 from shared.catalogue import load_data
 from shared.events import DECISIONS, OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin
 from shared.ports import BrokerUnavailable
-from shared.presence import Board, Presence
+from shared.presence import Board
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, TRAINER_GROUP
 
@@ -92,13 +89,13 @@ def command(
         for status in looks:
             click.echo(msgspec.json.encode(status))
     elif watch:
-        with Live(_screen(status), screen=False, auto_refresh=False) as live:
+        with Live(screen(status), screen=False, auto_refresh=False) as live:
             for status in looks:
-                live.update(_screen(status), refresh=True)
+                live.update(screen(status), refresh=True)
     else:
         options.write_json(status, json_file)
         if json_file != "-":
-            Console().print(_screen(status))
+            Console().print(screen(status))
     return 0 if status.healthy else 1
 
 
@@ -146,63 +143,3 @@ def _with_experiment(
             read_s = time.monotonic()
         status.experiment = found if status.runs else None
         yield status
-
-
-def _screen(status: Status) -> Group:
-    brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
-    head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
-    if not status.healthy:
-        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in status.reasons)]), "bold red")
-    # Marks of transactions take up offsets, too.
-    most = status.dead_letters.records
-    letters = f"at most {most:,}" if most else "none"
-    return Group(
-        head,
-        Text(f"brokers: {brokers}    dead letters: {letters}"),
-        _topics(status),
-        Columns([_partitions(status, VISITS), _partitions(status, OUTCOMES)]),
-        _processes([*status.servers, *status.trainers, *status.producers]),
-        *(table(status.experiment) if status.experiment else ()),
-    )
-
-
-def _topics(status: Status) -> Table:
-    table = Table("topic", "partitions", "offsets", "rate /s")
-    for row in status.topics:
-        table.add_row(row.topic, str(row.partitions), f"{row.records:,}", f"{row.rate:,.0f}")
-    return table
-
-
-def _partitions(status: Status, topic: str) -> Table:
-    table = Table(topic, "owner", "offset", "lag", "rate /s")
-    for row in status.partitions:
-        if row.topic != topic:
-            continue
-        offset = "-" if row.offset is None else f"{row.offset:,}"
-        cells = (str(row.partition), row.owner, offset, f"{row.lag:,}")
-        table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
-    return table
-
-
-def _processes(present: list[Presence]) -> Table:
-    titles = ("partitions", "lag", "rate /s", "view age", "policy", "delivery", "ready")
-    # On a narrow screen words are broken, and names are not.
-    names = (Column(title, no_wrap=True) for title in ("process", "name"))
-    words = (Column(title, overflow="fold") for title in titles)
-    table = Table(*names, *words, padding=0)
-    for each in present:
-        age = "-" if each.view_age_s is None else f"{each.view_age_s:.2f} s"
-        stale = " STALE" if each.stale else ""
-        cells = (
-            each.kind,
-            each.name,
-            str(len(each.partitions)),
-            "-" if each.lag is None else f"{each.lag:,}",
-            f"{each.rate_per_s:,.0f}",
-            f"{age}{stale}",
-            each.policy or "-",
-            each.delivery or "-",
-            "; ".join(each.not_ready) or "yes",
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    return table

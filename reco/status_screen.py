@@ -1,0 +1,70 @@
+"""What `reco status` shows: one screen of tables."""
+
+from collections.abc import Sequence
+
+from rich.columns import Columns
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from reco.commands.experiment import table
+from reco.status import Status
+from shared.events import OUTCOMES, VISITS
+from shared.presence import Presence
+
+
+def screen(status: Status) -> Group:
+    """All of it, from the verdict down to each process."""
+    brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
+    head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
+    if not status.healthy:
+        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in status.reasons)]), "bold red")
+    # Marks of transactions take up offsets, too.
+    most = status.dead_letters.records
+    letters = f"at most {most:,}" if most else "none"
+    return Group(
+        head,
+        Text(f"brokers: {brokers}    dead letters: {letters}"),
+        _topics(status),
+        Columns([_partitions(status, VISITS), _partitions(status, OUTCOMES)]),
+        _processes([*status.servers, *status.trainers, *status.producers]),
+        *(table(status.experiment) if status.experiment else ()),
+    )
+
+
+def _topics(status: Status) -> Table:
+    table = Table("topic", "partitions", "offsets", "rate /s")
+    for row in status.topics:
+        table.add_row(row.topic, str(row.partitions), f"{row.records:,}", f"{row.rate:,.0f}")
+    return table
+
+
+def _partitions(status: Status, topic: str) -> Table:
+    table = Table(topic, "owner", "offset", "lag", "rate /s")
+    for row in status.partitions:
+        if row.topic != topic:
+            continue
+        offset = "-" if row.offset is None else f"{row.offset:,}"
+        cells = (str(row.partition), row.owner, offset, f"{row.lag:,}")
+        table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
+    return table
+
+
+def _processes(present: Sequence[Presence]) -> Table:
+    """Fits 80 columns with the names that containers have; on fewer, words and names are broken."""
+    titles = ("process", "partitions", "lag", "rate /s", "view age", "ready")
+    table = Table(*(Column(title, overflow="fold") for title in titles), padding=0)
+    for each in present:
+        age = "-" if each.view_age_s is None else f"{each.view_age_s:.2f} s"
+        stale = " STALE" if each.stale else ""
+        how = ", ".join(part for part in (each.policy, each.delivery) if part)
+        cells = (
+            "\n  ".join(filter(None, (f"{each.kind} {each.name}", how))),
+            str(len(each.partitions)),
+            "-" if each.lag is None else f"{each.lag:,}",
+            f"{each.rate_per_s:,.0f}",
+            f"{age}{stale}",
+            "; ".join(each.not_ready) or "yes",
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

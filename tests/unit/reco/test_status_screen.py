@@ -1,0 +1,34 @@
+from rich.console import Console
+
+from reco.status_screen import screen
+from tests.contract.board_suite import presence
+from tests.unit.reco.test_status import World
+
+NAME = "3f2a9c8b1d2e-1-18ec7748b14fd0f9"
+"""As a container's process is called."""
+
+
+def shown(width: int) -> list[str]:
+    """The lines of a screen of so many columns."""
+    world = World()
+    world.board.announce(presence(NAME, partitions=[0, 1]))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(screen(world.status()))
+    return capture.get().splitlines()
+
+
+def test_on_eighty_columns_no_name_of_a_process_and_no_title_is_broken() -> None:
+    lines = shown(80)
+    assert max(map(len, lines)) <= 80
+    [titles] = [line for line in lines if "view age" in line]
+    for title in ("process", "partitions", "lag", "rate /s", "ready"):
+        assert title in titles
+    assert any(f"server {NAME}" in line for line in lines)
+    assert any("linucb, exactly-once" in line for line in lines)
+
+
+def test_on_a_narrow_screen_nothing_is_left_out() -> None:
+    text = "".join(shown(40)).replace("│", "").replace(" ", "")
+    assert text.count("yes") == 3
+    assert text.count("0.10s") == 3
