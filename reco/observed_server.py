@@ -88,8 +88,8 @@ class ObservedServer:
 
     def not_ready(self) -> list[str]:
         """See `Service.not_ready`."""
-        joined = self._server.joined or not self._joins
-        return not_ready(self._view, stale_limit_s=self._stale_limit_s, joined=joined)
+        missing = self._server.membership.not_ready if self._joins else ()
+        return not_ready(self._view, stale_limit_s=self._stale_limit_s, missing=missing)
 
     def done(self) -> int:
         """See `Service.done`: decisions, however they were asked for."""

@@ -215,7 +215,9 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
         lag = sum(row.lag for row in rows)
         told = topic == VISITS or not now.trouble  # of the outcomes the store tells
         if told and lag > max_lag:
-            yield f"{topic} is {lag:,} records behind, more than {max_lag:,}: start another {kind}"
+            waits = any(each.not_ready for each in now.present if each.kind == kind)
+            remedy = "" if waits else f": start another {kind}"  # more of those would not help
+            yield f"{topic} is {lag:,} records behind, more than {max_lag:,}{remedy}"
         known = now.trouble or any(row.owner not in (NOBODY, UNKNOWN) for row in rows)
         if not known and not any(each.kind == kind for each in now.present) and not orphans:
             yield f"no {kind} says that it is there"

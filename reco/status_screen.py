@@ -1,6 +1,7 @@
 """What `reco status` shows: one screen of tables."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from rich.columns import Columns
 from rich.console import Group
@@ -12,13 +13,16 @@ from reco.status import Status
 from shared.events import OUTCOMES, VISITS
 from shared.presence import Presence
 
+MOST_REASONS: Final = 8
+
 
 def screen(status: Status) -> Group:
     """All of it, from the verdict down to each process."""
     brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
     head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
     if not status.healthy:
-        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in status.reasons)]), "bold red")
+        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in _first(status.reasons))]))
+        head.stylize("bold red")
     # Marks of transactions take up offsets, too.
     most = status.dead_letters.records
     letters = f"at most {most:,}" if most else "none"
@@ -30,6 +34,14 @@ def screen(status: Status) -> Group:
         _processes([*status.servers, *status.trainers, *status.producers]),
         *(table(status.experiment) if status.experiment else ()),
     )
+
+
+def _first(reasons: Sequence[str]) -> list[str]:
+    """As many as leave room for the rest of the screen."""
+    more = len(reasons) - MOST_REASONS
+    if more <= 0:
+        return [*reasons]
+    return [*reasons[:MOST_REASONS], f"… and {more} more: --json tells all"]
 
 
 def _topics(status: Status) -> Table:
@@ -64,7 +76,7 @@ def _processes(present: Sequence[Presence]) -> Table:
             "-" if each.lag is None else f"{each.lag:,}",
             f"{each.rate_per_s:,.0f}",
             f"{age}{stale}",
-            "; ".join(each.not_ready) or "yes",
+            "no" if each.not_ready else "yes",  # why not stands above
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -1,6 +1,7 @@
 """Whether a server should be given visits, and if not, why. Pure."""
 
 import re
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 STALE_LIMIT_S: Final = 30.0
@@ -23,15 +24,14 @@ class Following(Protocol):
 
 
 def not_ready(
-    view: Following, *, stale_limit_s: float = STALE_LIMIT_S, joined: bool = True
+    view: Following, *, stale_limit_s: float = STALE_LIMIT_S, missing: Sequence[str] = ()
 ) -> list[str]:
     """Why not; empty if ready.
 
     Args:
         view: the model that would be served.
         stale_limit_s: how long the store may have been silent.
-        joined: whether the group has told which partitions are ours, none included; True where
-            nothing is read from Kafka.
+        missing: why the group has given no partitions (`shared.membership`).
     """
     if not view.ready:
         return [f"the model is not whole yet: {view.error or 'still being read'}"]
@@ -39,9 +39,7 @@ def not_ready(
     if view.age_s > stale_limit_s:
         silent = f"the model is {view.age_s:.0f} s old, more than {stale_limit_s:g} s"
         reasons.append(f"{silent}: {view.error or 'the store does not answer'}")
-    if not joined:
-        reasons.append("the group has assigned no partitions yet")
-    return reasons
+    return [*reasons, *missing]
 
 
 def without_addresses(reason: str) -> str:

@@ -18,6 +18,7 @@ from shared.cascade import Feedback, outcomes_of
 from shared.dead_letter import dead_letter
 from shared.events import Decision, Visit, decode_visit
 from shared.features import Encoder, NotFinite
+from shared.membership import Membership
 from shared.ports import (
     BrokerUnavailable,
     EventConsumer,
@@ -90,8 +91,8 @@ class StreamServer:
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.counts = Counts()
-        self.joined = False
-        """Whether the group has told which partitions are ours, none included."""
+        self.membership = Membership(clock)
+        """Whether the group has told which partitions are ours."""
         self._consumer = consumer
         self._delivery = delivery
         self._view = view
@@ -119,12 +120,13 @@ class StreamServer:
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.assigned`."""
-        self.joined = True
+        self.membership.told()
         self._next = dict.fromkeys(partitions)
         self._consumer.assign(self._next)
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.revoked`: the batch before is acknowledged and committed."""
+        self.membership.waits()
         self._next = {p: offset for p, offset in self._next.items() if p not in partitions}
 
     def run_once(self, timeout_s: float) -> list[Served]:

@@ -68,6 +68,10 @@ _CONSUMER: Final[dict[str, Any]] = {
     # So long nobody serves the partitions of a process that was killed; brokers allow no less.
     "session.timeout.ms": 6_000,
     "heartbeat.interval.ms": 1_500,
+    # So long a group that divides its partitions anew waits for a member it still counts but hears
+    # nothing of: one that joined twice because the broker slept, say. librdkafka's default is five
+    # minutes, in which nobody gets any. A loop comes round in less, unless the broker is away.
+    "max.poll.interval.ms": 30_000,
 }
 _ALONE: Final[dict[str, Any]] = {
     # Who reads a log to its end, partition after partition, waits this long at each end.
@@ -352,6 +356,8 @@ class KafkaConsumer:
         if error.code() == KafkaError._PARTITION_EOF:
             self._positions[partition] = offset
             return
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            return  # we have left the group, which this poll tells us; the next one joins it again
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
         if error.fatal() or not error.retriable():

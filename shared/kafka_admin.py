@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from confluent_kafka import (
+    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -28,6 +29,10 @@ _PASSING: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
 )
 """Said by a broker that has just come up, or of a topic or group that has just been made."""
+_DIVIDING: Final = (
+    ConsumerGroupState.PREPARING_REBALANCING,
+    ConsumerGroupState.COMPLETING_REBALANCING,
+)
 MAX_NOTE: Final = 4_000
 """Kafka's default limit of the text beside a committed offset is 4,096 bytes."""
 
@@ -106,24 +111,30 @@ class KafkaAdmin:
         )
 
     def members(self, group: str) -> list[Member] | None:
-        """Who is in a group and what it owns; None where the broker can't say (embedded)."""
+        """Who is in a group and what it owns; None where the broker can't say.
+
+        The embedded one never can, and any while the partitions are divided anew: what it tells
+        then is of before.
+        """
 
         def ask() -> Any:
             futures = self._admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)
-            return futures[group].result().members
+            return futures[group].result()
 
         try:
-            members = self._retried(ask)
+            found = self._retried(ask)
         except KafkaException as error:
             unheard_of = error.args and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
             return [] if unheard_of else None
+        if found.state in _DIVIDING:
+            return None
         return [
             Member(
                 each.client_id,
                 each.host,
                 [(tp.topic, tp.partition) for tp in each.assignment.topic_partitions],
             )
-            for each in members
+            for each in found.members
         ]
 
     def _offsets(self, wanted: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from shared.arm_statistics import CorruptRow, row_dtype
 from shared.dead_letter import dead_letter
+from shared.membership import Membership
 from shared.ports import (
     BrokerUnavailable,
     CorruptState,
@@ -103,7 +104,7 @@ class Trainer:
         self._clock = clock
         self._wrote = wrote
         self._step = step
-        self._joined = False
+        self._membership = Membership(clock)
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
         """Ours, to be loaded at this time of the clock."""
@@ -120,8 +121,8 @@ class Trainer:
     @property
     def not_ready(self) -> list[str]:
         """Why not every partition that is ours is served; empty if ready. For any thread."""
-        if not self._joined:
-            return ["the group has assigned no partitions yet"]
+        if missing := self._membership.not_ready:
+            return missing
         waiting = {p: f"partition {p} is being read" for p in list(self._waiting)}
         return sorted(set({**waiting, **self.counts.waiting}.values()))
 
@@ -137,12 +138,13 @@ class Trainer:
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.assigned`: they are loaded at the next `run_once`."""
-        self._joined = True
+        self._membership.told()
         for partition in partitions:
             self._waiting.setdefault(partition, self._clock())
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """See `Rebalance.revoked`: every flush has happened, so memory is just dropped."""
+        self._membership.waits()
         for partition in partitions:
             self._forget(partition)
             self._waiting.pop(partition, None)

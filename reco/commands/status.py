@@ -89,14 +89,26 @@ def command(
         for status in looks:
             click.echo(msgspec.json.encode(status))
     elif watch:
-        with Live(screen(status), screen=False, auto_refresh=False) as live:
-            for status in looks:
-                live.update(screen(status), refresh=True)
+        status = _watched(status, looks)
     else:
         options.write_json(status, json_file)
         if json_file != "-":
             Console().print(screen(status))
     return 0 if status.healthy else 1
+
+
+def _watched(latest: Status, looks: Iterator[Status]) -> Status:
+    """Show each in the place of the one before; below it, where that can't be (a file, a pipe)."""
+    console = Console()
+    if not console.is_terminal:
+        console.print(screen(latest))
+        for latest in looks:
+            console.print(screen(latest))
+        return latest
+    with Live(screen(latest), console=console, auto_refresh=False) as live:
+        for latest in looks:
+            live.update(screen(latest), refresh=True)
+    return latest
 
 
 def _looks(

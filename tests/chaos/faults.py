@@ -76,6 +76,18 @@ def kill_broker(stage: Stage) -> list[Recovery]:
     return [stage.recovery()]
 
 
+def kill_and_pause_broker(stage: Stage) -> list[Recovery]:
+    """The same, and then a pause while the groups are being put together again.
+
+    Who asks to join while nobody answers asks again, and the broker counts it twice.
+    """
+    stage.broker.kill()
+    stage.hold(2.0)
+    stage.broker.start()
+    stage.hold(2.0 + 6.0 * stage.random.random())
+    return pause_broker(stage)
+
+
 def pause_store(stage: Stage) -> list[Recovery]:
     """`docker pause` of Redis: it neither answers nor refuses."""
     stage.store_server.pause()
@@ -167,6 +179,14 @@ FAULTS: Final = (
     Fault("broker-kill", "`docker kill` of the broker", kill_broker, 5, 1),
     Fault("store-pause", "`docker pause` of Redis for 20 s", pause_store, 2, 1),
     Fault("broker-pause", "`docker pause` of the broker for 20 s", pause_broker, 2, 1),
+    Fault(
+        "broker-kill-pause",
+        "`docker kill` of the broker, and a pause once it is back, no place kept in the group",
+        kill_and_pause_broker,
+        4,
+        1,
+        named=False,
+    ),
     Fault("store-rollback", "Redis back with an older append-only file", roll_store_back, 4, 1),
     Fault("store-flush", "Redis flushed", flush_store, 4, 1),
     Fault("store-memory", "Redis out of memory for 5 s", fill_memory, 4, 1),

@@ -130,6 +130,16 @@ def test_too_much_lag_is_a_reason(world: World) -> None:
     assert visits == "visits is 90 records behind, more than 89: start another server"
 
 
+def test_another_process_is_not_asked_for_where_those_that_are_there_can_not_serve(
+    world: World,
+) -> None:
+    world.end = 500
+    world.board.announce(presence("trainer-1", kind="trainer", not_ready=["refused"]))
+    _, outcomes, why = judge(world.look(), max_lag=800).reasons
+    assert outcomes == "outcomes is 883 records behind, more than 800"
+    assert why == "trainer trainer-1 is not ready: refused"
+
+
 def test_a_process_that_is_not_ready_says_why(world: World) -> None:
     world.board.announce(presence("trainer-1", kind="trainer", not_ready=["refused"]))
     assert world.status().reasons == ["trainer trainer-1 is not ready: refused"]

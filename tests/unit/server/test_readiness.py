@@ -31,7 +31,7 @@ def test_a_store_that_is_away_is_borne_for_a_while() -> None:
 
 
 def test_a_server_that_the_group_does_not_know_yet_is_not_ready() -> None:
-    assert not_ready(Following(), joined=False) == ["the group has assigned no partitions yet"]
+    assert not_ready(Following(), missing=["no partitions"]) == ["no partitions"]
 
 
 @pytest.mark.parametrize(
