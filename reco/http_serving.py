@@ -86,7 +86,6 @@ def open_http(
         clock=time.monotonic,
         observe_s=metrics.rank_latency.observe,
     )
-    patience_s = options.rules.window_ms / 1e3
     traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
     answers = Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES)
     lines = HttpLines()
@@ -95,7 +94,6 @@ def open_http(
         window,
         answers.ranked,
         options.rank_budget_s,
-        patience_s,
         time.monotonic,
         traces,
         lines.decided,

@@ -13,15 +13,13 @@ from server.batching import Batcher, Failed
 from server.http_traces import Came, HttpTraces
 from server.problems import NO_WINDOW, OVERLOADED, REUSED, Trouble
 from server.ranking import Job, Ranking
+from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
 from shared.ports import StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
 RETRY_AFTER_S: Final = 1
 _BATCH: Final = 64
-_WITHDRAW_EVERY_S: Final = 0.25
-_MOST_WITHDRAWALS: Final = 1_000
-"""Batches whose withdrawal is still tried; with the store away for long, the rest just expire."""
 
 
 class _Asked(NamedTuple):
@@ -39,7 +37,6 @@ class RankService:
         answer: what is said of a decision. It is put into words for a batch at once, which costs
             less than for each in between all that a request's answer goes through.
         budget_s: from request to answer; whoever can't be served within it is told so.
-        patience_s: how long to go on withdrawing what nobody was answered with.
         clock: monotonic seconds.
         traces: of the requests that came with one.
         decided: told what the window said to each batch; the loop waits for it.
@@ -51,7 +48,6 @@ class RankService:
         window: RewardWindow,
         answer: Callable[[Decision], RankResponse],
         budget_s: float,
-        patience_s: float,
         clock: Callable[[], float],
         traces: HttpTraces | None = None,
         decided: Callable[
@@ -62,13 +58,12 @@ class RankService:
         self._window = window
         self._answer = answer
         self._budget_s = budget_s
-        self._patience_s = patience_s
         self._clock = clock
         self._traces = traces or HttpTraces()
         self._decided = decided
         # Two: one batch is scored while the other is on its way to the store.
         self._batches = Batcher(self._work, most=_BATCH, in_flight=2)
-        self._withdrawals: set[asyncio.Task[None]] = set()
+        self._withdrawals = Withdrawals(window)
         # Names every batch, apart from those of all other replicas.
         self._replica, self._attempts = secrets.token_hex(12), itertools.count()
 
@@ -86,10 +81,8 @@ class RankService:
         return await self._batches.submit(_Asked(request, self._clock(), came))
 
     async def settle(self) -> None:
-        """Give up what is still to be withdrawn: the windows' ends will see to it."""
-        for task in self._withdrawals:
-            task.cancel()
-        await asyncio.gather(*self._withdrawals, return_exceptions=True)
+        """Let what is still to be withdrawn be withdrawn, if the store is there."""
+        await self._withdrawals.settle()
 
     async def _work(self, asked: list[_Asked]) -> Sequence[bytes | Failed]:
         now_s = self._clock()
@@ -99,6 +92,8 @@ class RankService:
         return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
 
     async def _decide(self, asked: Sequence[_Asked], budget_s: float) -> list[bytes | Failed]:
+        if self._withdrawals.full:
+            return [Failed(_too_late())] * len(asked)
         attempt = f"{self._replica}.{next(self._attempts)}"
         names, requests = self._window.names(len(asked)), [each.request for each in asked]
         jobs = [Job(r.decision_id or name, r) for r, name in zip(requests, names, strict=True)]
@@ -110,7 +105,7 @@ class RankService:
             async with asyncio.timeout(budget_s):
                 opened = await self._window.open(openings)
         except (TimeoutError, StoreUnavailable):
-            self._withdraw_soon(openings)
+            self._withdrawals.add(opening.name for opening in openings)
             return [Failed(_too_late())] * len(jobs)
         self._decided(requests, opened)
         return [
@@ -123,23 +118,6 @@ class RankService:
     def _traced(self, waiting: Waiting, came: Came) -> Waiting:
         trace = self._traces.ranked(came, waiting.decision.decision_id)
         return structs.replace(waiting, trace=trace)
-
-    def _withdraw_soon(self, openings: Sequence[Opening]) -> None:
-        if len(self._withdrawals) >= _MOST_WITHDRAWALS:
-            return
-        task = asyncio.ensure_future(self._withdraw(openings))
-        self._withdrawals.add(task)
-        task.add_done_callback(self._withdrawals.discard)
-
-    async def _withdraw(self, openings: Sequence[Opening]) -> None:
-        """Nobody saw these slates: that nobody clicked must not be learned from."""
-        give_up_s = self._clock() + self._patience_s
-        while self._clock() < give_up_s:
-            try:
-                await self._window.withdraw(openings)
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(_WITHDRAW_EVERY_S)
 
 
 def _too_late() -> Trouble:

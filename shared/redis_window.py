@@ -34,6 +34,7 @@ from shared.reward_window import (
     EXPIRED,
     WAITING,
     Answer,
+    Attempt,
     Click,
     Clicked,
     Found,
@@ -113,12 +114,11 @@ class RedisWindow:
                 answers[places[call][place]] = _REFUSALS.get(answer) or _waiting(answer)
         return answers
 
-    async def withdraw(self, openings: Sequence[Opening]) -> None:
+    async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """See `RewardWindow.withdraw`."""
         arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
-        for waiting, attempt in openings:
-            decision_id = waiting.decision.decision_id
-            arguments[shard_of(decision_id)] += (decision_id, attempt)
+        for each in attempts:
+            arguments[shard_of(each.decision_id)] += each
         await self._run(window_scripts.WITHDRAW, list(arguments.items()))
 
     async def click(self, clicks: Sequence[Click]) -> list[Clicked]:

@@ -32,12 +32,24 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`traceparent` of its request, for the records that come of it."""
 
 
+class Attempt(NamedTuple):
+    """Names one attempt to let a decision wait."""
+
+    decision_id: str
+    attempt: str
+    """Different for each: a decision that a second one was answered with is not withdrawn."""
+
+
 class Opening(NamedTuple):
     """One attempt to let a decision wait."""
 
     waiting: Waiting
     attempt: str
-    """Names this attempt: a decision that a second one was answered with is not withdrawn."""
+
+    @property
+    def name(self) -> Attempt:
+        """What it is withdrawn by."""
+        return Attempt(self.waiting.decision.decision_id, self.attempt)
 
 
 class Refused(Enum):
@@ -142,7 +154,7 @@ class RewardWindow(Protocol):
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
         """Let decisions wait; one that waits or was resolved already is returned as it was."""
 
-    async def withdraw(self, openings: Sequence[Opening]) -> None:
+    async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """Nobody saw the answers of these attempts: forget them, or refuse them if they are yet to
         arrive. What another attempt was answered with stays."""
 
@@ -216,15 +228,15 @@ class WindowModel:
         self._kept.pop(decision_id, None)
         return opening.waiting
 
-    def withdraw(self, opening: Opening, now_ms: int) -> None:
+    def withdraw(self, withdrawn: Attempt, now_ms: int) -> None:
         """See `RewardWindow.withdraw`."""
-        decision_id = opening.waiting.decision.decision_id
+        decision_id, attempt = withdrawn
         entry = self._entries.get(decision_id)
-        ours = entry and entry.kind == WAITING and entry.attempt == opening.attempt
+        ours = entry and entry.kind == WAITING and entry.attempt == attempt
         if entry and entry.waiting and not ours:
             return
         self._due.pop(decision_id, None)
-        self._entries[decision_id] = _Entry(None, WITHDRAWN, opening.attempt)
+        self._entries[decision_id] = _Entry(None, WITHDRAWN, attempt)
         self._kept[decision_id] = now_ms + self._rules.keep_ms
 
     def click(self, click: Click, now_ms: int) -> Clicked:

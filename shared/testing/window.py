@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from shared.ports import StoreUnavailable
 from shared.reward_window import (
+    Attempt,
     Click,
     Clicked,
     Found,
@@ -41,11 +42,11 @@ class FakeWindow:
         self._reply()
         return answers
 
-    async def withdraw(self, openings: Sequence[Opening]) -> None:
+    async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """See `RewardWindow.withdraw`."""
         self._check()
-        for opening in openings:
-            self.model.withdraw(opening, self.now_ms)
+        for attempt in attempts:
+            self.model.withdraw(attempt, self.now_ms)
 
     async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
         """See `RewardWindow.click`."""

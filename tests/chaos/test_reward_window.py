@@ -57,7 +57,7 @@ class Replicas(RuleBasedStateMachine):
     def give_up(self, number: int, attempt: str) -> None:
         """An attempt whose answer nobody saw: before or after it arrives."""
         if (f"d-{number}", attempt) not in self.answered:
-            self.window.withdraw(Opening(waiting(number), attempt), self.now_ms)
+            self.window.withdraw(Opening(waiting(number), attempt).name, self.now_ms)
 
     @rule(replica=_REPLICAS, number=st.integers(0, 4), product=st.sampled_from(PRODUCTS))
     def click(self, replica: int, number: int, product: int) -> None:

@@ -146,7 +146,7 @@ def do(bench: Bench, step: tuple[Any, ...]) -> object:
     if what == "open":
         return bench.run(window.open([Opening(waiting(number, request), detail)]))
     if what == "withdraw":
-        return bench.run(window.withdraw([Opening(waiting(number, request), detail)]))
+        return bench.run(window.withdraw([Opening(waiting(number, request), detail).name]))
     if what == "click":
         return bench.run(window.click([Click(f"d-{number}", detail, request)]))
     if what == "acknowledge":
@@ -253,6 +253,6 @@ def test_a_batch_may_hold_decisions_of_all_shards_and_of_several_attempts(real: 
     answers = bench.run(bench.window.open(openings))
     expected = [Refused.REUSED if i == 7 else each.waiting for i, each in enumerate(openings)]
     assert answers == expected
-    bench.run(bench.window.withdraw([Opening(each.waiting, "b") for each in openings]))
+    bench.run(bench.window.withdraw([Opening(each.waiting, "b").name for each in openings]))
     left = [number for number in range(20) if find(bench, number)]
     assert left == sorted({*range(0, 20, 2), 7})

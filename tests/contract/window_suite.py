@@ -208,7 +208,7 @@ class WindowSuite:
     def test_an_attempt_that_nobody_saw_is_withdrawn(self, make: MakeBench) -> None:
         bench = make(RULES)
         open_one(bench, waiting(1), "a")
-        bench.run(bench.window.withdraw([Opening(waiting(1), "a")]))
+        bench.run(bench.window.withdraw([Opening(waiting(1), "a").name]))
         assert load(bench) == Load(0, 0, 1)
         assert click(bench, 1, 42).answer is Answer.UNKNOWN
         bench.pass_ms(3 * A_WHILE_MS)
@@ -221,7 +221,7 @@ class WindowSuite:
     ) -> None:
         bench = make(RULES)
         for attempt in ("a", "b"):
-            bench.run(bench.window.withdraw([Opening(waiting(1), attempt)]))
+            bench.run(bench.window.withdraw([Opening(waiting(1), attempt).name]))
             assert open_one(bench, waiting(1), attempt) is Refused.WITHDRAWN
         assert open_one(bench, waiting(1), "c") == waiting(1)
 
@@ -231,11 +231,11 @@ class WindowSuite:
         bench = make(RULES)
         for attempt in ("a", "b"):
             open_one(bench, waiting(1), attempt)
-        bench.run(bench.window.withdraw([Opening(waiting(1), "a"), Opening(waiting(1), "b")]))
+        bench.run(bench.window.withdraw([Opening(waiting(1), each).name for each in "ab"]))
         assert click(bench, 1, 42).answer is Answer.COUNTED
         open_one(bench, waiting(2), "a")
         click(bench, 2, 42)
-        bench.run(bench.window.withdraw([Opening(waiting(2), "a")]))
+        bench.run(bench.window.withdraw([Opening(waiting(2), "a").name]))
         assert click(bench, 2, 42).answer is Answer.AGAIN
 
     def test_a_decision_that_is_there_twice_in_one_batch_waits_once(self, make: MakeBench) -> None:
@@ -245,14 +245,14 @@ class WindowSuite:
         found = bench.run(bench.window.open([Opening(what, "a") for what in whats]))
         assert found == [waiting(1), waiting(1), Refused.REUSED, waiting(2)]
         assert find(bench, 1) is not None
-        bench.run(bench.window.withdraw([Opening(waiting(1), "a")]))
+        bench.run(bench.window.withdraw([Opening(waiting(1), "a").name]))
         assert find(bench, 1) is None
 
     def test_the_same_attempt_sent_twice_can_still_be_withdrawn(self, make: MakeBench) -> None:
         bench = make(RULES)
         for _ in range(2):
             open_one(bench, waiting(1), "a")
-        bench.run(bench.window.withdraw([Opening(waiting(1), "a")]))
+        bench.run(bench.window.withdraw([Opening(waiting(1), "a").name]))
         assert find(bench, 1) is None
 
 

@@ -116,7 +116,6 @@ class Bench:
             self.window,
             answers.ranked,
             budget_s,
-            1.0,
             self.clock,
             traces,
             self.lines.decided,

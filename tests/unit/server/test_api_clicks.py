@@ -125,6 +125,32 @@ def test_a_slate_whose_click_could_not_be_counted_is_not_given(bench: Bench) -> 
     assert problem(bench.click("d1", 8)) == (503, "unconfirmed")
 
 
+def test_a_slate_that_nobody_saw_teaches_nothing_though_the_store_be_away_for_long(
+    bench: Bench,
+) -> None:
+    bench.window.lose_replies = 1
+    bench.rank(decision_id="d1")
+    bench.window.available = False
+    assert problem(bench.rank(decision_id="d2")) == (503, "window-unavailable")
+    bench.clock.now_s += 3_600.0
+    bench.run(asyncio.sleep(0.0))
+    bench.window.available = True
+    bench.run(bench.ranks.settle())
+    bench.window.now_ms += 30_000
+    assert bench.sweep() == 0
+
+
+def test_nothing_is_ranked_that_could_not_be_withdrawn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.withdrawals.MOST", 1)
+    monkeypatch.setattr("server.withdrawals.EVERY_S", 3_600.0)
+    bench.window.available = False
+    assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
+    bench.window.available = True
+    assert problem(bench.rank(decision_id="d2")) == (503, "window-unavailable")
+
+
 def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
     bench.window.lose_replies = 1
     assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
