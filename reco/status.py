@@ -218,6 +218,7 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             waits = any(each.not_ready for each in now.present if each.kind == kind)
             remedy = "" if waits else f": start another {kind}"  # more of those would not help
             yield f"{topic} is {lag:,} records behind, more than {max_lag:,}{remedy}"
+        yield from _silent(rows, now, kind)
         known = now.trouble or any(row.owner not in (NOBODY, UNKNOWN) for row in rows)
         if not known and not any(each.kind == kind for each in now.present) and not orphans:
             yield f"no {kind} says that it is there"
@@ -226,6 +227,14 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             yield f"{each.kind} {each.name} is not ready: {reason}"
         if each.stale and not each.not_ready:
             yield f"server {each.name} serves a model that is {each.view_age_s or 0:.0f} s old"
+
+
+def _silent(rows: Iterable[PartitionStatus], now: Survey, kind: str) -> Iterable[str]:
+    """Owners that the store holds no word of: one that is full takes none."""
+    heard = {NOBODY, UNKNOWN, *(each.name for each in now.present if each.kind == kind)}
+    owners = set() if now.trouble else {row.owner for row in rows}
+    for owner in sorted(owners - heard):
+        yield f"{kind} {owner} owns partitions and the store has no word of it: its log says more"
 
 
 def _partition(

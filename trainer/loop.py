@@ -108,6 +108,8 @@ class Trainer:
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
         """Ours, to be loaded at this time of the clock."""
+        self._unwritten: set[int] = set()
+        """Those whose last write was not taken: that they can be read does not make them served."""
         self._folds: dict[int, PartitionFold] = {}
         self._stored: dict[int, Position] = {}
         """What we believe the store holds of each served partition."""
@@ -116,7 +118,7 @@ class Trainer:
     @property
     def ready(self) -> bool:
         """True while every partition that is ours is served."""
-        return not self._waiting
+        return not self._waiting and not self._unwritten
 
     @property
     def not_ready(self) -> list[str]:
@@ -148,7 +150,7 @@ class Trainer:
         for partition in partitions:
             self._forget(partition)
             self._waiting.pop(partition, None)
-            self.counts.waiting.pop(partition, None)
+            self._is_served(partition)
 
     def run_once(self, timeout_s: float) -> int:
         """Load what is due, poll once, apply and store what came; returns the records applied to.
@@ -193,7 +195,11 @@ class Trainer:
         try:
             self._fold_and_store(parts)
         except (StoreUnavailable, BrokerUnavailable) as error:
+            again = self._unwritten & parts.keys()
             self._reload(parts, str(error))
+            self._unwritten |= parts.keys()
+            # A lost reply is read again at once; a store that takes nothing need not be pressed.
+            self._waiting.update(dict.fromkeys(again, self._clock() + RETRY_S))
 
     def _fold_and_store(self, parts: Mapping[int, Sequence[Record]]) -> None:
         folded = {p: self._folds[p].fold(records) for p, records in parts.items()}
@@ -214,6 +220,7 @@ class Trainer:
                 del folded[write.partition]
                 continue
             self._stored[write.partition] = position
+            self._is_served(write.partition)
             self._wrote(parts[write.partition], write.rows)
         self.counts.conflicts += len(lost)
         self.counts.writes += len(writes) - len(lost)
@@ -270,7 +277,8 @@ class Trainer:
                 self._postpone(partition, now + REFUSED_RETRY_S, error)
             else:
                 del self._waiting[partition]
-                self.counts.waiting.pop(partition, None)
+                if partition not in self._unwritten:
+                    self._is_served(partition)
                 loaded = True
         if loaded:
             self._read_on()
@@ -294,6 +302,10 @@ class Trainer:
             self.counts.waiting[partition] = reason
             self.counts.reloads += 1
         self._read_on()
+
+    def _is_served(self, partition: int) -> None:
+        self._unwritten.discard(partition)
+        self.counts.waiting.pop(partition, None)
 
     def _forget(self, partition: int) -> None:
         self._folds.pop(partition, None)

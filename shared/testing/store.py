@@ -20,15 +20,16 @@ from shared.ports import (
 class FakeStore:
     """`shared.ports.StateStore` in memory.
 
-    Faults: `available = False`; `lose_replies` (a write is applied, its answer lost);
-    `send_twice` (so it is, and the client sends the command again, as redis-py does);
-    `lose_changes` (announcements that reach nobody); `wrote` (called after each write: who raises
-    there dies, or is cut off, with some of several made); `flush`; `dump` and `restore` (an older
-    copy comes back, as after a crash with an old append-only file).
+    Faults: `available = False`; `full = True` (it can only be read); `lose_replies` (a write is
+    applied, its answer lost); `send_twice` (so it is, and the client sends the command again, as
+    redis-py does); `lose_changes` (announcements that reach nobody); `wrote` (called after each
+    write: who raises there dies, or is cut off, with some of several made); `flush`; `dump` and
+    `restore` (an older copy comes back, as after a crash with an old append-only file).
     """
 
     def __init__(self) -> None:
         self.available = True
+        self.full = False
         self.lose_replies = 0
         self.send_twice = False
         self.lose_changes = 0
@@ -68,6 +69,8 @@ class FakeStore:
     def write_all(self, writes: Sequence[Write]) -> list[Conflict | None]:
         """See `StateStore.write_all`."""
         self.round_trips += 1
+        if self.full:
+            raise StoreUnavailable("the fake store is full")
         return [self._write_one(*write) for write in writes]
 
     def replace(self, partition: int, state: State) -> None:

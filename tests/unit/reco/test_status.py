@@ -124,6 +124,14 @@ def test_what_nobody_says_is_unknown_and_a_service_that_is_missing_is_missed(
     assert status.partitions[-1].owner == UNKNOWN
 
 
+def test_an_owner_that_the_store_has_no_word_of_is_missed(world: World) -> None:
+    world.board.withdraw("trainer-1")
+    [reason] = world.status().reasons
+    assert reason.startswith("trainer trainer-1 owns partitions and the store has no word of it")
+    world.away = StoreUnavailable("the store is away")
+    assert world.status().reasons == ["the store is away"]
+
+
 def test_too_much_lag_is_a_reason(world: World) -> None:
     assert judge(world.look(), max_lag=90).healthy
     [visits] = judge(world.look(), max_lag=89).reasons

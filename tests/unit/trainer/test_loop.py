@@ -7,7 +7,7 @@ from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable
 from shared.testing import Crash, CrashPoints
 from tests.scenario import ARMS, PARTITIONS, RULES, World, busy_world, everything_arrives
-from trainer.loop import Trainer
+from trainer.loop import RETRY_S, Trainer
 
 
 def steps_of_a_run() -> list[str]:
@@ -209,6 +209,17 @@ def away(world: World, trainer: Trainer) -> None:
     world.store.available = True
 
 
+def full(world: World, trainer: Trainer) -> None:
+    world.store.full = True
+    world.send(1)
+    trainer.run_once(0.0)
+    for _ in range(4):  # also just after the state was read again
+        assert not trainer.ready
+        assert trainer.not_ready == ["the fake store is full"]
+        trainer.run_once(0.0)
+    world.store.full = False
+
+
 def emptied(world: World, _: Trainer) -> None:
     world.store.flush()
 
@@ -228,7 +239,7 @@ def broker_away(world: World, trainer: Trainer) -> None:
     world.broker.available = True
 
 
-@pytest.mark.parametrize("fault", [away, emptied, rolled_back, broker_away])
+@pytest.mark.parametrize("fault", [away, full, emptied, rolled_back, broker_away])
 def test_it_recovers_by_itself_from(fault: Callable[[World, Trainer], None]) -> None:
     world = busy_world()
     trainer = world.trainer()
@@ -239,6 +250,23 @@ def test_it_recovers_by_itself_from(fault: Callable[[World, Trainer], None]) -> 
     world.settle(trainer)
     world.assert_invariants()
     assert trainer.ready
+
+
+def test_a_full_store_is_not_pressed() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    world.store.full = True
+    world.send(1)
+    trainer.run_once(0.0)  # might be a reply that was lost: read again at once
+    trainer.run_once(0.0)
+    tried = world.store.round_trips
+    for _ in range(5):
+        trainer.run_once(0.0)
+    assert world.store.round_trips == tried
+    world.clock.now_s += RETRY_S
+    trainer.run_once(0.0)
+    assert world.store.round_trips == tried + 1
 
 
 def test_a_revoked_partition_is_left_alone() -> None:
