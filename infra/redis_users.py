@@ -48,6 +48,10 @@ _ALWAYS: Final = (
 ACL_FILE: Final = Path("acl", "users.acl")
 
 
+class BadPassword(ValueError):
+    """Nobody could log in with it."""
+
+
 def acl(passwords: Mapping[str, str]) -> str:
     """The ACL file for these passwords; it holds their hashes only."""
     lines = [
@@ -74,14 +78,19 @@ def write_users(folder: Path, chosen: Mapping[str, str]) -> list[str]:
 
     Raises:
         OSError: the folder can't be written.
+        BadPassword: one begins or ends with a blank, which whoever reads it from a file strips.
     """
+    for user, password in chosen.items():
+        if password != password.strip():
+            raise BadPassword(f"the password of {user} begins or ends with a blank: leave it out")
     passwords, done = {}, []
     for user in USERS:
         path = folder / password_file(user)
-        if password := chosen.get(user):
+        password = chosen.get(user, "")
+        if password:
             done.append(f"{user}: the password that was given")
         elif path.is_file():
-            password = path.read_text(encoding="utf-8")
+            password = path.read_text(encoding="utf-8").strip()
             done.append(f"{user}: the password that is there")
         else:
             password = secrets.token_urlsafe(32)

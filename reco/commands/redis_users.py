@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from infra.redis_users import ACL_FILE, ADMIN, PRODUCER, SERVER, TRAINER, password_file, write_users
+from infra.redis_users import (
+    ACL_FILE,
+    ADMIN,
+    PRODUCER,
+    SERVER,
+    TRAINER,
+    BadPassword,
+    password_file,
+    write_users,
+)
 
 
 @click.command()
@@ -44,6 +53,8 @@ def command(
     }
     try:
         done = write_users(out, {user: text for user, text in given.items() if text})
+    except BadPassword as error:
+        raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.UsageError(
             f"can't write {error.filename}: {error.strerror}; choose another --out"

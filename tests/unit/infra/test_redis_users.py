@@ -11,7 +11,17 @@ import pytest
 import redis
 
 from infra.embedded import EmbeddedStore
-from infra.redis_users import ACL_FILE, ADMIN, PRODUCER, SERVER, TRAINER, USERS, acl, write_users
+from infra.redis_users import (
+    ACL_FILE,
+    ADMIN,
+    PRODUCER,
+    SERVER,
+    TRAINER,
+    USERS,
+    BadPassword,
+    acl,
+    write_users,
+)
 from shared.ports import ModelConfig, Position, Source, State, StoreUnavailable
 from shared.redis_store import RedisStore
 
@@ -162,3 +172,22 @@ def test_redis_gets_hashes_and_passwords_are_for_their_owner_alone(tmp_path: Pat
     modes = {user: stat.S_IMODE((tmp_path / user / "password").stat().st_mode) for user in USERS}
     assert set(modes.values()) == {0o400}
     assert stat.S_IMODE((tmp_path / ACL_FILE).stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize("password", [" ", " lead", "trail\n"])
+def test_a_password_that_a_file_would_not_give_back_is_refused(
+    tmp_path: Path, password: str
+) -> None:
+    with pytest.raises(BadPassword, match="password of server begins or ends with a blank"):
+        write_users(tmp_path, {SERVER: password})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_file_that_was_written_by_hand_may_end_with_a_line_break(
+    tmp_path: Path,
+) -> None:
+    for user in USERS:
+        (tmp_path / user).mkdir()
+        (tmp_path / user / "password").write_text(f"{PASSWORDS[user]}\n")
+    write_users(tmp_path, {})
+    assert (tmp_path / ACL_FILE).read_text() == acl(PASSWORDS)
