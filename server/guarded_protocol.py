@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 with what it lacks: a deadline for each request, a limit for its headers."""
 
 import asyncio
-from typing import Any, ClassVar, Final
+import sys
+from typing import Any, ClassVar, Final, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
@@ -10,10 +11,15 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from server.guard import NO_CONTENT_POLICY, SECURITY_HEADERS
-from server.problems import HEADERS, NO_HTTP, SLOW, Trouble
+from server.guard import MOST_BODY_BYTES, NO_CONTENT_POLICY, SECURITY_HEADERS
+from server.problems import HEADERS, NO_HTTP, SLOW, TOO_LARGE, Trouble
 
 MOST_HEADER_BYTES: Final = 16 * 1024
+"""Of a head; and of the trailers behind a chunked body."""
+
+MOST_WIRE_BYTES: Final = 6 * MOST_BODY_BYTES + MOST_HEADER_BYTES
+"""Of all behind a head: each byte of a body may be a chunk of its own, and trailers may follow."""
+
 MOST_CONNECTIONS: Final = 1_000
 REQUEST_S: Final = 10.0
 """From a connection, or a request's first byte, to its last one: no slow loris holds a place."""
@@ -21,8 +27,23 @@ REQUEST_S: Final = 10.0
 SILENT_S: Final = 0.5
 """For a connection to bring its first request, once the server leaves."""
 
-_IN_BODY: Final = -(2**62)
 _HEADERS: Final = (*SECURITY_HEADERS, NO_CONTENT_POLICY, (b"connection", b"close"))
+_AROUND: Final = len(b": \r\n")
+"""What a header is on the wire beside its name and its value."""
+
+
+class _Part(NamedTuple):
+    """Of a request: how much of it may come before the next one, or else what."""
+
+    most: int
+    trouble: Trouble
+
+
+_TOO_LARGE: Final = Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes")
+_HEAD: Final = _Part(MOST_HEADER_BYTES, _TOO_LARGE)
+_BODY: Final = _Part(
+    MOST_WIRE_BYTES, Trouble(TOO_LARGE, f"at most {MOST_WIRE_BYTES} bytes, chunks' own included")
+)
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -31,8 +52,10 @@ class GuardedProtocol(HttpToolsProtocol):
     request_s: ClassVar[float] = REQUEST_S
     _deadline: asyncio.TimerHandle | None = None
     _silent: asyncio.TimerHandle | None = None
-    _head_bytes = 0
-    """Received of headers that are not complete."""
+    _part = _HEAD
+    """What comes now."""
+    _received = 0
+    """Of it, in bytes, from the first segment on that begins within it."""
     _answering: RequestResponseCycle | None = None
     """The request that is being answered; `cycle` is the last that came, which may wait for it."""
 
@@ -60,23 +83,26 @@ class GuardedProtocol(HttpToolsProtocol):
             self._silent = self.loop.call_later(SILENT_S, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
-        """Count what the parser has to hold."""
+        """Count what comes: the parser holds a line until it ends."""
         if self._last_answer_begun():
             return  # requests that wait stop the reading, and then nobody sees the client hang up
         if self._deadline is None:  # a next request on a connection that was kept
             self._arm()
-        self._head_bytes += len(data)
+        self._received += len(data)
         super().data_received(data)
-        if self._head_bytes > MOST_HEADER_BYTES:
-            self._end_with(_TOO_LARGE)
+        if self._received > self._part.most:
+            self._end_with(self._part.trouble)
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser does not understand."""
-        self._end_with(Trouble(NO_HTTP, "the request can't be read"))
+        """What the parser does not understand, or was stopped at."""
+        error = sys.exception()
+        stopped = error and error.__context__
+        unread = Trouble(NO_HTTP, "the request can't be read")
+        self._end_with(stopped if isinstance(stopped, Trouble) else unread)
 
     def on_headers_complete(self) -> None:
         """Headers that came at once may be too large as well."""
-        self._head_bytes = _IN_BODY  # the guard counts the body
+        self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
         size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
         if size <= MOST_HEADER_BYTES:
             super().on_headers_complete()
@@ -87,10 +113,14 @@ class GuardedProtocol(HttpToolsProtocol):
         finally:
             self.app = app
 
+    def on_chunk_header(self) -> None:
+        """Trailers may follow, if it is the last one. They are none of the headers."""
+        self.headers = _Trailers()
+
     def on_message_complete(self) -> None:
         """All has come in time."""
         self._disarm()
-        self._head_bytes = 0
+        self._part, self._received = _HEAD, 0
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -133,10 +163,19 @@ def protocol_with(request_s: float) -> type[GuardedProtocol]:
     return type("GuardedProtocol", (GuardedProtocol,), {"request_s": request_s})
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Drops what it is given, which nobody asks for, and ends the parsing when it gets too much."""
+
+    _bytes = 0
+
+    def append(self, header: tuple[bytes, bytes], /) -> None:
+        """One more."""
+        self._bytes += sum(map(len, header)) + _AROUND
+        if self._bytes > MOST_HEADER_BYTES:
+            raise Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes of trailers")
+
+
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     answer = _TOO_LARGE.response()
     answer.raw_headers += _HEADERS
     await answer(scope, receive, send)
-
-
-_TOO_LARGE: Final = Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes")

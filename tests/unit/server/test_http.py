@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import msgspec
 import pytest
@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from server.api_types import Problem
-from server.guard import Gate
-from server.guarded_protocol import MOST_HEADER_BYTES
+from server.guard import MOST_BODY_BYTES, Gate
+from server.guarded_protocol import MOST_HEADER_BYTES, MOST_WIRE_BYTES
 from server.http import Deadlines, HttpServer
 from server.listener import BadAddress
 
@@ -36,6 +36,7 @@ class App:
         self.routes = Starlette(
             routes=[
                 Route("/echo", self.echo, methods=["POST"]),
+                Route("/names", self.names, methods=["POST"]),
                 Route("/wait", self.wait),
                 Route("/block", self.block),
                 Route("/stream", self.stream),
@@ -45,6 +46,11 @@ class App:
 
     async def echo(self, request: Request) -> PlainTextResponse:
         return PlainTextResponse(await request.body())
+
+    async def names(self, request: Request) -> PlainTextResponse:
+        """Of the headers, once all has come."""
+        await request.body()
+        return PlainTextResponse(" ".join(request.headers))
 
     async def failed(self, _: Request, error: Exception) -> PlainTextResponse:
         self.failures.append(error)
@@ -89,6 +95,16 @@ def server(app: App) -> Iterator[HttpServer]:
     server.stop()
 
 
+@pytest.fixture
+def patient(app: App) -> Iterator[HttpServer]:
+    """No deadline ends what should end for another reason."""
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), PATIENT)
+    server.start()
+    yield server
+    app.go.set()
+    server.stop()
+
+
 def connected(server: HttpServer) -> socket.socket:
     """A raw connection."""
     host, _, port = server.url.removeprefix("http://").rpartition(":")
@@ -98,8 +114,9 @@ def connected(server: HttpServer) -> socket.socket:
 def said(server: HttpServer, *parts: bytes) -> bytes:
     """Everything that comes back, until the server closes."""
     with connected(server) as connection:
-        for part in parts:
-            connection.sendall(part)
+        with suppress(ConnectionError):  # it may have closed already
+            for part in parts:
+                connection.sendall(part)
         return until_closed(connection)
 
 
@@ -170,6 +187,50 @@ def test_headers_that_are_too_large_are_refused(server: HttpServer) -> None:
     path = b"GET /" + b"a" * MOST_HEADER_BYTES + b" HTTP/1.1\r\nhost: a\r\n\r\n"
     for parts in ([HEAD + large + b"content-length: 0\r\n\r\n"], [HEAD, large], [path]):
         assert problem(said(server, *parts)) == "headers-too-large"
+
+
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"2\r\nhi\r\n0\r\n"
+TOO_MANY = b"x-t: aaaa\r\n" * (MOST_HEADER_BYTES // 8)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [LAST_CHUNK + TOO_MANY + b"\r\n"],
+        [LAST_CHUNK + TOO_MANY],
+        [LAST_CHUNK, *[b"x-t: " + b"a" * 1_000 + b"\r\n"] * 20],
+    ],
+    ids=["whole", "without an end", "one by one"],
+)
+def test_trailers_that_are_too_large_are_refused_before_their_end(
+    patient: HttpServer, parts: list[bytes]
+) -> None:
+    assert problem(said(patient, HEAD + CHUNKED, *parts)) == "headers-too-large"
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [LAST_CHUNK + b"x-t: ", b"1;", b"1\r\na\r\n1;", b"1;b=" + b"c" * 200 + b"\r\na\r\n"],
+    ids=["a trailer", "a first chunk's extension", "a next one's", "many chunks' extensions"],
+)
+def test_what_stands_around_chunks_is_bounded(patient: HttpServer, endless: bytes) -> None:
+    more = endless if endless.endswith(b"\n") else b"a" * 1_000
+    parts = [endless, *[more] * (2 * MOST_WIRE_BYTES // len(more) + 1_000)]
+    assert problem(said(patient, HEAD + CHUNKED, *parts)) == "too-large"
+
+
+def test_a_body_of_the_smallest_chunks_is_taken(patient: HttpServer) -> None:
+    body = b"1\r\na\r\n" * MOST_BODY_BYTES + b"0\r\nx-t: a\r\n\r\n"
+    with connected(patient) as connection:
+        connection.sendall(HEAD + b"connection: close\r\n" + CHUNKED + body)
+        assert until_closed(connection).endswith(b"a" * MOST_BODY_BYTES)
+
+
+def test_a_trailer_is_taken_for_no_header(server: HttpServer) -> None:
+    head = b"POST /names HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + CHUNKED
+    answer = said(server, head + LAST_CHUNK + b"authorization: Bearer k\r\n\r\n")
+    assert answer.endswith(b"host connection transfer-encoding")
 
 
 @pytest.mark.parametrize(
