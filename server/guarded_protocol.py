@@ -149,13 +149,19 @@ class GuardedProtocol(HttpToolsProtocol):
         """Say so, unless that would be read as part of another answer, and hang up."""
         if self.transport.is_closing():
             return
-        cycle = self._answering
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        if not self._answered():
             answer = trouble.response()
             headers = [*self.server_state.default_headers, *answer.raw_headers, *_HEADERS]
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + answer.body)
         self.transport.close()
+
+    def _answered(self) -> bool:
+        """Whether the client would not take an answer for that to what comes now."""
+        cycle = self._answering
+        if cycle is None or not cycle.response_started:
+            return False
+        return not cycle.response_complete or self._part is _BODY
 
 
 def protocol_with(request_s: float) -> type[GuardedProtocol]:

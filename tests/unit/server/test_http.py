@@ -182,6 +182,12 @@ def test_who_comes_slowly_on_a_kept_connection_is_sent_away_too(server: HttpServ
         assert problem(until_closed(connection)) == "slow"
 
 
+def test_who_was_answered_before_the_whole_body_came_is_answered_once(server: HttpServer) -> None:
+    answer = said(server, b"POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 def test_headers_that_are_too_large_are_refused(server: HttpServer) -> None:
     large = b"x-large: " + b"a" * MOST_HEADER_BYTES + b"\r\n"
     path = b"GET /" + b"a" * MOST_HEADER_BYTES + b" HTTP/1.1\r\nhost: a\r\n\r\n"
