@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from server.guard import MOST_BODY_BYTES, NO_CONTENT_POLICY, SECURITY_HEADERS
-from server.problems import HEADERS, NO_HTTP, SLOW, TOO_LARGE, Trouble
+from server.problems import HEADERS, NO_HTTP, OVERLOADED, SLOW, TOO_LARGE, Trouble
 
 MOST_HEADER_BYTES: Final = 16 * 1024
 """Of a head; and of the trailers behind a chunked body."""
@@ -21,6 +21,9 @@ MOST_WIRE_BYTES: Final = 6 * MOST_BODY_BYTES + MOST_HEADER_BYTES
 """Of all behind a head: each byte of a body may be a chunk of its own, and trailers may follow."""
 
 MOST_CONNECTIONS: Final = 1_000
+MOST_WAITING: Final = 16
+"""Requests behind the one that is being answered, on one connection."""
+
 REQUEST_S: Final = 10.0
 """From a connection, or a request's first byte, to its last one: no slow loris holds a place."""
 
@@ -101,7 +104,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._end_with(stopped if isinstance(stopped, Trouble) else unread)
 
     def on_headers_complete(self) -> None:
-        """Headers that came at once may be too large as well."""
+        """Headers that came at once may be too large as well, or too many requests."""
+        if len(self.pipeline) >= MOST_WAITING:
+            raise Trouble(OVERLOADED, "too many requests at once on this connection", 1)
         self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
         size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
         if size <= MOST_HEADER_BYTES:

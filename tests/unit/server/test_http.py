@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from server.api_types import Problem
 from server.guard import MOST_BODY_BYTES, Gate
-from server.guarded_protocol import MOST_HEADER_BYTES, MOST_WIRE_BYTES
+from server.guarded_protocol import MOST_HEADER_BYTES, MOST_WAITING, MOST_WIRE_BYTES
 from server.http import Deadlines, HttpServer
 from server.listener import BadAddress
 
@@ -148,6 +148,7 @@ def problem(answer: bytes) -> str:
 
 
 HEAD = b"POST /echo HTTP/1.1\r\nhost: a\r\n"
+WAIT = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
 def test_a_request_in_time_is_answered_and_the_connection_kept(server: HttpServer) -> None:
@@ -263,20 +264,37 @@ def test_who_hangs_up_is_noticed_whatever_was_sent_behind_and_is_no_failure(
     server: HttpServer, app: App, wanted: bytes, at_once: bool
 ) -> None:
     request = wanted + b" HTTP/1.1\r\nhost: a\r\n\r\n"
-    behind = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"
     with connected(server) as connection:
-        connection.sendall(request + behind if at_once else request)
+        connection.sendall(request + WAIT if at_once else request)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         if not at_once:
-            connection.sendall(behind)
+            connection.sendall(WAIT)
     assert app.left.wait(10.0)
     server.stop()
     assert app.failures == []
 
 
+def test_requests_that_wait_behind_another_are_answered(server: HttpServer, app: App) -> None:
+    with connected(server) as connection:
+        connection.sendall(WAIT)
+        assert app.entered.wait(10.0)
+        behind = [WAIT] * (MOST_WAITING - 1) + [b"GET /wait HTTP/1.0\r\n\r\n"]
+        connection.sendall(b"".join(behind))
+        app.go.set()
+        assert until_closed(connection).count(b"HTTP/1.1 200") == 1 + MOST_WAITING
+
+
+def test_not_any_number_of_requests_waits_behind_another(server: HttpServer, app: App) -> None:
+    with connected(server) as connection:
+        connection.sendall(WAIT)
+        assert app.entered.wait(10.0)
+        connection.sendall(WAIT * (10 * MOST_WAITING))
+        assert problem(until_closed(connection)) == "overloaded"
+
+
 def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer, app: App) -> None:
     with connected(server) as connection:
-        connection.sendall(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+        connection.sendall(WAIT)
         assert app.entered.wait(10.0)
         leaving = threading.Thread(target=server.stop)
         leaving.start()
