@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, ClassVar, Final, NamedTuple
 
 from starlette.types import Receive, Scope, Send
@@ -31,8 +33,8 @@ SILENT_S: Final = 0.5
 """For a connection to bring its first request, once the server leaves."""
 
 _HEADERS: Final = (*SECURITY_HEADERS, NO_CONTENT_POLICY, (b"connection", b"close"))
-_AROUND: Final = len(b": \r\n")
-"""What a header is on the wire beside its name and its value."""
+_REQUEST_LINE: Final = len(b"GET  HTTP/1.1\r\n\r\n")
+"""What it is beside the address, with what ends the headers."""
 
 
 class _Part(NamedTuple):
@@ -108,8 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_WAITING:
             raise Trouble(OVERLOADED, "too many requests at once on this connection", 1)
         self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
-        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
-        if size <= MOST_HEADER_BYTES:
+        if _REQUEST_LINE + len(self.url) + _on_the_wire(self.headers) <= MOST_HEADER_BYTES:
             super().on_headers_complete()
             return
         app, self.app = self.app, _refuse
@@ -181,9 +182,13 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
     def append(self, header: tuple[bytes, bytes], /) -> None:
         """One more."""
-        self._bytes += sum(map(len, header)) + _AROUND
+        self._bytes += _on_the_wire([header])
         if self._bytes > MOST_HEADER_BYTES:
             raise Trouble(HEADERS, f"at most {MOST_HEADER_BYTES} bytes of trailers")
+
+
+def _on_the_wire(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(map(len, chain.from_iterable(headers))) + len(b": \r\n") * len(headers)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

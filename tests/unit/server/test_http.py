@@ -192,7 +192,9 @@ def test_who_was_answered_before_the_whole_body_came_is_answered_once(server: Ht
 def test_headers_that_are_too_large_are_refused(server: HttpServer) -> None:
     large = b"x-large: " + b"a" * MOST_HEADER_BYTES + b"\r\n"
     path = b"GET /" + b"a" * MOST_HEADER_BYTES + b" HTTP/1.1\r\nhost: a\r\n\r\n"
-    for parts in ([HEAD + large + b"content-length: 0\r\n\r\n"], [HEAD, large], [path]):
+    many = b"a: b\r\n" * (MOST_HEADER_BYTES // 6)
+    end = b"content-length: 0\r\n\r\n"
+    for parts in ([HEAD + large + end], [HEAD, large], [path], [HEAD + many + end], [HEAD, many]):
         assert problem(said(server, *parts)) == "headers-too-large"
 
 
