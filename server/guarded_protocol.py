@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from server.guard import MOST_BODY_BYTES, NO_CONTENT_POLICY, SECURITY_HEADERS
-from server.problems import HEADERS, NO_HTTP, OVERLOADED, SLOW, TOO_LARGE, Trouble
+from server.problems import HEADERS, NO_HTTP, NO_METHOD, OVERLOADED, SLOW, TOO_LARGE, Trouble
 
 MOST_HEADER_BYTES: Final = 16 * 1024
 """Of a head; and of the trailers behind a chunked body."""
@@ -100,10 +100,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What the parser does not understand, or was stopped at."""
-        error = sys.exception()
-        stopped = error and error.__context__
-        unread = Trouble(NO_HTTP, "the request can't be read")
-        self._end_with(stopped if isinstance(stopped, Trouble) else unread)
+        self._end_with(_fault(sys.exception()))
 
     def on_headers_complete(self) -> None:
         """Headers that came at once may be too large as well, or too many requests."""
@@ -189,6 +186,16 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
 def _on_the_wire(headers: Sequence[tuple[bytes, bytes]]) -> int:
     return sum(map(len, chain.from_iterable(headers))) + len(b": \r\n") * len(headers)
+
+
+def _fault(error: BaseException | None) -> Trouble:
+    """What to say of the parser's error."""
+    stopped = error and error.__context__
+    if isinstance(stopped, Trouble):
+        return stopped
+    if "method" in str(error):  # one is of a class of its own, others are not
+        return Trouble(NO_METHOD, "the request begins with none that is known here")
+    return Trouble(NO_HTTP, "the request can't be read")
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

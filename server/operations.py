@@ -28,6 +28,7 @@ from server.problems import (
     MEDIA,
     METHOD,
     NO_HTTP,
+    NO_METHOD,
     NO_SUCH_PAGE,
     NO_WINDOW,
     NOT_ON_SLATE,
@@ -70,7 +71,7 @@ class Operation(NamedTuple):
         return self.path.startswith("/v1/")
 
 
-_ANYWHERE: Final = (NO_HTTP, METHOD, SLOW, TOO_LARGE, HEADERS)
+_ANYWHERE: Final = (NO_HTTP, METHOD, SLOW, TOO_LARGE, HEADERS, NO_METHOD)
 _BODY: Final = (MALFORMED, MEDIA, INVALID)
 _OPEN: Final = (*_ANYWHERE, OVERLOADED)
 _GUARDED: Final = (*_OPEN, UNAUTHORISED)

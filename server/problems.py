@@ -70,6 +70,7 @@ NOT_ON_SLATE = Kind(
 )
 HEADERS = Kind("headers-too-large", 431, "The headers are too large", "16 KiB at most.")
 FAILED = Kind("failed", 500, "A fault of ours", "Its cause is in the server's log.")
+NO_METHOD = Kind("unknown-method", 501, "No such method", "Ask by GET, HEAD or POST.")
 NOT_READY = Kind("not-ready", 503, "Not ready yet", "The model is being read; try again soon.")
 OVERLOADED = Kind(
     "overloaded", 503, "Too much at once", "Try again after the seconds in `Retry-After`."

@@ -245,19 +245,27 @@ def test_a_trailer_is_taken_for_no_header(server: HttpServer) -> None:
 @pytest.mark.parametrize(
     "nonsense",
     [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
-        b"hello\r\n\r\n",
+        b"GET / HTTP/9.1\r\n\r\n",
         b"POST /echo HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
         HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
     ],
 )
-def test_nonsense_is_refused_and_the_server_lives(server: HttpServer, nonsense: bytes) -> None:
+def test_what_is_not_http_is_refused_and_the_server_lives(
+    server: HttpServer, nonsense: bytes
+) -> None:
     assert problem(said(server, nonsense)) in ("not-http", "slow")
     assert said(server, HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n").startswith(
         b"HTTP/1.1 200"
     )
+
+
+@pytest.mark.parametrize(
+    "begin", [b"FOO /echo HTTP/1.1\r\n", b"DESCRIBE / HTTP/1.1\r\n", b"hello\r\n", b"\x16\x03\x01"]
+)
+def test_a_method_that_nobody_knows_is_called_that(server: HttpServer, begin: bytes) -> None:
+    assert problem(said(server, begin + b"host: a\r\n\r\n")) == "unknown-method"
 
 
 @pytest.mark.parametrize("wanted", [b"GET /stream", b"HEAD /stream", b"GET /stream?more=1"])
