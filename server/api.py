@@ -18,7 +18,15 @@ from starlette.types import ASGIApp
 from server.answers import Answers
 from server.api_types import ClickRequest, HealthResponse, RankRequest
 from server.cors import Cors
-from server.endpoint import JSON, JsonEndpoint, RawHeaders, Shortcut, decoded, refusal
+from server.endpoint import (
+    JSON,
+    JsonEndpoint,
+    RawHeaders,
+    Shortcut,
+    announced,
+    decoded,
+    refusal,
+)
 from server.guard import Gate, Guard, Limits
 from server.http_traces import HttpTraces
 from server.openapi import PAGE_POLICY, openapi, page
@@ -150,7 +158,7 @@ class Api:
     async def click(self, request: Request) -> Response:
         """POST /v1/decisions/{decision_id}/click"""
         decision_id = _decision_id(request)
-        content_type = request.headers.get("content-type", "")
+        content_type = announced(request.scope["headers"])
         wanted = decoded(content_type, await request.body(), self._decode_click)
         traces, product_id = self._parts.traces, wanted.product_id
         came = traces.came(request.scope["headers"])

@@ -40,7 +40,8 @@ class JsonEndpoint(Generic[_Body]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         try:
-            wanted = decoded(_content_type(scope), await _body(receive), self._decode)
+            content_type = announced(scope["headers"])
+            wanted = decoded(content_type, await _body(receive), self._decode)
             content = await self._handle(wanted, scope["headers"])
         except Exception as error:
             await refusal(error)(scope, receive, send)
@@ -76,6 +77,21 @@ class Shortcut:
             await self._endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def announced(headers: RawHeaders) -> str:
+    """The media type of a body.
+
+    Raises:
+        Trouble: it is encoded.
+    """
+    content_type = ""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value.decode("latin-1")
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise Trouble(MEDIA, "send the body as it is, without Content-Encoding")
+    return content_type
 
 
 def decoded(content_type: str, body: bytes, decode: Callable[[bytes], _Body]) -> _Body:
@@ -128,14 +144,6 @@ async def _body(receive: Receive) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return body
-
-
-def _content_type(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            text: str = value.decode("latin-1")
-            return text
-    return ""
 
 
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -63,7 +63,12 @@ LATE = Kind(
     "The decision was resolved without a click; this one is not counted.",
 )
 TOO_LARGE = Kind("too-large", 413, "The body is too large", "64 KiB at most.")
-MEDIA = Kind("media-type", 415, "Not JSON", "Send a header `Content-Type: application/json`.")
+MEDIA = Kind(
+    "media-type",
+    415,
+    "Not announced as plain JSON",
+    "Send a header `Content-Type: application/json`, and no `Content-Encoding`.",
+)
 INVALID = Kind("invalid", 422, "The request is not as described", "`detail` says where.")
 NOT_ON_SLATE = Kind(
     "not-on-slate", 422, "The product was not on the slate", "Only what was shown can be clicked."

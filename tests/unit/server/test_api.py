@@ -1,3 +1,4 @@
+import gzip
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,22 @@ def test_a_bad_request_is_told_what_is_wrong(
     if "content" in how:
         how = {**how, "headers": {"content-type": "application/json"}}
     assert problem(bench.ask("POST", "/v1/rank", **how)) == expected
+
+
+@pytest.mark.parametrize("path", ["/v1/rank", "/v1/decisions/d1/click"])
+@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}", mtime=0)], ids=["plain", "gzip"])
+def test_a_body_that_is_encoded_is_refused_and_told_so(
+    bench: Bench, path: str, body: bytes
+) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = bench.ask("POST", path, content=body, headers=headers)
+    assert problem(answer) == (415, "media-type")
+    assert "without Content-Encoding" in answer.json()["detail"]
+
+
+def test_a_body_that_is_encoded_as_itself_is_taken(bench: Bench) -> None:
+    asked = {"json": {"context": CONTEXT}, "headers": {"content-encoding": "Identity"}}
+    assert bench.ask("POST", "/v1/rank", **asked).status_code == 200
 
 
 @pytest.mark.parametrize("decision_id", [".", ".."])
