@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from server.api_types import RankRequest
 from server.experiment import Traffic, Variant
@@ -188,6 +189,8 @@ def fingerprint(request: RankRequest) -> str:
     """
     if request.decision_id is None:
         return ""
+    if request.exclude == []:
+        request = structs.replace(request, exclude=None)  # says the same
     return blake2b(_encode(request), digest_size=12).hexdigest()
 
 

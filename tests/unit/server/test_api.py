@@ -69,6 +69,17 @@ def test_a_retried_request_gets_the_same_slate_and_another_request_a_conflict(
     assert len(bench.outcomes()) == 5
 
 
+@pytest.mark.parametrize(
+    "same",
+    [{"exclude": []}, {"exclude": None}, {"candidates": None, "user_id": None}, {"k": 5}],
+    ids=str,
+)
+def test_a_retry_may_leave_out_what_says_nothing(bench: Bench, same: dict[str, Any]) -> None:
+    first = bench.rank(decision_id="d1", **same)
+    assert first.status_code == 200
+    assert bench.rank(decision_id="d1").json() == first.json()
+
+
 def test_what_waited_longer_than_the_budget_is_turned_away(make: MakeBench) -> None:
     bench = make(budget_s=0.0)
     assert problem(bench.rank()) == (503, "window-unavailable")
