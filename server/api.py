@@ -35,8 +35,8 @@ from server.problems import (
     ALREADY_CLICKED,
     LATE,
     METHOD,
+    NO_STORE,
     NO_SUCH_PAGE,
-    NO_WINDOW,
     NOT_ON_SLATE,
     NOT_READY,
     UNCONFIRMED,
@@ -180,7 +180,7 @@ class Api:
             found = await self._parts.window.find(decision_id)
         except StoreUnavailable as error:
             detail = "the store can't be asked just now"
-            raise Trouble(NO_WINDOW, detail, RETRY_AFTER_S) from error
+            raise Trouble(NO_STORE, detail, RETRY_AFTER_S) from error
         if found is None:
             raise Trouble(*_REFUSALS[Answer.UNKNOWN])
         return _json(self._parts.answers.found(found))

@@ -29,6 +29,7 @@ from server.problems import (
     METHOD,
     NO_HTTP,
     NO_METHOD,
+    NO_STORE,
     NO_SUCH_PAGE,
     NO_WINDOW,
     NOT_ON_SLATE,
@@ -103,7 +104,6 @@ OPERATIONS: Final = (
             LATE,
             NOT_ON_SLATE,
             UNCONFIRMED,
-            NO_WINDOW,
         ),
     ),
     Operation(
@@ -113,7 +113,7 @@ OPERATIONS: Final = (
         "What was shown, and what came of it",
         DecisionResponse,
         None,
-        (*_NAMED, UNKNOWN_DECISION, NO_WINDOW),
+        (*_NAMED, UNKNOWN_DECISION, NO_STORE),
     ),
     Operation(
         "arm",

@@ -87,6 +87,12 @@ NO_WINDOW = Kind(
     "Its click could not be counted, so there is no slate. Try again after the seconds in "
     "`Retry-After`, with the same decision_id.",
 )
+NO_STORE = Kind(
+    "store-unavailable",
+    503,
+    "The decision can't be looked up now",
+    "It may well be there. Ask again after the seconds in `Retry-After`.",
+)
 UNCONFIRMED = Kind(
     "unconfirmed",
     503,

@@ -121,7 +121,6 @@ def test_a_slate_whose_click_could_not_be_counted_is_not_given(bench: Bench) -> 
     answer = bench.rank(decision_id="d1")
     assert problem(answer) == (503, "window-unavailable")
     assert answer.headers["retry-after"] == "1"
-    assert problem(bench.ask("GET", "/v1/decisions/d1")) == (503, "window-unavailable")
     assert problem(bench.click("d1", 8)) == (503, "unconfirmed")
 
 
@@ -149,6 +148,15 @@ def test_nothing_is_ranked_that_could_not_be_withdrawn(
     assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
     bench.window.available = True
     assert problem(bench.rank(decision_id="d2")) == (503, "window-unavailable")
+
+
+def test_a_decision_that_the_store_can_not_be_asked_for_may_be_there(bench: Bench) -> None:
+    bench.rank(decision_id="d1")
+    bench.window.available = False
+    answer = bench.ask("GET", "/v1/decisions/d1")
+    assert problem(answer) == (503, "store-unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["title"] == "The decision can't be looked up now"
 
 
 def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
