@@ -105,11 +105,10 @@ def decoded(content_type: str, body: bytes, decode: Callable[[bytes], _Body]) ->
     try:
         return decode(body)
     except msgspec.ValidationError as error:
-        if _is_json(body):  # the schema's fault is met first, though the rest be rubbish
-            raise Trouble(INVALID, str(error)) from error
-        raise _malformed() from error
+        _check_json(body)  # the schema's fault is met first, though the rest be rubbish
+        raise Trouble(INVALID, str(error)) from error
     except _NOT_JSON as error:
-        raise _malformed() from error
+        raise _malformed(error) from error
 
 
 def refusal(error: Exception) -> Response:
@@ -122,16 +121,17 @@ def refusal(error: Exception) -> Response:
     return Trouble(FAILED, "the server's log says more").response()
 
 
-def _is_json(body: bytes) -> bool:
+def _check_json(body: bytes) -> None:
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
-    except _NOT_JSON:
-        return False
-    return True
+    except _NOT_JSON as error:
+        raise _malformed(error) from error
 
 
-def _malformed() -> Trouble:
+def _malformed(error: Exception) -> Trouble:
+    if isinstance(error, RecursionError):  # it may well be JSON
+        return Trouble(MALFORMED, "the body is nested too deeply")
     return Trouble(MALFORMED, "the body is not a JSON document in UTF-8")
 
 

@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 
 NO_HTTP = Kind("not-http", 400, "The request is not HTTP/1.1", "Ask with an HTTP client.")
-MALFORMED = Kind("malformed", 400, "The body is not JSON", "Send one JSON object.")
+MALFORMED = Kind("malformed", 400, "The body can't be read as JSON", "Send one JSON object.")
 CROSS_ORIGIN = Kind(
     "cross-origin", 400, "Not from such a page", "The server allows it with `--cors-origin`."
 )

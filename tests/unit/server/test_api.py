@@ -139,6 +139,18 @@ def test_a_bad_request_is_told_what_is_wrong(
     assert problem(bench.ask("POST", "/v1/rank", **how)) == expected
 
 
+@pytest.mark.parametrize("body", [b"%b%b", b'{"context": 1, "k": %b%b}', b'{"more": %b%b}'])
+def test_json_that_is_nested_too_deeply_is_not_called_something_else(
+    bench: Bench, body: bytes
+) -> None:
+    content = body % (b"[" * 20_000, b"]" * 20_000)
+    headers = {"content-type": "application/json"}
+    answer = bench.ask("POST", "/v1/rank", content=content, headers=headers)
+    assert problem(answer) == (400, "malformed")
+    assert answer.json()["title"] == "The body can't be read as JSON"
+    assert answer.json()["detail"] == "the body is nested too deeply"
+
+
 @pytest.mark.parametrize("path", ["/v1/rank", "/v1/decisions/d1/click"])
 @pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}", mtime=0)], ids=["plain", "gzip"])
 def test_a_body_that_is_encoded_is_refused_and_told_so(
