@@ -98,6 +98,20 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._received > self._part.most:
             self._end_with(self._part.trouble)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Whether to go on although the client sends no more: it may wait for its answer.
+
+        Whether it is still there can't be told from then on, so not once an answer has begun, which
+        may be a stream without an end; and not for longer than a request may take.
+        """
+        cycle = self._answering
+        if cycle is None or cycle.response_started or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        if self._deadline is None:
+            self._arm()
+        return True
+
     def send_400_response(self, msg: str) -> None:
         """What the parser does not understand, or was stopped at."""
         self._end_with(_fault(sys.exception()))

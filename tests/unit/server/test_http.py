@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
 import pytest
@@ -86,23 +86,29 @@ def app() -> App:
     return App()
 
 
+@contextmanager
+def serving(app: App, deadlines: Deadlines) -> Iterator[HttpServer]:
+    """A server of the app; at the end nothing waits any more."""
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), deadlines)
+    server.start()
+    try:
+        yield server
+    finally:
+        app.go.set()
+        server.stop()
+
+
 @pytest.fixture
 def server(app: App) -> Iterator[HttpServer]:
-    server = HttpServer("127.0.0.1:0", app.routes, Gate(), QUICK)
-    server.start()
-    yield server
-    app.go.set()
-    server.stop()
+    with serving(app, QUICK) as server:
+        yield server
 
 
 @pytest.fixture
 def patient(app: App) -> Iterator[HttpServer]:
     """No deadline ends what should end for another reason."""
-    server = HttpServer("127.0.0.1:0", app.routes, Gate(), PATIENT)
-    server.start()
-    yield server
-    app.go.set()
-    server.stop()
+    with serving(app, PATIENT) as server:
+        yield server
 
 
 def connected(server: HttpServer) -> socket.socket:
@@ -118,6 +124,12 @@ def said(server: HttpServer, *parts: bytes) -> bytes:
             for part in parts:
                 connection.sendall(part)
         return until_closed(connection)
+
+
+def half_closed(server: HttpServer, connection: socket.socket) -> None:
+    """Send no more; the server has seen that."""
+    connection.shutdown(socket.SHUT_WR)
+    said(server, b"GET / HTTP/1.0\r\n\r\n")  # its loop goes on to this after that
 
 
 def until_closed(connection: socket.socket) -> bytes:
@@ -282,6 +294,41 @@ def test_who_hangs_up_is_noticed_whatever_was_sent_behind_and_is_no_failure(
     assert app.left.wait(10.0)
     server.stop()
     assert app.failures == []
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_who_has_asked_and_sends_no_more_is_answered(
+    patient: HttpServer, app: App, asked: int
+) -> None:
+    with connected(patient) as connection:
+        connection.sendall(WAIT * asked)
+        assert app.entered.wait(10.0)
+        half_closed(patient, connection)
+        app.go.set()
+        assert until_closed(connection).count(b"HTTP/1.1 200") == asked
+
+
+@pytest.mark.parametrize(
+    "part", [b"", HEAD, HEAD + b"content-length: 9\r\n\r\nhalf", HEAD + CHUNKED]
+)
+def test_who_sends_no_more_before_all_was_asked_is_hung_up_on(
+    patient: HttpServer, part: bytes
+) -> None:
+    with connected(patient) as connection:
+        connection.sendall(part)
+        half_closed(patient, connection)
+        assert until_closed(connection) == b""
+
+
+def test_who_sends_no_more_gets_no_stream_without_an_end(app: App) -> None:
+    deadlines = PATIENT._replace(request_s=3.0)
+    with serving(app, deadlines) as server, connected(server) as connection:
+        connection.sendall(WAIT + b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert app.entered.wait(10.0)
+        half_closed(server, connection)
+        app.go.set()
+        assert b"first" in until_closed(connection)
+        assert app.left.wait(10.0)
 
 
 def test_requests_that_wait_behind_another_are_answered(server: HttpServer, app: App) -> None:
