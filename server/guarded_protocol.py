@@ -98,7 +98,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._received > self._part.most:
             self._end_with(self._part.trouble)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+    def eof_received(self) -> Any:  # bool, which uvicorn says it never is
         """Whether to go on although the client sends no more: it may wait for its answer.
 
         Whether it is still there can't be told from then on, so not once an answer has begun, which

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Message, Send
 
 from server.api_types import ExplainRequest, ProductId, RankContext
-from server.endpoint import decoded
+from server.endpoint import announced, decoded
 from server.guard import MOST_BODY_BYTES
 from server.live_feed import LiveFeed
 from server.problems import INVALID, OVERLOADED, TOO_LARGE, UNKNOWN_PRODUCT, Trouble
@@ -73,8 +73,7 @@ class _Live:
         if body is None:
             return Trouble(TOO_LARGE, f"at most {MOST_BODY_BYTES} bytes").response()
         try:
-            content_type = request.headers.get("content-type", "")
-            asked = decoded(content_type, body, _decode_question)
+            asked = decoded(announced(request.scope["headers"]), body, _decode_question)
         except Trouble as trouble:
             return trouble.response()
         return _json(self._feed.explain(asked.context, asked.k))
