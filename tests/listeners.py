@@ -67,7 +67,7 @@ def _serve(server: socket.socket, tls: ssl.SSLContext | None, reply: bytes) -> N
             connection, _ = server.accept()
         except OSError:  # closed
             return
-        connection.settimeout(1.0)
+        connection.settimeout(10.0)  # a slow machine takes its time to say hello
         with suppress(OSError), connection:
             if tls:
                 connection = tls.wrap_socket(connection, server_side=True)
