@@ -62,6 +62,4 @@ def _address() -> Iterator[None]:
     try:
         yield
     except BadAddress as error:
-        raise click.UsageError(
-            f"--redis is {error}; give an address like redis://host:6379"
-        ) from error
+        raise click.UsageError(f"--redis is {error}") from error

@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -13,8 +13,25 @@ from redis.retry import Retry
 from shared.peer import Peer, who_listens
 from shared.ports import StoreRefuses, StoreUnavailable
 
-_SCHEMES: Final = ("redis", "rediss", "unix")
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_DEFAULTS: Final = ("localhost", 6379)
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
+_LONGEST_S: Final = 1e6
+_PLAIN: Final = (
+    "db username password client_name protocol max_connections socket_keepalive retry_on_timeout "
+    "health_check_interval"
+)
+_OF_TLS: Final = (
+    "ssl_ca_path ssl_ca_data ssl_password ssl_cert_reqs ssl_check_hostname ssl_min_version "
+    "ssl_ciphers ssl_include_verify_flags ssl_exclude_verify_flags"
+)
+# Not all that redis-py takes from a URL: some is of use only as an object, and fails much later.
+OPTIONS: Final = frozenset([*_TIMEOUTS, *_FILES, *_PLAIN.split(), *_OF_TLS.split()])
+"""What may stand after the ? of an address; both clients, with asyncio and without, take it."""
+
+
+_BAD_VALUE: Final = "no Redis address: one of its options can't have that value"
 
 
 class BadAddress(ValueError):
@@ -30,7 +47,7 @@ class RedisAddress:
         timeout_s: how long a command may take.
 
     Raises:
-        BadAddress: the URL is none, or names a file or option that does not exist.
+        BadAddress: the URL is none, or has an option or file that does not exist or can't be used.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -45,10 +62,13 @@ class RedisAddress:
                 retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), 2),
             )
             self.client.connection_pool.make_connection()
-        except (TypeError, ValueError) as error:
-            raise BadAddress("no Redis address: it has an option that redis-py lacks") from error
+        except (TypeError, ValueError, redis.RedisError) as error:
+            raise BadAddress(_BAD_VALUE) from error
         options: Mapping[str, Any] = self.client.connection_pool.connection_kwargs
-        self._host, self._port = str(options.get("host", "")), int(options.get("port", 0))
+        if not all(0.0 < options[name] <= _LONGEST_S for name in _TIMEOUTS):
+            raise BadAddress(_BAD_VALUE)
+        host, port = _DEFAULTS if "path" not in options else ("", 0)
+        self._host, self._port = str(options.get("host", host)), int(options.get("port", port))
         self._tls = urlsplit(url).scheme == "rediss"
         self._user = options.get("username") or "default"
         self._login = options.get("password") is not None
@@ -99,22 +119,87 @@ class RedisAddress:
 
 
 def _check(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        raise BadAddress("no Redis address: it starts with redis://, rediss:// or unix://")
+    if not url.startswith(_SCHEMES):
+        raise BadAddress(
+            "no Redis address: it starts with redis://, rediss:// or unix://, as in "
+            "redis://host:6379"
+        )
+    try:
+        url.encode()
+        parts = urlsplit(url)
+        unquote(parts.hostname or "").encode("idna")
+    except ValueError as error:
+        raise BadAddress(
+            "no Redis address: its host can't be read (an IPv6 address goes in brackets)"
+        ) from error
     try:
         _ = parts.port
     except ValueError as error:
         raise BadAddress("no Redis address: the port is no number up to 65535") from error
+    if parts.scheme == "unix" and (parts.hostname or not parts.path):
+        raise BadAddress("no Redis address: unix:///run/redis.sock is one, with the socket's path")
     if parts.scheme != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
         raise BadAddress("no Redis address: after the / comes the number of a database")
-    options = parse_qs(parts.query)
+    options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    if options.keys() - OPTIONS:
+        # It is not named: what follows a ? may be the rest of a password.
+        raise BadAddress("no Redis address: it has an option that docs/connecting.md lacks")
+    if parts.scheme == "rediss":
+        _check_tls(options)
+    elif any(name.startswith("ssl_") for name in options):
+        raise BadAddress("no Redis address: it has an option of TLS, which is for rediss://")
+
+
+def _check_tls(options: Mapping[str, str]) -> None:
+    """Try all that is of no use whoever answers: waiting would not help."""
     for name in _FILES:
-        for file in options.get(name, []):
-            if not Path(file).is_file():
-                raise BadAddress(f"no Redis address: there is no file {file} ({name})")
-    for file in options.get("ssl_ca_certs", []):
-        try:
-            ssl.create_default_context(cafile=file)
-        except ssl.SSLError as error:
-            raise BadAddress(f"no Redis address: {file} holds no certificate") from error
+        if name in options and not Path(options[name]).is_file():
+            raise BadAddress(f"no Redis address: there is no file {options[name]} ({name})")
+    if not Path(options.get("ssl_ca_path", "/")).is_dir():
+        raise BadAddress(f"no Redis address: there is no folder {options['ssl_ca_path']}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("ssl_ca_certs", "ssl_certfile"):
+        if name in options:
+            _check_certificate(context, options[name])
+    _check_key(context, options)
+    try:
+        if "ssl_ca_data" in options:
+            context.load_verify_locations(cadata=options["ssl_ca_data"])
+        if "ssl_min_version" in options:
+            context.minimum_version = ssl.TLSVersion(int(options["ssl_min_version"]))
+        context.set_ciphers(options.get("ssl_ciphers", "DEFAULT"))
+    except (ValueError, ssl.SSLError) as error:
+        raise BadAddress(_BAD_VALUE) from error
+
+
+def _check_certificate(context: ssl.SSLContext, file: str) -> None:
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise BadAddress(f"no Redis address: {file} holds no certificate") from error
+    except OSError as error:
+        raise BadAddress(f"no Redis address: can't read {file}: {error.strerror}") from error
+
+
+def _check_key(context: ssl.SSLContext, options: Mapping[str, str]) -> None:
+    certificate = options.get("ssl_certfile")
+    file = options.get("ssl_keyfile", certificate)
+    if certificate is None:
+        if file is not None:
+            raise BadAddress("no Redis address: ssl_keyfile needs ssl_certfile beside it")
+        return
+    try:
+        # With a password in any case: without one, OpenSSL asks for it on the terminal.
+        context.load_cert_chain(certificate, file, options.get("ssl_password", ""))
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise BadAddress(
+                f"no Redis address: the key in {file} is not that of the certificate in "
+                f"{certificate}"
+            ) from error
+        raise BadAddress(
+            f"no Redis address: {file} holds no private key that can be read, or ssl_password is "
+            "not its password"
+        ) from error
+    except OSError as error:
+        raise BadAddress(f"no Redis address: can't read {file}: {error.strerror}") from error

@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,9 @@ import redis
 
 from infra.embedded import EmbeddedBroker, EmbeddedStore
 from shared.ports import StoreRefuses, StoreUnavailable
-from shared.redis_connection import BadAddress, RedisAddress
+from shared.redis_connection import OPTIONS, BadAddress, RedisAddress
 from shared.redis_store import RedisStore
-from tests.listeners import HTTP, STRANGER, listening, make_certificate
+from tests.listeners import HTTP, STRANGER, Certificate, listening, make_certificate
 
 
 @pytest.mark.parametrize(
@@ -17,9 +18,28 @@ from tests.listeners import HTTP, STRANGER, listening, make_certificate
         ("http://user:hush@127.0.0.1:1", "starts with redis://"),
         ("redis://user:hush", "port is no number"),
         ("redis://:hush@host:99999", "port is no number"),
+        ("", "starts with redis://"),
+        ("redis:hush", "starts with redis://"),
+        ("redis://:hush@[::1", "host can't be read"),
+        ("redis://[hush]:1", "host can't be read"),
+        ("redis://:hush@a..b", "host can't be read"),
+        ("redis://:hush\udcff@host", "host can't be read"),
+        ("redis://:hush@:port", "port is no number"),
+        ("unix://:hush@", "with the socket's path"),
+        ("unix://hush/redis.sock", "with the socket's path"),
         ("redis://:hush@host/zero", "number of a database"),
-        ("redis://:hush@host/0?colour=red", "option"),
-        ("redis://:hush@host/0?ssl_ca_certs={certificate}", "option"),
+        ("redis://:hush@host/0?colour=red", "an option that docs/connecting.md lacks"),
+        ("redis://:hush@host/0?retry=hush", "an option that docs/connecting.md lacks"),
+        ("redis://:hush@host?db=x", "can't have that value"),
+        ("redis://:hush@host?protocol=9", "can't have that value"),
+        ("redis://:hush@host?socket_timeout=abc", "can't have that value"),
+        ("redis://:hush@host?socket_timeout=nan", "can't have that value"),
+        ("redis://:hush@host?socket_connect_timeout=-1", "can't have that value"),
+        ("rediss://:hush@host?ssl_cert_reqs=maybe", "can't have that value"),
+        ("rediss://:hush@host?ssl_ciphers=none", "can't have that value"),
+        ("rediss://:hush@host?ssl_min_version=5", "can't have that value"),
+        ("rediss://:hush@host?ssl_ca_data=none", "can't have that value"),
+        ("redis://:hush@host/0?ssl_ca_certs={certificate}", "option of TLS"),
         ("rediss://:hush@host?ssl_ca_certs=/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
         ("rediss://:hush@host?ssl_ca_certs={text}", "holds no certificate"),
     ],
@@ -33,6 +53,49 @@ def test_what_is_no_address_is_refused_without_repeating_the_password(
         RedisAddress(url.format(certificate=certificate, text=tmp_path / "text"), 1.0)
     assert said in str(refused.value)
     assert "hush" not in str(refused.value)
+
+
+def test_every_option_of_an_address_is_documented() -> None:
+    text = Path("docs/connecting.md").read_text(encoding="utf-8")
+    assert not [name for name in OPTIONS if f"`{name}`" not in text]
+
+
+def test_what_an_address_leaves_out_is_said_as_it_is_used() -> None:
+    assert RedisAddress("redis://", 1.0).text == "localhost:6379"
+    assert RedisAddress("redis://host/1", 1.0).text == "host:6379"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Certificate, Certificate]:
+    """A server's certificate and one of a client."""
+    for name in ("server", "client"):
+        (tmp_path / name).mkdir()
+    return make_certificate(tmp_path / "server"), make_certificate(tmp_path / "client")
+
+
+def test_a_client_certificate_that_is_of_no_use_is_refused_before_anyone_is_asked(
+    two: tuple[Certificate, Certificate], tmp_path: Path
+) -> None:
+    (certificate, other), mine = two[1], tmp_path / "locked.key"
+    locked = ["-topk8", "-in", str(other), "-out", str(mine), "-passout", "pass:secret"]
+    subprocess.run(["openssl", "pkcs8", *locked], check=True, capture_output=True)
+    text = tmp_path / "text"
+    text.write_text("neither")
+    for options, said in [
+        (f"ssl_certfile={certificate}", f"{certificate} holds no private key"),
+        (f"ssl_certfile={certificate}&ssl_keyfile={text}", f"{text} holds no private key"),
+        (f"ssl_certfile={certificate}&ssl_keyfile={mine}", f"{mine} holds no private key"),
+        (f"ssl_certfile={certificate}&ssl_keyfile={two[0].key}", "is not that of the certificate"),
+        (f"ssl_certfile={text}&ssl_keyfile={other}", f"{text} holds no certificate"),
+        (f"ssl_certfile={certificate}&ssl_keyfile=/nowhere/key.pem", "no file /nowhere/key.pem"),
+        (f"ssl_keyfile={other}", "ssl_keyfile needs ssl_certfile"),
+        ("ssl_ca_path=/nowhere", "no folder /nowhere"),
+    ]:
+        with pytest.raises(BadAddress) as refused:
+            RedisAddress(f"rediss://:hush@127.0.0.1:1?{options}", 1.0)
+        assert said in str(refused.value)
+    right = f"ssl_certfile={certificate}&ssl_keyfile={mine}&ssl_password=secret"
+    RedisAddress(f"rediss://127.0.0.1:1?{right}", 1.0)
 
 
 def test_an_address_is_shown_without_user_and_password() -> None:
