@@ -40,6 +40,33 @@ def who_listens(host: str, port: int) -> Peer:
     return Peer.STRANGER
 
 
+def tls_refusal(host: str, port: int, certificate: str | None, key: str | None, word: str) -> str:
+    """OpenSSL's name for why a server that speaks TLS hangs up on this client, as in
+    `TLSV13_ALERT_CERTIFICATE_REQUIRED`; empty if it does not, or does not say.
+
+    Args:
+        host: where it listens.
+        port: likewise.
+        certificate: file with the client's; None for a client without one.
+        key: file with its key; None where the certificate's holds it.
+        word: password of the key, or empty.
+    """
+    context = _trusting()
+    try:
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, word)
+        with (
+            socket.create_connection((host, port), _TIMEOUT_S) as connection,
+            context.wrap_socket(connection, server_hostname=host) as speaking,
+        ):
+            speaking.recv(1)  # TLS 1.3 refuses a client after the handshake; nothing may be sent
+    except ssl.SSLError as error:
+        return error.reason or ""
+    except OSError:
+        return ""
+    return ""
+
+
 def _answer(host: str, port: int, question: bytes) -> bytes:
     with socket.create_connection((host, port), _TIMEOUT_S) as connection:
         try:
@@ -50,9 +77,7 @@ def _answer(host: str, port: int, question: bytes) -> bytes:
 
 
 def _speaks_tls(host: str, port: int) -> bool:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # nothing is said to it but hello
-    context.verify_mode = ssl.CERT_NONE
+    context = _trusting()
     with socket.create_connection((host, port), _TIMEOUT_S) as connection:
         try:
             context.wrap_socket(connection, server_hostname=host).close()
@@ -61,3 +86,10 @@ def _speaks_tls(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing is said to it but hello
+    context.verify_mode = ssl.CERT_NONE
+    return context

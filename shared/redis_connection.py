@@ -1,5 +1,6 @@
 """How Redis is reached: the address, TLS and user in a URL, and what to say when it fails."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from shared.peer import Peer, who_listens
+from shared.peer import Peer, tls_refusal, who_listens
 from shared.ports import StoreRefuses, StoreUnavailable
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
@@ -30,6 +31,10 @@ _OF_TLS: Final = (
 OPTIONS: Final = frozenset([*_TIMEOUTS, *_FILES, *_PLAIN.split(), *_OF_TLS.split()])
 """What may stand after the ? of an address; both clients, with asyncio and without, take it."""
 
+
+_CERTIFICATE_ALERT: Final = re.compile("ALERT_(?:[A-Z]+_)*(?:CERTIFICATE|UNKNOWN_CA)")
+_HUNG_UP: Final = ("EOF occurred in violation", "ALERT_HANDSHAKE_FAILURE", "reset by peer")
+"""How a server of TLS 1.2 may take leave of a client without the certificate that it wants."""
 
 _BAD_VALUE: Final = "no Redis address: one of its options can't have that value"
 
@@ -72,6 +77,8 @@ class RedisAddress:
         self._tls = urlsplit(url).scheme == "rediss"
         self._user = options.get("username") or "default"
         self._login = options.get("password") is not None
+        self._certificate = options.get("ssl_certfile")
+        self._key = options.get("ssl_keyfile"), options.get("ssl_password", "")
         self.text = str(options.get("path") or f"{self._host}:{self._port}")
         """Where it is, for people; without user and password."""
 
@@ -100,7 +107,12 @@ class RedisAddress:
             )
         if "DB index" in str(error):
             return StoreRefuses(f"{name} has no such database: give --redis another number after /")
-        return StoreUnavailable(f"{name} does not serve: {error}")
+        if why := self._unwelcome(str(error)):
+            return StoreRefuses(why)
+        hint = ""
+        if self._tls and not self._certificate and any(sign in str(error) for sign in _HUNG_UP):
+            hint = f" It may want a client's certificate, as in {self._with_certificate}"
+        return StoreUnavailable(f"{name} does not serve: {error}{hint}")
 
     def misunderstanding(self) -> str:
         """Why waiting for an answer is in vain: something else listens there. Empty if not so."""
@@ -115,7 +127,34 @@ class RedisAddress:
             return f"{self.text} expects TLS: give --redis rediss:// in the place of redis://"
         if found in (Peer.KAFKA, Peer.HTTP):
             return f"{self.text} is {found.value}, not a Redis server: check --redis"
+        if found is Peer.TLS:
+            # The client may have been writing when it was refused, and then does not know why.
+            refusal = tls_refusal(self._host, self._port, self._certificate, *self._key)
+            return self._unwelcome(refusal)
         return ""
+
+    def _unwelcome(self, said: str) -> str:
+        """What to do about the certificate that the client has or lacks; empty if it is not that.
+
+        Args:
+            said: an error of OpenSSL, or its name.
+        """
+        if not _CERTIFICATE_ALERT.search(said):
+            return ""
+        if self._certificate:
+            return (
+                f"the store at {self.text} refuses the client's certificate in "
+                f"{self._certificate}: give --redis one that is signed by a CA which the store "
+                "trusts, and not expired"
+            )
+        return (
+            f"the store at {self.text} wants a client's certificate: give --redis one and its key, "
+            f"as in {self._with_certificate}"
+        )
+
+    @property
+    def _with_certificate(self) -> str:
+        return f"rediss://{self.text}?ssl_certfile=FILE&ssl_keyfile=FILE"
 
 
 def _check(url: str) -> None:

@@ -45,16 +45,22 @@ STRANGER = b""
 
 
 @contextmanager
-def listening(reply: bytes, certificate: Certificate | None = None) -> Iterator[int]:
+def listening(
+    reply: bytes, certificate: Certificate | None = None, wanted: Certificate | None = None
+) -> Iterator[int]:
     """A server on a port of 127.0.0.1 with one reply for everything, HTTP or STRANGER (none).
 
     Args:
         reply: what it says before it closes the connection.
         certificate: to speak TLS.
+        wanted: what clients have to show then.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
     if tls and certificate:
         tls.load_cert_chain(*certificate)
+    if tls and wanted:
+        tls.verify_mode = ssl.CERT_REQUIRED
+        tls.load_verify_locations(wanted.certificate)
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_serve, args=[server, tls, reply], daemon=True).start()
         yield server.getsockname()[1]

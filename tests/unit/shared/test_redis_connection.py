@@ -166,3 +166,32 @@ def test_a_certificate_that_nobody_vouches_for_is_named(tmp_path: Path) -> None:
         pytest.raises(StoreRefuses, match=r"self-signed certificate\): give .*ssl_ca_certs=FILE"),
     ):
         RedisStore(f"rediss://127.0.0.1:{port}", "m").check()
+
+
+def test_a_store_that_wants_a_clients_certificate_says_so(
+    two: tuple[Certificate, Certificate],
+) -> None:
+    server, client = two
+    with listening(STRANGER, server, wanted=server) as port:
+        url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={server.certificate}"
+        with pytest.raises(
+            StoreRefuses, match=r"wants a client's certificate.*\?ssl_certfile=FILE"
+        ):
+            RedisStore(url, "m").check()
+        mine = f"&ssl_certfile={client.certificate}&ssl_keyfile={client.key}"
+        with pytest.raises(StoreRefuses, match=f"refuses the client's .* in {client.certificate}"):
+            RedisStore(url + mine, "m").check()
+        trusted = f"&ssl_certfile={server.certificate}&ssl_keyfile={server.key}"
+        with pytest.raises(StoreUnavailable, match="does not serve") as unavailable:
+            RedisStore(url + trusted, "m").check()
+    assert not isinstance(unavailable.value, StoreRefuses)
+
+
+def test_a_server_that_hangs_up_without_a_reason_may_want_a_clients_certificate() -> None:
+    gone = redis.ConnectionError("[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] handshake failure.")
+    said = str(RedisAddress("rediss://host", 1.0).unavailable(gone))
+    assert said.endswith(
+        "It may want a client's certificate, as in rediss://host:6379"
+        "?ssl_certfile=FILE&ssl_keyfile=FILE"
+    )
+    assert "certificate" not in str(RedisAddress("redis://host", 1.0).unavailable(gone))
