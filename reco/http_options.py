@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from reco.duration import Duration
+from reco.number import Number
 from reco.options import as_one
 from server.guard import Limits
 from shared.reward_window import WindowRules
@@ -84,7 +85,7 @@ _OPTIONS: Final = (
         show_envvar=True,
         default=250.0,
         show_default=True,
-        type=click.FloatRange(min=1),
+        type=Number(min=1),
         help="How long ranking may take, Redis included, before the answer is 503.",
     ),
     click.option(

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from reco import logs
+from reco.number import Number
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -150,7 +151,7 @@ def epsilon(function: _F) -> _F:
     """`--epsilon E`: how often chance takes the place of the policy's own order."""
     return click.option(
         "--epsilon",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         help="How often chance decides: for lingreedy about a whole slate, for linucb and "
         "popularity about each rank, so that every slate has a known probability. lints and "
         "random draw anyhow and ignore it.  [default: 0.1 for lingreedy, else 0]",
@@ -184,7 +185,7 @@ def gamma(function: _F) -> _F:
         show_envvar=True,
         default=1.0,
         show_default=True,
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Number(0, 1, min_open=True),
         help="Forgetting: an arm's sums count γ times as much with each further outcome of its "
         "partition. 1 forgets nothing; all that work on a model need the same.",
     )(function)
@@ -198,7 +199,7 @@ def patience(function: _F) -> _F:
         show_envvar=True,
         default=30.0,
         show_default=True,
-        type=click.FloatRange(min=0),
+        type=Number(min=0),
         help="How long to keep trying an address that does not answer before giving up.",
     )(function)
 

@@ -8,6 +8,7 @@ import click
 
 from producer.habits import Habits
 from reco.duration import Duration
+from reco.number import Number
 from reco.options import as_one
 
 
@@ -60,7 +61,7 @@ _OPTIONS: Final = (
         "--late-share",
         default=0.0,
         show_default=True,
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         help="With --via: share of the clicks that come only after --late-after.",
     ),
     click.option(

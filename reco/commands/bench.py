@@ -14,6 +14,7 @@ from rich.table import Table
 from reco import options
 from reco.brokers import open_cluster
 from reco.data import load_or_prepare
+from reco.number import Number
 from reco.options import kafka_settings, write_json
 from reco.process import one_blas_thread, unwind_on_sigterm
 from reco.stores import open_store
@@ -60,7 +61,7 @@ def command() -> None:
     type=click.IntRange(1),
     help="Visits a second at which click → servable is measured; may be given several times.",
 )
-@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(1))
+@click.option("--seconds", default=10.0, show_default=True, type=Number(1))
 @click.option("--force", is_flag=True, help="Measure although the topics hold records.")
 @options.json_output("the figures")
 @options.patience

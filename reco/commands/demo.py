@@ -13,6 +13,7 @@ from reco.demo import RUN_ID, Demo, Plan, Progress
 from reco.demo_http import HttpDemo
 from reco.fleet import ChildFailed
 from reco.logs import say
+from reco.number import Number
 from reco.process import unwind_on_sigterm
 from reco.verdict import Verdict
 from server.scorer import POLICIES, default_alpha
@@ -30,13 +31,11 @@ MOST_VISITS = 20_000
     "--rate",
     default=200.0,
     show_default=True,
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     help="Visits a second.",
 )
 @click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
-@click.option(
-    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
-)
+@click.option("--alpha", type=Number(min=0), help="Exploration α. [default: the policy's own]")
 @click.option("--cold", is_flag=True, help="Start without the history.")
 @click.option(
     "--via-http", is_flag=True, help="Visits and clicks come through the HTTP API, some too late."

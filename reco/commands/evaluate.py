@@ -11,6 +11,7 @@ from rich.table import Table
 
 from reco import options
 from reco.commands import evaluate_log
+from reco.number import Number
 from server.scorer import POLICIES, Policy, default_alpha
 from shared.settings import LAMBDA
 
@@ -65,9 +66,7 @@ MAX_SEED: Final = 2**32 - 1
     help="… and the outcomes; as on the topics, or as `reco topics watch --json` prints them.",
 )
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
-@click.option(
-    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
-)
+@click.option("--alpha", type=Number(min=0), help="Exploration α. [default: the policy's own]")
 @options.epsilon
 @click.option(
     "--snapshot",

@@ -17,6 +17,7 @@ from reco import options, via_options
 from reco.brokers import open_cluster
 from reco.data import load_or_prepare
 from reco.logs import say
+from reco.number import Number
 from reco.observed import observed
 from reco.observed_producer import ObservedProducer
 from reco.process import process_name, run_name, stop_on_signals, utc_now
@@ -44,7 +45,7 @@ SILENT_S = 10.0
     "--rate",
     default=100.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="Visits a second; 0 for as many as the broker takes.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="How many visits. [default: endless]")

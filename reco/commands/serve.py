@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from reco import http_options, options
+from reco.number import Number
 from reco.policy_options import variances
 from reco.serving import ServeOptions, ServerProcess
 from reco.shoppers import FEEDBACK
@@ -22,9 +23,7 @@ from shared.settings import POLICY, SLATE_LENGTH
 @options.gamma
 @options.seed()
 @click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
-@click.option(
-    "--alpha", type=click.FloatRange(min=0), help="Exploration α. [default: the policy's own]"
-)
+@click.option("--alpha", type=Number(min=0), help="Exploration α. [default: the policy's own]")
 @variances
 @options.epsilon
 @click.option(
@@ -73,7 +72,7 @@ from shared.settings import POLICY, SLATE_LENGTH
     "--stale-limit-s",
     default=STALE_LIMIT_S,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="How old the model may be, while the store is away, before /readyz says 503.",
 )
 @options.observed

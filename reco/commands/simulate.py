@@ -16,6 +16,7 @@ from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.learners import learner
 from reco.logs import say
+from reco.number import Number
 from reco.policy_options import chosen, variances
 from reco.process import keep_freed_memory, one_blas_thread, utc_now
 from reco.shoppers import FEEDBACK, feedback_rule
@@ -43,7 +44,7 @@ from shared.shared_linucb import Hyperparameters
 @click.option(
     "--alpha",
     "alphas",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     multiple=True,
     help="Exploration α; give it several times for a sweep. [default: the policy's own]",
 )

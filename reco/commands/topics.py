@@ -10,6 +10,7 @@ from rich.table import Table
 
 from reco import options
 from reco.brokers import open_cluster
+from reco.number import Number
 from reco.process import stop_on_signals
 from shared.events import (
     DEAD_LETTERS,
@@ -96,7 +97,7 @@ def list_command(kafka: str, json_file: str | None, patience_s: float) -> None:
 @options.kafka
 @click.option("--from-beginning", is_flag=True, help="Start with the oldest record still held.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="End after so many records.")
-@click.option("--timeout-s", type=click.FloatRange(min=0), help="End after so long without one.")
+@click.option("--timeout-s", type=Number(min=0), help="End after so long without one.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @options.patience
 def watch_command(

@@ -8,6 +8,7 @@ import pytest
 
 from infra.embedded import Addresses
 from reco.__main__ import COMMANDS, cli
+from reco.number import Number
 from tests.unit.reco.command_line import Reco
 
 
@@ -26,6 +27,18 @@ def test_every_command_has_help_with_an_example(reco: Reco, name: str) -> None:
     result = reco(*name.split(), "--help")
     assert result.code == 0
     assert "Example" in result.out
+
+
+def test_every_number_that_an_option_takes_has_to_be_finite() -> None:
+    numbers = {
+        f"{name} {option.name}": option.type
+        for name, command in all_commands()
+        for option in command.params
+        if isinstance(option.type, click.FloatRange | click.types.FloatParamType)
+    }
+    del numbers["status interval_s"]
+    assert len(numbers) > 20
+    assert [where for where, kind in numbers.items() if not isinstance(kind, Number)] == []
 
 
 @pytest.mark.parametrize("name", ["", "topics", "inspect", "snapshot"])
@@ -50,6 +63,8 @@ WRONG = [
     ("serve --policy best", "linucb"),
     ("serve --alpha -1", "--alpha"),
     ("serve --k 51", "--k"),
+    ("serve --rank-budget-ms nan", "'nan' is no finite number"),
+    ("serve --stale-limit-s inf", "'inf' is no finite number"),
     ("serve --data {empty}", "reco prepare"),
     ("serve --redis nonsense", "redis://"),
     ("inspect arm 1 --redis redis://user:hush", "the port is no number"),
