@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import starmap
+from math import inf
 from typing import Final, NamedTuple
 
 import msgspec
@@ -58,8 +59,10 @@ class Policy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise ValueError(f"no policy {self.name!r}: choose one of {', '.join(POLICIES)}")
-        if not self.lambda_ > 0.0 or not self.alpha >= 0.0 or not 0.0 <= self.mixing <= 1.0:
-            raise ValueError("lambda must be above 0, alpha at least 0, epsilon in [0, 1]")
+        if not 0.0 < self.lambda_ < inf or not 0.0 <= self.alpha < inf:
+            raise ValueError("lambda must be above 0, alpha at least 0, and both finite")
+        if not 0.0 <= self.mixing <= 1.0:
+            raise ValueError("epsilon must be in [0, 1]")
 
     @property
     def mixing(self) -> float:

@@ -65,6 +65,7 @@ WRONG = [
     ("serve --k 51", "--k"),
     ("serve --rank-budget-ms nan", "'nan' is no finite number"),
     ("serve --stale-limit-s inf", "'inf' is no finite number"),
+    ("serve --experiment linucb/alpha=inf:50,random:50", "alpha"),
     ("serve --data {empty}", "reco prepare"),
     ("serve --redis nonsense", "redis://"),
     ("inspect arm 1 --redis redis://user:hush", "the port is no number"),
