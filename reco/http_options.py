@@ -1,5 +1,6 @@
 """The options of `reco serve --http`, bundled into one value."""
 
+import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,10 @@ from server.guard import Limits
 from shared.reward_window import WindowRules
 
 _SHORTEST_KEY: Final = 16
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_GOES_WITHOUT_SAYING: Final = {"http": "80", "https": "443"}
 
 
 class HttpOptions(NamedTuple):
@@ -50,6 +55,33 @@ class _Keys(click.ParamType[list[bytes]]):
                 ctx,
             )
         return keys
+
+
+class _Origin(click.ParamType[str]):
+    """Where a web page is from, written as browsers write it: otherwise it never matches."""
+
+    name = "origin"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same, if it is one, or the `*` of all."""
+        origin = str(value)
+        if origin == "null":
+            self.fail("null is what any page in a sandbox says: name an origin, or *", param, ctx)
+        found = _ORIGIN.fullmatch(origin)
+        if origin != "*" and not (found and _is_said(found["scheme"], found["port"])):
+            self.fail(
+                f"{origin!r} is no origin: give * for all, or scheme://host[:port] as browsers do, "
+                "such as https://shop.example (lower case, no path, no port that goes without "
+                "saying)",
+                param,
+                ctx,
+            )
+        return origin
+
+
+def _is_said(scheme: str, port: str | None) -> bool:
+    """Whether a browser would write this port."""
+    return port is None or (0 < int(port) < 65_536 and _GOES_WITHOUT_SAYING.get(scheme) != port)
 
 
 _OPTIONS: Final = (
@@ -122,7 +154,9 @@ _OPTIONS: Final = (
         show_envvar=True,
         multiple=True,
         metavar="ORIGIN",
-        help="Let web pages of this origin call the API; may be given several times.",
+        type=_Origin(),
+        help="Let web pages of this origin (https://shop.example, or * for any) call the API; may "
+        "be given several times.",
     ),
 )
 

@@ -63,6 +63,50 @@ def test_a_file_without_good_keys_does_not_open_the_api(
 
 
 @pytest.mark.parametrize(
+    "origin",
+    [
+        "https://shop.example",
+        "http://127.0.0.1:8080",
+        "http://[::1]:3000",
+        "capacitor://localhost",
+        "*",
+    ],
+)
+def test_pages_are_let_in_by_their_origin(origin: str) -> None:
+    options, _ = parsed("--http", "a:1", "--cors-origin", origin)
+    assert options is not None
+    assert options.origins == [origin]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("", "not an origin", "shop.example", "https://", "//shop.example"),
+        *("https://shop.example/", "https://shop.example/app", "https://shop.example?a"),
+        *("https://Shop.example", "https://u:p@shop.example", "https://shop.example:443"),
+        *("http://shop.example:0", "http://shop.example:99999", "http://shop.example:", "**"),
+    ],
+)
+def test_what_no_browser_says_is_no_origin(origin: str) -> None:
+    options, output = parsed("--http", "a:1", "--cors-origin", origin)
+    assert options is None
+    assert "is no origin: give * for all, or scheme://host[:port]" in " ".join(output.split())
+
+
+def test_the_origin_that_any_page_may_have_lets_none_in() -> None:
+    options, output = parsed("--http", "a:1", "--cors-origin", "null")
+    assert options is None
+    assert "null is what any page in a sandbox says" in output
+
+
+def test_no_origin_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_CORS_ORIGIN", "")
+    options, _ = parsed("--http", "a:1")
+    assert options is not None
+    assert options.origins == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["serve", "--no-stream"], "nothing to do"),
