@@ -88,5 +88,6 @@ class HttpServer:
             time.sleep(self._deadlines.drain_s)
             let_no_more_in(self._socket, self._deadlines.stop_s)
         self._server.should_exit = True
-        self._thread.join(self._deadlines.stop_s + 2.0)
+        if self._thread.ident is not None:  # it may have been stopped before it was to serve
+            self._thread.join(self._deadlines.stop_s + 2.0)
         self._socket.close()

@@ -1,6 +1,7 @@
 """`reco train`: the trainer as a process."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -103,10 +104,10 @@ def command(
     else:
         consumer.subscribe(trainer)
     service = ObservedTrainer(metrics, trainer, KafkaAdmin(cluster))
-    with observed(service, name, metrics_at, open_board(redis, model)) as observer:
-        _run(trainer, stop, as_json, observer)
-    trainer.commit()
-    consumer.close()
+    with closing(consumer):
+        with observed(service, name, metrics_at, open_board(redis, model)) as observer:
+            _run(trainer, stop, as_json, observer)
+        trainer.commit()
     say(f"stopped: {_sentence(trainer.counts)}")
 
 

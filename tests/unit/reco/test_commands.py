@@ -1,5 +1,7 @@
 """The command line: help, and what people type wrong."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from infra.embedded import Addresses
 from reco.__main__ import COMMANDS, cli
 from reco.number import Number
+from shared.kafka import KafkaConsumer
 from tests.unit.reco.command_line import Reco
 
 
@@ -136,6 +139,41 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     assert len(result.err.strip().splitlines()) == 1
     assert result.err.startswith("reco")
     assert "hush" not in result.err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("line", "consumers"),
+    [
+        ("serve --no-stream --http 127.0.0.1:0", 1),
+        ("serve", 1),
+        ("train", 1),
+        ("produce --count 1", 0),
+        ("produce --count 1 --via http://127.0.0.1:1", 0),
+    ],
+)
+def test_a_port_for_metrics_that_is_taken_is_one_sentence_and_leaves_nothing_behind(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, line: str, consumers: int
+) -> None:
+    closed: list[KafkaConsumer] = []
+    really = KafkaConsumer.close
+
+    def close(consumer: KafkaConsumer) -> None:
+        closed.append(consumer)
+        really(consumer)
+
+    monkeypatch.setattr(KafkaConsumer, "close", close)
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = reco(*line.split(), "--metrics", address)
+    assert result.code == 2
+    assert result.err.splitlines()[-1] == (
+        f"reco {line.split()[0]}: can't listen on {address}: Address already in use; give "
+        "--metrics another address"
+    )
+    assert set(threading.enumerate()) <= before
+    assert len(closed) >= consumers
 
 
 @pytest.mark.parametrize(

@@ -437,6 +437,13 @@ def test_who_has_connected_and_never_asks_does_not_hold_the_server_up() -> None:
     assert not server.alive
 
 
+def test_a_server_that_never_served_can_be_stopped_and_leaves_its_port() -> None:
+    server = HttpServer("127.0.0.1:0", Starlette(), Gate(), PATIENT)
+    server.stop()
+    address = server.url.removeprefix("http://")
+    HttpServer(address, Starlette(), Gate(), QUICK).stop()
+
+
 @pytest.mark.parametrize(
     ("address", "why"),
     [
@@ -444,6 +451,7 @@ def test_who_has_connected_and_never_asks_does_not_hold_the_server_up() -> None:
         ("127.0.0.1:", "HOST:PORT"),
         ("127.0.0.1:70000", "HOST:PORT"),
         ("192.0.2.1:0", "can't listen"),
+        ("a..b:0", "no name of a host"),
     ],
 )
 def test_an_address_where_nothing_can_listen_is_refused(address: str, why: str) -> None:
