@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import click
@@ -55,6 +55,18 @@ def open_board(redis: str, model: str) -> RedisBoard:
     """
     with _address():
         return RedisBoard(redis, model)
+
+
+def no_state(store: RedisStore, model: str) -> click.ClickException:
+    """What to raise where nothing is stored of a model: a name that is wrong, or a new one."""
+    names: list[str] = []
+    with suppress(StoreUnavailable):  # the user of a trainer may not look
+        names = store.models()
+    others = f", but of {', '.join(names)}" if names else ""
+    return click.ClickException(
+        f"the store at {store.address} holds no state of a model {model!r}{others}: check --model; "
+        "a new model has one from its first outcomes on"
+    )
 
 
 @contextmanager

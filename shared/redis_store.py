@@ -33,6 +33,10 @@ from shared.redis_connection import RedisAddress
 MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 4_000_000
 _PAGE: Final = 200
+_ANY_STATE: Final = "reco:{*:p*}:state"
+_LOOKED_AT: Final = 1_000
+_LOOKS: Final = 50
+"""Of so many keys each: others may keep millions in the same server."""
 _ARM: Final = b"a:"
 _METADATA: Final = (b"_next", b"_src", b"_gen", b"_wid", b"_cfg")
 _T = TypeVar("_T")
@@ -193,6 +197,21 @@ class RedisStore:
         """Memory that the partition's hash takes in the server (`MEMORY USAGE`)."""
         size = _guarded(self, lambda: self._client.memory_usage(self._state(partition), samples=0))
         return int(size or 0)
+
+    def models(self) -> list[str]:
+        """Names under which there is a state, in order; not all where there are too many keys."""
+        keys: set[str] = set()
+
+        def look() -> None:
+            cursor = 0
+            for _ in range(_LOOKS):
+                cursor, found = self._client.scan(cursor, match=_ANY_STATE, count=_LOOKED_AT)
+                keys.update(key.decode(errors="replace") for key in found)
+                if cursor == 0:
+                    return
+
+        _guarded(self, look)
+        return sorted({key.removeprefix("reco:{").rpartition(":p")[0] for key in keys})
 
     def close(self) -> None:
         """Close the connections."""

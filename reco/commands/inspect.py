@@ -13,7 +13,7 @@ from reco.brokers import open_cluster, outcomes_log
 from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
-from reco.stores import open_store
+from reco.stores import no_state, open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
@@ -118,21 +118,19 @@ def _show_partitions(
         raise click.UsageError(f"there is no partition {only}: {OUTCOMES} has 0 to {count - 1}")
     partitions = list(range(count)) if only is None else [only]
     # Before the ends: the log may grow in between, and never shrinks.
-    positions = store.positions(partitions)
+    every = store.positions(range(count))
     consumer = cluster.consumer(OUTCOMES)
     ends = [consumer.watermarks(partition) for partition in partitions]
     consumer.close()
     rows = [
-        _partition(partition, position, held.start, held.end)
-        for partition, position, held in zip(partitions, positions, ends, strict=True)
+        _partition(partition, every[partition], held.start, held.end)
+        for partition, held in zip(partitions, ends, strict=True)
     ]
     options.write_json(rows if only is None else rows[0], json_file)
-    if json_file == "-":
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    if json_file != "-":
+        _print_partitions(rows)
+    if not any(every):
+        raise no_state(store, model)
 
 
 class ArmReport(msgspec.Struct):
@@ -189,6 +187,13 @@ def _print_arm(report: ArmReport) -> None:
     for name, value in report.theta.items():
         bar = ("+" if value > 0 else "-") * round(min(abs(value), 1.0) * 40)
         table.add_row(name, f"{value:+.3f}", f"{report.theta_deviation[name]:.3f}", bar)
+    Console().print(table)
+
+
+def _print_partitions(rows: list[dict[str, int | str | None]]) -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("-" if value is None else str(value) for value in row.values()))
     Console().print(table)
 
 

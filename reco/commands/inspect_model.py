@@ -13,7 +13,7 @@ from rich.table import Table
 from reco import options
 from reco.data import load_or_prepare
 from reco.state import read_states
-from reco.stores import open_store
+from reco.stores import no_state, open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow, Floats, Integers
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES
@@ -78,6 +78,8 @@ def model_command(
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
     options.write_json(report, json_file)
+    if not any(states):
+        raise no_state(store, model)
     if json_file != "-":
         _print(report)
 

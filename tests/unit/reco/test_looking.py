@@ -23,6 +23,7 @@ from shared.linucb import precision
 from shared.partitioner import partition_of
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, POLICY
+from tests.contract.store_suite import position
 from tests.scenario import record
 from tests.unit.reco.command_line import MODEL, Reco, Result, outcome
 
@@ -113,6 +114,38 @@ def test_partitions_are_shown_with_offset_and_lag(reco: Reco) -> None:
     assert {row["lag"] for row in rows} == {0}
     home = partition_of(b"42", 12)
     assert reco("inspect", "partition", home, "--json").json() == rows[home]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("what", ["partitions", "partition 3", "model"])
+def test_a_model_of_which_nothing_is_stored_is_no_success(
+    reco: Reco, addresses: Addresses, what: str
+) -> None:
+    line = ("inspect", *what.split(), "--model", "nosuch")
+    said = (
+        f"reco: the store at {addresses.redis.removeprefix('redis://').removesuffix('/0')} holds "
+        f"no state of a model 'nosuch', but of {MODEL}: check --model; a new model has one from "
+        "its first outcomes on\n"
+    )
+    result, shown = reco(*line), reco(*line, "--json")
+    assert (result.code, result.err) == (1, said)
+    assert (shown.code, shown.err) == (1, said)
+    assert shown.json()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_partition_without_outcomes_of_a_model_that_has_some_is_shown(
+    reco: Reco, addresses: Addresses
+) -> None:
+    store = RedisStore(addresses.redis, "young")
+    store.write(3, None, position(0), {})
+    try:
+        assert reco("inspect", "partition", 4, "--model", "young").code == 0
+        assert store.models() == [MODEL, "young"]
+    finally:
+        with redis.Redis.from_url(addresses.redis) as client:
+            client.delete("reco:{young:p3}:state")
+        store.close()
 
 
 @pytest.mark.usefixtures("here")
