@@ -17,6 +17,7 @@ from reco.brokers import open_cluster
 from reco.experiment_log import compared
 from reco.experiment_report import ExperimentReport
 from reco.logs import say
+from reco.number import Number
 from reco.process import stop_on_signals
 from reco.status import MAX_LAG, Status, Survey, judge, survey
 from reco.status_screen import screen
@@ -45,7 +46,7 @@ EXPERIMENT_EVERY_S: Final = 10.0
     "--interval-s",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=Number(min=0.1),
     help="From one look to the next; rates are measured over it.",
 )
 @click.option(
