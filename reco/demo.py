@@ -341,7 +341,7 @@ class Demo:
         rules = Rules.of(data.config, data.arms, source.partitions, newcomers=products)
         consumer = cluster.consumer(OUTCOMES, reset="error")
         states = read_states(store, range(source.partitions))
-        replay, _ = compare_all(consumer, rules, states, {})
+        replay, _ = compare_all(consumer, rules, states, {}, source)
         consumer.close()
         self.decisions = [
             decode_decision(record.value or b"") for record in read_topic(cluster, DECISIONS)

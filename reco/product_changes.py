@@ -8,7 +8,7 @@ from producer.new_products import NewProduct
 from shared.events import PRODUCTS, ProductChange, encode, key_of
 from shared.live_catalogue import Entry, LiveCatalogue
 from shared.partitioner import partition_of
-from shared.ports import EventProducer, Watermarks
+from shared.ports import EventProducer, Source, Watermarks
 
 FLUSH_TIMEOUT_S: Final = 10.0
 
@@ -22,7 +22,7 @@ def add(
     catalogue: LiveCatalogue,
     producer: EventProducer,
     outcomes: Callable[[int], Watermarks],
-    partitions: int,
+    log: Callable[[], Source],
     utc_now: Callable[[], datetime],
     step: Callable[[str], None] = lambda name: None,
 ) -> None:
@@ -33,6 +33,9 @@ def add(
     as an unknown product's, and one behind it by someone who knows at least that the product is
     coming, and waits. Trainer and replay agree at whatever time they look (`infra/adr/0015`).
     Broken off in between, the same command finishes it.
+
+    The log is asked for in between, too: of one that is made later nobody has judged an outcome
+    before the announcement.
 
     Raises:
         CannotChange: an id is taken.
@@ -50,10 +53,10 @@ def add(
     coming = [Entry(new.product, new.features, retired=False, from_offset=None) for new in products]
     _send(coming, producer, utc_now)
     step("announced")
-    ready = []
+    source, ready = log(), []
     for entry in coming:
-        home = partition_of(key_of(entry.product.product_id), partitions)
-        ready.append(entry._replace(from_offset=outcomes(home).end))
+        home = partition_of(key_of(entry.product.product_id), source.partitions)
+        ready.append(entry._replace(from_offset=outcomes(home).end, log=source))
     step("placed")
     _send(ready, producer, utc_now)
 
@@ -82,21 +85,27 @@ def retire(
     _send([entry._replace(retired=True) for entry in entries if entry], producer, utc_now)
 
 
+def change_of(entry: Entry, changed_at: datetime) -> ProductChange:
+    """The record that makes this entry, in whoever folds it."""
+    product = entry.product
+    return ProductChange(
+        product_id=product.product_id,
+        name=product.name,
+        category=product.category,
+        price=product.price,
+        is_coffee=product.is_coffee,
+        features=entry.features,
+        retired=entry.retired,
+        from_offset=entry.from_offset,
+        changed_at=changed_at,
+        outcomes_log=entry.log,
+    )
+
+
 def _send(
     entries: Sequence[Entry], producer: EventProducer, utc_now: Callable[[], datetime]
 ) -> None:
     for entry in entries:
-        product = entry.product
-        change = ProductChange(
-            product_id=product.product_id,
-            name=product.name,
-            category=product.category,
-            price=product.price,
-            is_coffee=product.is_coffee,
-            features=entry.features,
-            retired=entry.retired,
-            from_offset=entry.from_offset,
-            changed_at=utc_now(),
-        )
-        producer.send(PRODUCTS, key_of(product.product_id), encode(change))
+        change = encode(change_of(entry, utc_now()))
+        producer.send(PRODUCTS, key_of(entry.product.product_id), change)
     producer.flush(FLUSH_TIMEOUT_S)

@@ -130,6 +130,7 @@ def compare_all(
         CannotReplay, BrokerUnavailable: see `rebuild`.
     """
     report, result = Report(), {}
+    rules = rules.on(source) if source else rules
     # All of them first: what comes while the log is read is no lag of the trainer's.
     ends = [consumer.watermarks(partition) for partition in range(len(states))]
     for partition, (stored, held) in enumerate(zip(states, ends, strict=True)):

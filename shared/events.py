@@ -12,6 +12,8 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from shared.ports import Source
+
 SCHEMA_VERSION: Final = 1
 
 VISITS: Final = "visits"
@@ -124,6 +126,11 @@ class ProductChange(msgspec.Struct, frozen=True, kw_only=True):
     None while the product is being added: nobody may judge its outcomes until that is done.
     """
     changed_at: datetime
+    outcomes_log: Source | None = None
+    """The log that `from_offset` is of: in any other, all its outcomes are the product's.
+
+    None for a prepared product, and in records of before there was this field: of every log.
+    """
     schema_version: int = SCHEMA_VERSION
 
 

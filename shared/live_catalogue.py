@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shared.catalogue import Product
 from shared.events import ProductChange
+from shared.ports import Source
 
 
 class Entry(NamedTuple):
@@ -20,6 +21,18 @@ class Entry(NamedTuple):
     retired: bool
     from_offset: int | None
     """First outcomes offset of its partition that may be the product's; None while it is added."""
+    log: Source | None = None
+    """The outcomes log that this offset is of; None: of every log."""
+
+    def first_offset(self, log: Source | None) -> int | None:
+        """The first offset of this log that may be the product's; None while it is added.
+
+        A log that was made after the product has outcomes of it from the start: its offset says
+        nothing there.
+        """
+        if self.from_offset is None or self.log is None or log is None:
+            return self.from_offset
+        return self.from_offset if self.log.is_same_log(log) else 0
 
 
 class LiveCatalogue:
@@ -66,6 +79,6 @@ class LiveCatalogue:
             change.product_id, change.name, change.category, change.price, change.is_coffee
         )
         self._entries[change.product_id] = Entry(
-            product, change.features, change.retired, change.from_offset
+            product, change.features, change.retired, change.from_offset, change.outcomes_log
         )
         self.version += 1

@@ -62,7 +62,7 @@ class Watermarks(NamedTuple):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Identity of a log. State is valid only for the log that it was computed from."""
+    """Identity of a log. State and offsets are valid only for the log that they are of."""
 
     cluster_id: str
     topic: str

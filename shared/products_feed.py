@@ -7,7 +7,7 @@ import msgspec
 
 from shared.events import decode_product_change
 from shared.live_catalogue import LiveCatalogue
-from shared.ports import BrokerUnavailable, EventConsumer
+from shared.ports import BrokerUnavailable, EventConsumer, Source
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ class ProductsFeed:
             if silent > _SILENT_POLLS:
                 raise BrokerUnavailable(f"the topic products ends at {end} but brings no records")
 
-    def first_offset(self, product_id: int) -> int | None:
-        """The first outcomes offset that may be this product's; None if it is not known.
+    def first_offset(self, product_id: int, log: Source | None) -> int | None:
+        """The first offset of this outcomes log that may be this product's; None if not known.
 
         Raises:
             BrokerUnavailable: the product is being added at this moment.
@@ -64,12 +64,13 @@ class ProductsFeed:
         entry = self.catalogue.entry(product_id)
         if entry is None:
             return None
-        if entry.from_offset is None:
+        first = entry.first_offset(log)
+        if first is None:
             raise BrokerUnavailable(
                 f"product {product_id} is being added; if that was broken off, finish it with "
                 "`reco products add FILE`"
             )
-        return entry.from_offset
+        return first
 
     def close(self) -> None:
         """Let go of the consumer."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shared.arm_statistics import ArmStatistics, Floats, Integers
 from shared.events import Outcome, decode_outcome, key_of
 from shared.partitioner import partition_of
-from shared.ports import ModelConfig, Record, Rows
+from shared.ports import ModelConfig, Record, Rows, Source
 
 DEDUPE_WINDOW: Final = 100_000
 """W: an outcome_id seen in the last W offsets of its partition is a duplicate."""
@@ -31,8 +31,8 @@ class Newcomers(Protocol):
     def catch_up(self) -> None:
         """Learn everything there is to know at this moment; may raise `BrokerUnavailable`."""
 
-    def first_offset(self, product_id: int) -> int | None:
-        """The first offset at which its outcomes count; None if there is no such product.
+    def first_offset(self, product_id: int, log: Source | None) -> int | None:
+        """The first offset of this log at which its outcomes count; None: no such product.
 
         May raise `BrokerUnavailable`: it can't be said yet.
         """
@@ -48,8 +48,10 @@ class Rules(msgspec.Struct, frozen=True):
     partition_count: int = 0
     newcomers: Newcomers | None = None
     """Asked about an arm that is not known, before its outcome becomes a dead letter."""
+    log: Source | None = None
+    """Whose offsets are judged (see `on`)."""
     first_offsets: dict[int, int] = {}
-    """Of the newcomers among the arms."""
+    """Of the newcomers among the arms, in this log."""
 
     @classmethod
     def of(
@@ -64,18 +66,25 @@ class Rules(msgspec.Struct, frozen=True):
         partitions = {arm: partition_of(key_of(arm), partition_count) for arm in arms}
         return cls(config, partitions, dedupe_window, partition_count, newcomers)
 
+    def on(self, log: Source) -> "Rules":
+        """The same for this log: where newcomers begin in another says nothing here."""
+        first = self.first_offsets
+        prepared = {arm: home for arm, home in self.partitions.items() if arm not in first}
+        return msgspec.structs.replace(self, partitions=prepared, log=log, first_offsets={})
+
     def meet(self, arms: Iterable[int]) -> None:
         """Ask about arms that are not known.
 
         An outcome lies in the log before it is judged here, and a product is announced before its
         first outcome can be: so whoever judges it, now or in a replay, finds the same.
         """
-        unknown = [arm for arm in dict.fromkeys(arms) if arm not in self.partitions]
-        if not unknown or self.newcomers is None:
+        if self.newcomers is None:
             return
         self.newcomers.catch_up()
-        for arm in unknown:
-            first = self.newcomers.first_offset(arm)
+        for arm in dict.fromkeys(arms):
+            if arm in self.partitions:
+                continue
+            first = self.newcomers.first_offset(arm, self.log)
             if first is not None:
                 self.first_offsets[arm] = first
                 self.partitions[arm] = partition_of(key_of(arm), self.partition_count)
@@ -199,18 +208,19 @@ class PartitionFold:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 dead.append((record, f"undecodable: {error}"))
                 continue
-            if not met and outcome.product_id not in homes:
+            arm = outcome.product_id
+            if not met and arm not in homes:
                 met = True
                 self._rules.meet(_products(records))
             if (
-                homes.get(outcome.product_id) == here
+                homes.get(arm) == here
                 and outcome.encoder_id == encoder_id
                 and len(outcome.x) == d
                 and 0.0 <= outcome.reward <= 1.0
-                and (not first or record.offset >= first.get(outcome.product_id, 0))
+                and (not first or record.offset >= first.get(arm, 0))
             ):
                 ids.append(outcome.outcome_id)
-                arms.append(outcome.product_id)
+                arms.append(arm)
                 rewards.append(outcome.reward)
                 offsets.append(record.offset)
                 numbers.fromlist(outcome.x)

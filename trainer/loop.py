@@ -43,6 +43,7 @@ REFUSED_RETRY_S: Final = 2.0
 HOUSEKEEPING_EVERY_S: Final = 1.0
 """How often offsets are committed, and the store is asked whether it still holds our state."""
 FLUSH_TIMEOUT_S: Final = 10.0
+_MADE_ANEW: Final = "the topic was deleted and made again"
 
 Wrote = Callable[[Sequence[Record], Rows], None]
 """Told what a write was made of: the records behind it, and the rows."""
@@ -261,11 +262,12 @@ class Trainer:
         if not due:
             return
         try:
-            self._source = self._identify()
+            source = self._identify()
         except BrokerUnavailable as error:
             for partition in due:
                 self._postpone(partition, now + RETRY_S, error)
             return
+        self._turn_to(source)
         loaded = False
         for partition in due:
             try:
@@ -282,6 +284,14 @@ class Trainer:
                 loaded = True
         if loaded:
             self._read_on()
+
+    def _turn_to(self, source: Source) -> None:
+        """What is loaded from now on is of this log, and nothing of another goes on."""
+        if self._folds and not self._source.is_same_log(source):
+            self._reload(list(self._folds), _MADE_ANEW)
+        self._source = source
+        if self._rules.log != source:
+            self._rules = self._rules.on(source)
 
     def _postpone(self, partition: int, until_s: float, error: Exception) -> None:
         self._waiting[partition] = until_s
@@ -323,7 +333,7 @@ class Trainer:
         self.commit()
         served = list(self._stored)
         if self._is_another_log():
-            self._reload(served, "the topic was deleted and made again")
+            self._reload(served, _MADE_ANEW)
             return
         # A partition without traffic would not notice that its state was lost or rolled back.
         try:

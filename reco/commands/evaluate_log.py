@@ -26,7 +26,7 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
 from shared.live_catalogue import LiveCatalogue
 from shared.off_policy import Estimate
-from shared.ports import Record, State
+from shared.ports import Record, Source, State
 from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, PARTITIONS
 from shared.shared_linucb import Hyperparameters
@@ -61,7 +61,7 @@ def run(asked: Asked) -> None:
     if (asked.decisions is None) != (asked.outcomes is None):
         raise click.UsageError("give both --decisions FILE and --outcomes FILE, or neither")
     dataset = load_or_prepare(asked.data)
-    decisions, records, products = _log(asked, dataset)
+    decisions, records, products, source = _log(asked, dataset)
     catalogue = products.catalogue if products else LiveCatalogue(dataset.products)
     arms = [product.product_id for product in catalogue.products]
     bases = _bases(asked.snapshot)
@@ -75,6 +75,7 @@ def run(asked: Asked) -> None:
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
     rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
+    rules = rules.on(source) if source else rules
     joint = joint_solver(asked.policy.name, Hyperparameters(), dataset, catalogue, arms)
     models = PastModels(arms, rules, records, LAMBDA, bases, joint)
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
@@ -95,16 +96,16 @@ def run(asked: Asked) -> None:
 
 def _log(
     asked: Asked, dataset: DataSet
-) -> tuple[list[Decision], dict[int, list[Record]], ProductsFeed | None]:
+) -> tuple[list[Decision], dict[int, list[Record]], ProductsFeed | None, Source | None]:
     if asked.decisions and asked.outcomes:
         try:
             partitions = PARTITIONS[OUTCOMES]
             decisions = read_decisions(asked.decisions)
-            return decisions, read_outcomes(asked.outcomes, partitions), None
+            return decisions, read_outcomes(asked.outcomes, partitions), None, None
         except UnreadableEvents as error:
             raise click.UsageError(str(error)) from error
     cluster = open_cluster(asked.kafka, asked.patience_s)
-    outcomes_log(cluster)
+    source = outcomes_log(cluster)
     found: list[Decision] = []
     for record in read_topic(cluster, DECISIONS):
         try:
@@ -119,7 +120,7 @@ def _log(
             "the log no longer reaches back to its start, so the models of the first decisions "
             "lack what came before; --snapshot FILE evaluates with a frozen one"
         )
-    return found, records, open_products(cluster, dataset)
+    return found, records, open_products(cluster, dataset), source
 
 
 def _bases(path: Path | None) -> dict[int, State]:

@@ -44,7 +44,6 @@ def add_command(file: Path, kafka: str, data: Path, patience_s: float) -> None:
     except BadProducts as error:
         raise click.UsageError(str(error)) from error
     cluster = open_cluster(kafka, patience_s)
-    source = outcomes_log(cluster)
     consumer = cluster.consumer(OUTCOMES)
     try:
         product_changes.add(
@@ -52,7 +51,7 @@ def add_command(file: Path, kafka: str, data: Path, patience_s: float) -> None:
             open_products(cluster, dataset).catalogue,
             cluster.producer(),
             consumer.watermarks,
-            source.partitions,
+            lambda: outcomes_log(cluster),
             utc_now,
         )
     except CannotChange as error:
@@ -102,7 +101,8 @@ def list_command(
     """
     dataset = load_or_prepare(data)
     prepared = set(dataset.arms)
-    catalogue = open_products(open_cluster(kafka, patience_s), dataset).catalogue
+    cluster = open_cluster(kafka, patience_s)
+    log, catalogue = cluster.source(OUTCOMES), open_products(cluster, dataset).catalogue
     rows = []
     for product_id, entry in catalogue.entries.items():
         product = entry.product
@@ -116,7 +116,7 @@ def list_command(
                 "is_coffee": product.is_coffee,
                 "state": "being added" if entry.from_offset is None else state,
                 "added": product_id not in prepared,
-                "from_offset": entry.from_offset,
+                "from_offset": entry.first_offset(log),
             }
         )
     if changed:

@@ -132,7 +132,7 @@ class System:
         rules = Rules.of(self.data.config, self.data.arms, source.partitions, newcomers=products)
         consumer = self.cluster.consumer(OUTCOMES, reset="error")
         states = read_states(self.store, range(source.partitions))
-        report, _ = compare_all(consumer, rules, states, {})
+        report, _ = compare_all(consumer, rules, states, {}, source)
         consumer.close()
         return report
 

@@ -1,13 +1,15 @@
 """Products come and go while trainers run: whoever judges an outcome, at any time, judges alike."""
 
+from collections.abc import Callable
+
 import pytest
 
 from producer.new_products import NewProduct
-from reco.product_changes import CannotChange, add, retire
+from reco.product_changes import CannotChange, add, change_of, retire
 from reco.rebuild import compare_all
 from shared.catalogue import Product
 from shared.events import DEAD_LETTERS, OUTCOMES, PRODUCTS, encode, key_of
-from shared.live_catalogue import LiveCatalogue
+from shared.live_catalogue import Entry, LiveCatalogue
 from shared.partitioner import partition_of
 from shared.products_feed import ProductsFeed
 from shared.testing import Crash, FakeBroker, FakeClock, FakeStore
@@ -62,12 +64,18 @@ class Shop:
             self.clock.now_s += 3.0
             self.trainer.run_once(0.0)
 
-    def add(self, die_at: str | None = None, between: bool = False) -> None:
+    def add(
+        self,
+        die_at: str | None = None,
+        between: bool = False,
+        then: Callable[[str], None] = lambda name: None,
+    ) -> None:
         """Add the product; die at a step, or let outcomes come and the trainer run at each."""
 
         def step(name: str) -> None:
             if name == die_at:
                 raise Crash(name)
+            then(name)
             if between:
                 self.send()
                 self.train()
@@ -78,16 +86,25 @@ class Shop:
             self.catalogue(),
             self.broker.producer(),
             consumer.watermarks,
-            PARTITIONS,
+            lambda: self.broker.source(OUTCOMES),
             lambda: NOON,
             step,
         )
+
+    def make_outcomes_anew(self) -> None:
+        """The topic is deleted and made again, and a model of another name begins."""
+        self.broker.recreate(OUTCOMES, f"made after {self.sent}")
+        self.store.states.clear()
+
+    def add_as_before_logs_were_named(self, from_offset: int) -> None:
+        change = change_of(Entry(*ITEM, retired=False, from_offset=from_offset), NOON)
+        self.broker.append(PRODUCTS, 0, key_of(NEW), encode(change))
 
     def assert_agreed(self) -> tuple[int, int]:
         """A replay from scratch agrees to the bit; returns (applied, dead letters)."""
         consumer = self.broker.consumer(OUTCOMES, "replay", reset="error")
         states = [self.store.states.get(partition) for partition in range(PARTITIONS)]
-        report, _ = compare_all(consumer, self.rules(), states, {})
+        report, _ = compare_all(consumer, self.rules(), states, {}, self.broker.source(OUTCOMES))
         assert report.violations == []
         assert (report.differing_bits, report.lag) == (0, 0)
         return report.applied, report.dead_letters
@@ -197,3 +214,62 @@ def test_without_anyone_to_ask_a_stranger_is_a_stranger() -> None:
     states = [shop.store.states.get(partition) for partition in range(PARTITIONS)]
     report, _ = compare_all(consumer, Rules.of(CONFIG, ARMS, PARTITIONS, WINDOW), states, {})
     assert report.dead_letters == 1
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "started later"])
+def test_in_outcomes_that_were_made_anew_an_added_product_counts_from_the_first(
+    running: bool,
+) -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.send()
+    shop.send()
+    shop.add()
+    shop.send()
+    if running:
+        shop.train()
+        assert shop.assert_agreed() == (1, 2)
+    shop.make_outcomes_anew()
+    shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (1, 0)
+
+
+def test_a_product_that_is_added_to_outcomes_that_are_made_anew_meanwhile_is_judged_alike() -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.send()
+    shop.train()
+
+    def then(name: str) -> None:
+        if name == "announced":
+            shop.make_outcomes_anew()
+
+    shop.add(between=True, then=then)
+    shop.train()
+    assert shop.assert_agreed() == (1, 1)
+
+
+def test_retiring_leaves_a_product_in_the_log_in_which_it_was_added() -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.send()
+    shop.add()
+    shop.make_outcomes_anew()
+    retire([NEW], shop.catalogue(), shop.broker.producer(), lambda: NOON)
+    shop.send()  # of a slate that was still being looked at
+    shop.train()
+    assert shop.assert_agreed() == (1, 0)
+
+
+def test_an_offset_whose_log_is_not_named_is_one_of_every_log() -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.add_as_before_logs_were_named(2)
+    shop.send()
+    shop.train()
+    shop.make_outcomes_anew()
+    for _ in range(3):
+        shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (1, 2)

@@ -33,7 +33,8 @@ class Followed:
     def add(self) -> None:
         consumer = self.broker.consumer(OUTCOMES, "admin")
         producer = self.broker.producer()
-        add([NEW], self.feed.catalogue, producer, consumer.watermarks, PARTITIONS, lambda: NOON)
+        log = self.broker.source(OUTCOMES)
+        add([NEW], self.feed.catalogue, producer, consumer.watermarks, lambda: log, lambda: NOON)
 
 
 def ranks(follower: Follower, product_id: int) -> bool:

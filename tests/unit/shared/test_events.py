@@ -26,11 +26,13 @@ from shared.events import (
     Visit,
     decode_decision,
     decode_outcome,
+    decode_product_change,
     decode_visit,
     encode,
     key_of,
     type_of_topic,
 )
+from shared.ports import Source
 
 SCHEMAS: Final = Path(shared.__file__).parent / "schemas"
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -89,6 +91,7 @@ RECORDS: Final[dict[str, msgspec.Struct]] = {
         retired=False,
         from_offset=104,
         changed_at=AT,
+        outcomes_log=Source("cluster", OUTCOMES, 12, topic_id="cZAHyP6zTbuZrwKgBTYhAw"),
     ),
 }
 TOPICS: Final = sorted(type_of_topic)
@@ -145,6 +148,13 @@ def test_a_record_of_before_the_optional_fields_gets_their_defaults() -> None:
     decision = decode_decision(json.dumps(fields).encode())
     assert (decision.stale, decision.schema_version) == (False, SCHEMA_VERSION)
     assert (decision.experiment, decision.variant) == (None, None)
+
+
+def test_a_change_of_before_logs_were_named_has_an_offset_of_every_log() -> None:
+    fields = json.loads(golden(PRODUCTS))
+    del fields["outcomes_log"]
+    change = decode_product_change(json.dumps(fields).encode())
+    assert (change.from_offset, change.outcomes_log) == (104, None)
 
 
 def test_numbers_and_times_come_back_as_they_were() -> None:

@@ -2,20 +2,28 @@
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from shared.catalogue import Product
-from shared.events import PRODUCTS, ProductChange, encode, key_of
+from shared.events import OUTCOMES, PRODUCTS, ProductChange, encode, key_of
 from shared.live_catalogue import LiveCatalogue
-from shared.ports import BrokerUnavailable
+from shared.ports import BrokerUnavailable, Source
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker
 from tests.scenario import NOON
 
+LOG = Source("cluster", OUTCOMES, 12, topic_id="first")
 SOUP = Product(1, "Soup", "Starters", 8.0, False)
 FLAT_WHITE = Product(2, "Flat White", "Drinks", 5.0, True)
 
 
-def change(product_id: int, *, retired: bool = False, from_offset: int | None = 7) -> ProductChange:
+def change(
+    product_id: int,
+    *,
+    retired: bool = False,
+    from_offset: int | None = 7,
+    outcomes_log: Source | None = None,
+) -> ProductChange:
     return ProductChange(
         product_id=product_id,
         name=f"product {product_id}",
@@ -26,6 +34,7 @@ def change(product_id: int, *, retired: bool = False, from_offset: int | None = 
         retired=retired,
         from_offset=from_offset,
         changed_at=NOON,
+        outcomes_log=outcomes_log,
     )
 
 
@@ -106,11 +115,34 @@ def test_a_feed_says_where_a_products_outcomes_begin() -> None:
     followed.put(encode(change(3)))
     followed.put(encode(change(4, from_offset=None)))
     followed.feed.catch_up()
-    assert followed.feed.first_offset(1) == 0
-    assert followed.feed.first_offset(3) == 7
-    assert followed.feed.first_offset(5) is None
+    assert followed.feed.first_offset(1, LOG) == 0
+    assert followed.feed.first_offset(3, LOG) == 7
+    assert followed.feed.first_offset(5, LOG) is None
     with pytest.raises(BrokerUnavailable, match="product 4 is being added"):
-        followed.feed.first_offset(4)
+        followed.feed.first_offset(4, LOG)
+
+
+@pytest.mark.parametrize(
+    ("of", "now", "first"),
+    [
+        (LOG, LOG, 7),
+        (LOG, structs.replace(LOG, topic_id="made again"), 0),
+        (LOG, structs.replace(LOG, partitions=13), 0),
+        (LOG, structs.replace(LOG, cluster_id="another"), 0),
+        (LOG, structs.replace(LOG, topic_id=""), 7),  # a broker that has no ids
+        (structs.replace(LOG, topic_id=""), LOG, 7),
+        (LOG, None, 7),
+        (None, LOG, 7),  # a record of before logs were named
+    ],
+)
+def test_in_another_log_than_its_own_a_product_begins_at_the_start(
+    of: Source | None, now: Source | None, first: int
+) -> None:
+    followed = Followed()
+    followed.put(encode(change(3, outcomes_log=of)))
+    followed.feed.catch_up()
+    assert followed.feed.first_offset(3, now) == first
+    assert followed.catalogue.arms == [1, 3]
 
 
 def test_a_feed_whose_broker_is_away_says_so() -> None:

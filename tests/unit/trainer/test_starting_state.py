@@ -7,7 +7,9 @@ import pytest
 
 from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable, ModelConfig, Position, Source, State, Watermarks
-from tests.scenario import CONFIG, PARTITIONS, RULES, World, busy_world
+from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, World, busy_world
+
+STRANGER = next(arm for arm in ARMS if RULES.partitions[arm] != RULES.partitions[1])
 
 
 def trimmed_world() -> World:
@@ -126,6 +128,24 @@ def test_a_topic_that_was_made_again_is_noticed_though_it_has_grown_beyond_the_s
     assert '"topic_id":"second"' in trainer.counts.waiting[home]
     assert world.store.states[home] == before
     assert not trainer.ready
+
+
+def test_a_topic_that_was_made_again_is_noticed_though_a_partition_is_just_being_read() -> None:
+    world = World()
+    world.broker.recreate(OUTCOMES, "first")
+    for arm in ARMS:
+        world.send(arm)
+    trainer = world.trainer()
+    world.settle(trainer)
+    served = RULES.partitions[1]
+    before = world.store.states[served]
+    world.broker.recreate(OUTCOMES, "second")
+    for arm in [*ARMS, *ARMS]:
+        world.send(arm)
+    trainer.assigned([RULES.partitions[STRANGER]])
+    world.settle(trainer)
+    assert "the state belongs to" in trainer.counts.waiting[served]
+    assert world.store.states[served] == before
 
 
 def test_a_state_from_before_topics_had_ids_is_continued_and_learns_the_id() -> None:
