@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from producer.new_products import NewProduct
+from shared.catalogue import Product
 from shared.events import PRODUCTS, ProductChange, encode, key_of
 from shared.live_catalogue import Entry, LiveCatalogue
 from shared.partitioner import partition_of
@@ -41,24 +42,42 @@ def add(
         CannotChange: an id is taken.
         BrokerUnavailable: not acknowledged; try again.
     """
-    taken = [
-        new.product.product_id
-        for new in products
-        if (entry := catalogue.entry(new.product.product_id)) and entry.from_offset is not None
-    ]
-    if taken:
-        raise CannotChange(
-            f"product {taken[0]} is there already: choose an id that no product has ever had"
-        )
+    before = {new.product.product_id: catalogue.entry(new.product.product_id) for new in products}
+    for new in products:
+        known = before[new.product.product_id]
+        if known and known.from_offset is not None and not _is_lost(known, new, outcomes, log()):
+            raise CannotChange(
+                f"product {new.product.product_id} is there already: choose an id that no product "
+                "has ever had"
+            )
     coming = [Entry(new.product, new.features, retired=False, from_offset=None) for new in products]
     _send(coming, producer, utc_now)
     step("announced")
     source, ready = log(), []
     for entry in coming:
-        home = partition_of(key_of(entry.product.product_id), source.partitions)
-        ready.append(entry._replace(from_offset=outcomes(home).end, log=source))
+        known, first = before[entry.product.product_id], _end_of(entry.product, outcomes, source)
+        if known and known.from_offset is not None:  # from there on some have counted them already
+            first = min(first, known.from_offset)
+        ready.append(entry._replace(from_offset=first, log=source))
     step("placed")
     _send(ready, producer, utc_now)
+
+
+def _is_lost(
+    known: Entry, new: NewProduct, outcomes: Callable[[int], Watermarks], log: Source
+) -> bool:
+    """Whether this very product was placed in a log that is gone, and its record names none.
+
+    Then its offset is beyond the end, so nobody has counted an outcome of it: it can be placed
+    again. One whose record names its log counts from the start of any other by itself.
+    """
+    if known.log or known.retired or known.product != new.product or known.from_offset is None:
+        return False
+    return known.from_offset > _end_of(known.product, outcomes, log)
+
+
+def _end_of(product: Product, outcomes: Callable[[int], Watermarks], log: Source) -> int:
+    return outcomes(partition_of(key_of(product.product_id), log.partitions)).end
 
 
 def retire(

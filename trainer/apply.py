@@ -73,7 +73,7 @@ class Rules(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, partitions=prepared, log=log, first_offsets={})
 
     def meet(self, arms: Iterable[int]) -> None:
-        """Ask about arms that are not known.
+        """Ask about arms that are not known, and newcomers: added again, one may begin earlier.
 
         An outcome lies in the log before it is judged here, and a product is announced before its
         first outcome can be: so whoever judges it, now or in a replay, finds the same.
@@ -82,7 +82,7 @@ class Rules(msgspec.Struct, frozen=True):
             return
         self.newcomers.catch_up()
         for arm in dict.fromkeys(arms):
-            if arm in self.partitions:
+            if arm in self.partitions and arm not in self.first_offsets:
                 continue
             first = self.newcomers.first_offset(arm, self.log)
             if first is not None:
@@ -209,7 +209,7 @@ class PartitionFold:
                 dead.append((record, f"undecodable: {error}"))
                 continue
             arm = outcome.product_id
-            if not met and arm not in homes:
+            if not met and (arm not in homes or (first and record.offset < first.get(arm, 0))):
                 met = True
                 self._rules.meet(_products(records))
             if (

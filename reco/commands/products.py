@@ -35,6 +35,7 @@ def add_command(file: Path, kafka: str, data: Path, patience_s: float) -> None:
     FILE has the columns of products.csv: product_id, name, category, price, is_coffee (0 or 1).
     Columns of product_features.csv may stand beside them; features that are not given are computed
     as `reco prepare` computed those of the others. An id must never have been another product's.
+    A product that an older version added, before `outcomes` was made anew, may be added again.
 
     Example: reco products add new.csv
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from producer.new_products import NewProduct
@@ -19,6 +20,7 @@ from trainer.loop import Trainer
 
 NEW = 77
 HOME = partition_of(key_of(NEW), PARTITIONS)
+NEIGHBOUR = next(arm for arm in ARMS if partition_of(key_of(arm), PARTITIONS) == HOME)
 PREPARED = [Product(arm, f"product {arm}", "Pizzas", 10.0, False) for arm in ARMS]
 ITEM = NewProduct(Product(NEW, "New", "Pizzas", 9.0, False), {"price": 0.5})
 
@@ -68,6 +70,7 @@ class Shop:
         self,
         die_at: str | None = None,
         between: bool = False,
+        item: NewProduct = ITEM,
         then: Callable[[str], None] = lambda name: None,
     ) -> None:
         """Add the product; die at a step, or let outcomes come and the trainer run at each."""
@@ -82,7 +85,7 @@ class Shop:
 
         consumer = self.broker.consumer(OUTCOMES, "admin")
         add(
-            [ITEM],
+            [item],
             self.catalogue(),
             self.broker.producer(),
             consumer.watermarks,
@@ -96,8 +99,8 @@ class Shop:
         self.broker.recreate(OUTCOMES, f"made after {self.sent}")
         self.store.states.clear()
 
-    def add_as_before_logs_were_named(self, from_offset: int) -> None:
-        change = change_of(Entry(*ITEM, retired=False, from_offset=from_offset), NOON)
+    def add_as_before_logs_were_named(self, from_offset: int, *, retired: bool = False) -> None:
+        change = change_of(Entry(*ITEM, retired, from_offset), NOON)
         self.broker.append(PRODUCTS, 0, key_of(NEW), encode(change))
 
     def assert_agreed(self) -> tuple[int, int]:
@@ -273,3 +276,48 @@ def test_an_offset_whose_log_is_not_named_is_one_of_every_log() -> None:
         shop.send()
     shop.train()
     assert shop.assert_agreed() == (1, 2)
+
+
+def test_a_product_of_outcomes_that_are_gone_and_not_named_is_added_again() -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.add_as_before_logs_were_named(31_467)
+    shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (0, 1)
+    shop.add(between=True)
+    shop.send()
+    shop.train()
+    assert shop.assert_agreed() == (2, 2)
+    assert shop.catalogue().arms[-1] == NEW
+
+
+def test_added_again_it_begins_no_later_than_some_have_counted_it() -> None:
+    shop = Shop()
+    shop.make_outcomes_anew()
+    shop.add_as_before_logs_were_named(2)
+    shop.send()
+    shop.train()
+
+    def then(name: str) -> None:
+        if name == "announced":
+            shop.send(NEIGHBOUR)
+            shop.send()  # at offset 2: by a trainer that has met the product, counted at once
+            shop.train()
+
+    shop.add(then=then)
+    assert shop.assert_agreed() == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("from_offset", "retired", "price"), [(1, False, 9.0), (9, True, 9.0), (9, False, 8.0)]
+)
+def test_what_counts_or_is_retired_or_is_another_product_is_not_added_again(
+    from_offset: int, retired: bool, price: float
+) -> None:
+    shop = Shop()
+    shop.send()
+    shop.add_as_before_logs_were_named(from_offset, retired=retired)
+    item = ITEM._replace(product=msgspec.structs.replace(ITEM.product, price=price))
+    with pytest.raises(CannotChange, match="product 77 is there already"):
+        shop.add(item=item)
