@@ -1,9 +1,10 @@
 """The catalogue in use: prepared products, and what the topic `products` has made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from reco.brokers import open_cluster
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import PRODUCTS
@@ -22,6 +23,24 @@ def open_products(cluster: KafkaCluster, data: DataSet) -> ProductsFeed:
     feed = ProductsFeed(cluster.consumer(PRODUCTS), LiveCatalogue(data.products))
     feed.catch_up()
     return feed
+
+
+def catalogue_with(
+    product_ids: Iterable[int], data: DataSet, kafka: str, patience_s: float
+) -> LiveCatalogue:
+    """A catalogue that has these, if there are such products at all.
+
+    The broker is asked only where the prepared ones are not enough, so that a look at these needs
+    none.
+
+    Raises:
+        BrokerUnavailable, click.UsageError: see `open_cluster`.
+    """
+    if set(product_ids) <= set(data.arms):
+        return LiveCatalogue(data.products)
+    feed = open_products(open_cluster(kafka, patience_s), data)
+    feed.close()
+    return feed.catalogue
 
 
 def features_of(catalogue: LiveCatalogue, data: DataSet, arms: Sequence[int]) -> Floats:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from reco import options
 from reco.brokers import open_cluster, outcomes_log
+from reco.catalogue_feed import catalogue_with
 from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
@@ -34,23 +35,33 @@ def command() -> None:
 
 @command.command("arm")
 @click.argument("product_id", type=int)
+@options.kafka
 @options.redis
 @options.model
 @options.data
 @options.json_output("the arm")
 @options.patience
 def arm_command(
-    product_id: int, redis: str, model: str, data: Path, json_file: str | None, patience_s: float
+    product_id: int,
+    kafka: str,
+    redis: str,
+    model: str,
+    data: Path,
+    json_file: str | None,
+    patience_s: float,
 ) -> None:
     """Show an arm: examinations, clicks, rate, θ by feature, condition number.
+
+    The broker is asked only about a product that was added (`reco products add`).
 
     Example: reco inspect arm 192
     """
     dataset = load_or_prepare(data)
-    products = {product.product_id: product for product in dataset.products}
-    if product_id not in products:
+    entry = catalogue_with([product_id], dataset, kafka, patience_s).entry(product_id)
+    if entry is None:
         raise click.UsageError(
-            f"there is no product {product_id}: choose one of {min(products)} to {max(products)}"
+            f"there is no product {product_id}: choose one of {min(dataset.arms)} to "
+            f"{max(dataset.arms)}, or one that was added (`reco products list --changed`)"
         )
     store = open_store(redis, model, patience_s)
     partition = partition_of(key_of(product_id), PARTITIONS[OUTCOMES])
@@ -61,7 +72,7 @@ def arm_command(
         statistics.load({product_id: rows[product_id]} if product_id in rows else {})
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
-    report = _arm(products[product_id], partition, statistics)
+    report = _arm(entry.product, partition, statistics)
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reco import options
+from reco.catalogue_feed import catalogue_with, features_of
 from reco.data import load_or_prepare
 from reco.state import read_states
 from reco.stores import no_state, open_store
@@ -19,6 +20,7 @@ from shared.catalogue import DataSet
 from shared.events import OUTCOMES
 from shared.evidence import LEAST_OUTCOMES, estimate, evidence
 from shared.features import CONTEXT_FEATURES
+from shared.live_catalogue import LiveCatalogue
 from shared.ports import State
 from shared.settings import PARTITIONS
 from shared.shared_linucb import Hyperparameters, JointModel
@@ -58,23 +60,28 @@ class ModelReport(msgspec.Struct):
 
 
 @click.command("model")
+@options.kafka
 @options.redis
 @options.model
 @options.data
 @options.json_output("the model")
 @options.patience
 def model_command(
-    redis: str, model: str, data: Path, json_file: str | None, patience_s: float
+    kafka: str, redis: str, model: str, data: Path, json_file: str | None, patience_s: float
 ) -> None:
     """Show what the arms share: τ², ω², σ² from the rows, and the strongest weights.
+
+    The broker is asked only where there are rows of products that were added (`reco products add`).
 
     Example: reco inspect model
     """
     dataset = load_or_prepare(data)
     store = open_store(redis, model, patience_s)
     states = read_states(store, range(PARTITIONS[OUTCOMES]))
+    learned = {arm for state in states if state for arm in state.rows}
+    catalogue = catalogue_with(learned, dataset, kafka, patience_s)
     try:
-        report = report_of(dataset, states)
+        report = report_of(dataset, catalogue, states)
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
     options.write_json(report, json_file)
@@ -84,13 +91,15 @@ def model_command(
         _print(report)
 
 
-def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
+def report_of(
+    data: DataSet, catalogue: LiveCatalogue, states: Sequence[State | None]
+) -> ModelReport:
     """Solve the stored rows together.
 
     Raises:
         CorruptRow: a stored row can't be read.
     """
-    joint, n, clicks = _joint(data, states)
+    joint, n, clicks = _joint(data, catalogue, states)
     default = joint.hyper
     found = estimate(joint, n, clicks, default)
     joint.set_values(*found.values())
@@ -98,7 +107,7 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
     return ModelReport(
         outcomes,
         clicked,
-        len(data.products),
+        len(n),
         len(joint.trained),
         *found.values(),
         found.rho,
@@ -110,10 +119,13 @@ def report_of(data: DataSet, states: Sequence[State | None]) -> ModelReport:
     )
 
 
-def _joint(data: DataSet, states: Sequence[State | None]) -> tuple[JointModel, Integers, Integers]:
-    row = {arm: i for i, arm in enumerate(data.arms)}
+def _joint(
+    data: DataSet, catalogue: LiveCatalogue, states: Sequence[State | None]
+) -> tuple[JointModel, Integers, Integers]:
+    arms = [product.product_id for product in catalogue.products]
+    row = {arm: i for i, arm in enumerate(arms)}
     n, clicks = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    joint = JointModel(data.features, data.encoder.roles, Hyperparameters())
+    joint = JointModel(features_of(catalogue, data, arms), data.encoder.roles, Hyperparameters())
     for state in states:
         if state is None:
             continue

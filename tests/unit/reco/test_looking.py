@@ -1,5 +1,6 @@
 """The commands that show what broker and store hold."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from shared.events import (
 from shared.kafka import KafkaCluster
 from shared.linucb import precision
 from shared.partitioner import partition_of
+from shared.ports import Position, Source
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, POLICY
 from tests.contract.store_suite import position
@@ -105,6 +107,43 @@ def test_an_arm_that_was_never_shown_is_shown_as_such(reco: Reco) -> None:
     result = reco("inspect", "arm", 7)
     assert result.code == 0
     assert "examined 0 times" in result.out
+
+
+@pytest.fixture
+def added(here: None, reco: Reco, tmp_path: Path) -> Iterator[int]:
+    """A product that no data folder has."""
+    (tmp_path / "new.csv").write_text(
+        "product_id,name,category,price,is_coffee\n777777,Cold Brew,Drinks,6.5,1\n"
+    )
+    if reco("products", "add", tmp_path / "new.csv").code:
+        raise AssertionError("not added")
+    yield 777777
+    reco("products", "retire", 777777)
+
+
+def test_a_product_that_was_added_is_shown_with_its_rows(
+    added: int, reco: Reco, data: DataSet, addresses: Addresses
+) -> None:
+    shown = reco("inspect", "arm", added, "--json").json()
+    assert (shown["product_id"], shown["name"], shown["n"]) == (added, "Cold Brew", 0)
+    statistics = ArmStatistics(data.encoder.d)
+    statistics.add(np.full(4, added), np.ones((4, data.encoder.d)), np.ones(4), np.arange(4))
+    home = partition_of(b"%d" % added, 12)
+    store = RedisStore(addresses.redis, "with-added")
+    source = Source("cluster", OUTCOMES, 12)
+    position = Position(4, source, 1, "test", data.config)
+    assert store.write(home, None, position, statistics.pack([added])) is None
+    store.close()
+    model = ("--model", "with-added")
+    assert reco("inspect", "arm", added, *model, "--json").json()["n"] == 4
+    report = reco("inspect", "model", *model, "--json").json()
+    assert (report["outcomes"], report["arms"], report["trained"]) == (4, 201, 1)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("line", ["arm 192", "model"])
+def test_to_look_at_what_the_data_folder_knows_no_broker_is_needed(reco: Reco, line: str) -> None:
+    assert reco("inspect", *line.split(), "--kafka", "127.0.0.1:1").code == 0
 
 
 @pytest.mark.usefixtures("here")
