@@ -1,8 +1,9 @@
 """`reco dead-letters`: look at what was put aside, and send it back once its cause is mended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Final
 
 import click
 from rich.console import Console
@@ -16,6 +17,10 @@ from reco.dead_letters import Choice, DeadLetters, Letter, Report, TooScattered
 from shared.events import DEAD_LETTERS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin
+
+PLACES: Final = ("letter", "source")
+LEAST_FOR_WORDS: Final = 40
+"""Columns of the screen, for the four that hold words, with their borders."""
 
 _reason = click.option(
     "--reason", default="", metavar="TEXT", help="Only those whose reason contains this."
@@ -63,17 +68,25 @@ def list_command(
     if not found:
         click.echo("no dead letters")
         return
-    # On a narrow screen words are broken, and not where it lies.
-    places = (Column("letter", no_wrap=True), Column("came from", no_wrap=True))
+    console = Console()
+    console.print(table_of(found, console.width))
+
+
+def table_of(letters: Sequence[Letter], width: int) -> Table:
+    """A row for each letter, on a screen of so many columns; what is too long for it is broken."""
+    rows = [_as_json(letter) for letter in letters]
+    longest = (max((len(str(row[name])) for row in rows), default=0) for name in PLACES)
+    # Where there is room for the words beside it, it is not broken where a letter lies.
+    whole = width - sum(longest) >= LEAST_FOR_WORDS
+    places = (Column(title, overflow="fold", no_wrap=whole) for title in ("letter", "came from"))
     words = (Column(title, overflow="fold") for title in ("reason", "key", "value", "sent back"))
     table = Table(*places, *words, padding=0)
-    for letter in found:
-        row = _as_json(letter)
+    for letter, row in zip(letters, rows, strict=True):
         reason = f"{letter.reason} ({letter.cut:,} bytes)" if letter.cut else letter.reason
-        cells = (row["letter"], row["source"], reason, row["key"], _value(letter, 40))
+        cells = (*(row[name] for name in PLACES), reason, row["key"], _value(letter, 40))
         # As `Text`: brackets in a record are no markup.
         table.add_row(*(Text(shortened(str(cell).encode())) for cell in cells), _yes(letter))
-    Console().print(table)
+    return table
 
 
 @command.command("replay")

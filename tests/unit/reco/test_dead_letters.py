@@ -1,7 +1,9 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
+from rich.console import Console
 
+from reco.commands.dead_letters import table_of
 from reco.dead_letters import Choice, DeadLetters, Replayed, Report, TooScattered
 from shared.dead_letter import MAX_BYTES, dead_letter
 from shared.events import DEAD_LETTERS, OUTCOMES, VISITS
@@ -182,3 +184,29 @@ def test_more_than_can_be_remembered_is_not_sent_at_all() -> None:
     with pytest.raises(TooScattered, match="--reason"):
         world.replay(Choice(reason="even"))
     assert (world.records(OUTCOMES), world.noted) == ([], {})
+
+
+def cells_of(lines: Sequence[str]) -> list[str]:
+    """What stands in each column of a table with one row, put together again."""
+    rows = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    return ["".join(parts).replace(" ", "") for parts in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_on_a_screen_of_any_width_every_column_is_shown_whole(world: World, width: int) -> None:
+    letters = list(world.letters().letters(Choice(reason="unknown product 7")))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table_of(letters, width))
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert cells_of(lines) == [
+        "dead-letters/0@0",
+        "outcomes/1@77",
+        "unknownproduct7",
+        "192",
+        "a",
+        "",
+    ]
+    if width >= 80:  # there it lies on one line
+        assert any("dead-letters/0@0│outcomes/1@77│" in line for line in lines)
