@@ -77,6 +77,20 @@ class Source(msgspec.Struct, frozen=True):
             return self == other
         return self == msgspec.structs.replace(other, topic_id=self.topic_id)
 
+    def became(self, other: "Source") -> str:
+        """In words, what makes `other` another log than this one was."""
+        seen = (
+            ("cluster", self.cluster_id, other.cluster_id),
+            ("topic", self.topic, other.topic),
+            ("partition count", self.partitions, other.partitions),
+            ("partitioner", self.partitioner, other.partitioner),
+        )
+        words = [f"the {what} was {was} and is {now}" for what, was, now in seen if was != now]
+        same_place = (self.cluster_id, self.topic) == (other.cluster_id, other.topic)
+        if same_place and self.topic_id and other.topic_id not in ("", self.topic_id):
+            words.append(f"the topic {self.topic} was deleted and made again")
+        return " and ".join(words)
+
 
 Delivered: TypeAlias = Callable[[int, int], None]
 """Called with (partition, offset) once the broker has acknowledged a record."""

@@ -6,8 +6,6 @@ what to do about it, and left as it is.
 
 from collections.abc import Callable
 
-import msgspec
-
 from shared.ports import (
     ModelConfig,
     Position,
@@ -100,14 +98,15 @@ class StartingStates:
     def _check(self, partition: int, position: Position, source: Source, held: Watermarks) -> None:
         if not position.source.is_same_log(source):
             raise Refused(
-                f"partition {partition}: the state belongs to {_describe(position.source)}, this is"
-                f" {_describe(source)}; use another --model, or load a snapshot of this log"
+                f"partition {partition}: the state belongs to another log "
+                f"({position.source.became(source)}); use another --model, or load a snapshot of "
+                "this log (`reco snapshot load FILE`)"
             )
         if position.config != self._config:
             raise Refused(
-                f"partition {partition}: the state was made with {_describe(position.config)}, this"
-                f" trainer has {_describe(self._config)}; use the data folder it was made "
-                "with, or another --model"
+                f"partition {partition}: the state was made with "
+                f"{_other(position.config, self._config)}; use the data folder and the --gamma it "
+                "was made with, or another --model"
             )
         if position.next_offset > held.end:
             raise Refused(
@@ -117,5 +116,14 @@ class StartingStates:
             )
 
 
-def _describe(struct: Source | ModelConfig) -> str:
-    return msgspec.json.encode(struct).decode()
+def _other(made_with: ModelConfig, ours: ModelConfig) -> str:
+    """What differs, in words."""
+    was_and_is = (
+        ("contexts of {} numbers", made_with.d, ours.d),
+        ("the encoder {}", made_with.encoder_id, ours.encoder_id),
+        ("γ {}", made_with.gamma, ours.gamma),
+        ("rows of format {}", made_with.format, ours.format),
+    )
+    return " and ".join(
+        f"{what.format(was)}, not {now}" for what, was, now in was_and_is if was != now
+    )

@@ -88,11 +88,24 @@ def changed(position: Position, **changes: object) -> Position:
     [
         (
             lambda p: changed(p, source=Source("other", OUTCOMES, PARTITIONS)),
-            '"cluster_id":"other"',
+            "another log (the cluster was other and is fake);",
         ),
-        (lambda p: changed(p, source=Source("fake", OUTCOMES, 12)), '"partitions":12'),
-        (lambda p: changed(p, config=ModelConfig(15, CONFIG.encoder_id)), '"d":15'),
-        (lambda p: changed(p, config=ModelConfig(CONFIG.d, "new")), '"encoder_id":"new"'),
+        (
+            lambda p: changed(p, source=Source("fake", OUTCOMES, 12)),
+            "another log (the partition count was 12 and is 3);",
+        ),
+        (
+            lambda p: changed(p, source=Source("fake", "clicks", 12)),
+            "(the topic was clicks and is outcomes and the partition count was 12 and is 3);",
+        ),
+        (
+            lambda p: changed(p, config=ModelConfig(15, CONFIG.encoder_id)),
+            "made with contexts of 15 numbers, not 3;",
+        ),
+        (
+            lambda p: changed(p, config=ModelConfig(CONFIG.d, "new", gamma=0.5)),
+            "made with the encoder new, not encoder and γ 0.5, not 1.0;",
+        ),
         (lambda p: changed(p, next_offset=10_000), "but the log ends at"),
     ],
 )
@@ -107,6 +120,7 @@ def test_a_state_that_is_not_of_this_log_or_model_is_refused_and_left_as_it_is(
     world.settle(trainer)
     assert said in trainer.counts.waiting[home]
     assert "--model" in trainer.counts.waiting[home]
+    assert "{" not in trainer.counts.waiting[home]
     assert world.store.states[home] == spoiled
 
 
@@ -124,8 +138,10 @@ def test_a_topic_that_was_made_again_is_noticed_though_it_has_grown_beyond_the_s
     for _ in range(3):
         world.send(1)
     world.settle(trainer)
-    assert '"topic_id":"first"' in trainer.counts.waiting[home]
-    assert '"topic_id":"second"' in trainer.counts.waiting[home]
+    assert (
+        "the state belongs to another log (the topic outcomes was deleted and made again); "
+        "use another --model, or load a snapshot of this log"
+    ) in trainer.counts.waiting[home]
     assert world.store.states[home] == before
     assert not trainer.ready
 
