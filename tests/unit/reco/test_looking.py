@@ -129,15 +129,18 @@ def test_a_product_that_was_added_is_shown_with_its_rows(
     statistics = ArmStatistics(data.encoder.d)
     statistics.add(np.full(4, added), np.ones((4, data.encoder.d)), np.ones(4), np.arange(4))
     home = partition_of(b"%d" % added, 12)
-    store = RedisStore(addresses.redis, "with-added")
+    name = "with-added"
+    store = RedisStore(addresses.redis, name)
     source = Source("cluster", OUTCOMES, 12)
     position = Position(4, source, 1, "test", data.config)
     assert store.write(home, None, position, statistics.pack([added])) is None
     store.close()
-    model = ("--model", "with-added")
-    assert reco("inspect", "arm", added, *model, "--json").json()["n"] == 4
-    report = reco("inspect", "model", *model, "--json").json()
-    assert (report["outcomes"], report["arms"], report["trained"]) == (4, 201, 1)
+    try:
+        assert reco("inspect", "arm", added, "--model", name, "--json").json()["n"] == 4
+        report = reco("inspect", "model", "--model", name, "--json").json()
+        assert (report["outcomes"], report["arms"], report["trained"]) == (4, 201, 1)
+    finally:
+        forget(addresses, name, home)
 
 
 @pytest.mark.usefixtures("here")
@@ -182,9 +185,14 @@ def test_a_partition_without_outcomes_of_a_model_that_has_some_is_shown(
         assert reco("inspect", "partition", 4, "--model", "young").code == 0
         assert store.models() == [MODEL, "young"]
     finally:
-        with redis.Redis.from_url(addresses.redis) as client:
-            client.delete("reco:{young:p3}:state")
+        forget(addresses, "young", 3)
         store.close()
+
+
+def forget(addresses: Addresses, model: str, partition: int) -> None:
+    """Leave no state of a test's own model, which would be named to others."""
+    with redis.Redis.from_url(addresses.redis) as client:
+        assert client.delete(f"reco:{{{model}:p{partition}}}:state") == 1
 
 
 @pytest.mark.usefixtures("here")
