@@ -8,7 +8,7 @@ import click
 
 from reco.duration import Duration
 from reco.number import Number
-from reco.options import as_one
+from reco.options import address, as_one
 from server.guard import Limits
 from shared.reward_window import WindowRules
 
@@ -84,12 +84,19 @@ def _is_said(scheme: str, port: str | None) -> bool:
     return port is None or (0 < int(port) < 65_536 and _GOES_WITHOUT_SAYING.get(scheme) != port)
 
 
+def _checked(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """At once, and not only when broker and store have answered."""
+    address(context, param, value)
+    return value
+
+
 _OPTIONS: Final = (
     click.option(
         "--http",
         envvar="RECO_HTTP",
         show_envvar=True,
         metavar="HOST:PORT",
+        callback=_checked,
         help="Offer the HTTP API here as well; port 0 for a free one.",
     ),
     click.option(

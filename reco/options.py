@@ -17,6 +17,7 @@ import msgspec
 
 from reco import logs
 from reco.number import Number
+from shared.host_port import host_port
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -212,7 +213,7 @@ def observed(function: _F) -> _F:
         envvar="RECO_METRICS",
         show_envvar=True,
         metavar="HOST:PORT",
-        callback=_address,
+        callback=address,
         help="Serve Prometheus metrics at /metrics, and /livez and /readyz. [default: none]",
     )
     log_format = click.option(
@@ -300,13 +301,14 @@ def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-def _address(_: click.Context, __: click.Parameter, value: str | None) -> Address | None:
+def address(_: click.Context, __: click.Parameter, value: str | None) -> Address | None:
+    """Callback of options that say where to listen."""
     if value is None:
         return None
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65_536):
-        raise click.BadParameter("give HOST:PORT, as in 127.0.0.1:9464")
-    return Address(host.strip("[]"), int(port))
+    try:
+        return Address(*host_port(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:9464") from error
 
 
 def free_port(port: int) -> int:

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from shared.host_port import host_port
+
 _SO_ATTACH_FILTER: Final = 26
 _NO_SYN: Final = (
     (0x30, 0, 0, 13),  # load byte 13 of the TCP header: the flags
@@ -37,12 +39,12 @@ def listening(address: str) -> socket.socket:
     Raises:
         BadAddress: it is none, or is taken.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise BadAddress(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8000")
     try:
-        family, kind, _, _, at = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        host, port = host_port(address)
+    except ValueError as error:
+        raise BadAddress(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8000") from error
+    try:
+        family, kind, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
