@@ -2,6 +2,7 @@
 
 import csv
 import math
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +16,8 @@ from shared.catalogue import Product
 
 TEXT_MODEL: Final = "text_model.json"
 FEATURES: Final = "product_features.csv"
+_CONTROLS: Final = ("Cc", "Zl", "Zp")
+"""Categories of what moves a cursor, rings a bell, or ends a line."""
 
 
 class BadProducts(Exception):
@@ -73,23 +76,30 @@ def read_new_products(path: Path, maker: FeatureMaker) -> list[NewProduct]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        found = [_read(row, maker) for row in rows]
+            found = _read_all(path, csv.DictReader(file), maker)
     except OSError as error:
         raise BadProducts(f"can't read {path}: {error.strerror or error}") from error
-    except (ValueError, csv.Error) as error:
-        raise BadProducts(
-            f"{path} is not as it should be: {error}; it needs the columns product_id, name, "
-            "category, price, is_coffee"
-        ) from error
     ids = [new.product.product_id for new in found]
     if not ids or len(set(ids)) < len(ids):
         raise BadProducts(f"{path} has no rows, or a product_id twice")
     return found
 
 
+def _read_all(path: Path, rows: "csv.DictReader[str]", maker: FeatureMaker) -> list[NewProduct]:
+    try:
+        return [_read(row, maker) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise BadProducts(
+            f"{path}, line {rows.line_num}, is not as it should be: {error}; it needs the columns "
+            "product_id, name, category, price, is_coffee"
+        ) from error
+
+
 def _read(row: Mapping[str, str], maker: FeatureMaker) -> NewProduct:
     product = msgspec.convert(row, Product, strict=False)
+    for column, text in (("name", product.name), ("category", product.category)):
+        if any(unicodedata.category(sign) in _CONTROLS for sign in text):
+            raise ValueError(f"the column {column} has a control character, in {text!r}")
     if not math.isfinite(product.price) or product.price < 0.0 or product.product_id < 1:
         raise ValueError(
             f"product {product.product_id} has the price {product.price}: ids from 1 on and finite "

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 import click
 import msgspec
 
+from reco.terminal import printable_lines
+
 Format = Literal["text", "json", "auto"]
 FORMATS: Final = ("text", "json", "auto")
 
@@ -70,4 +72,4 @@ def say(text: str, level: int = logging.INFO) -> None:
     if structured():
         record(text, level)
     else:
-        click.echo(text, err=True)
+        click.echo(printable_lines(text), err=True)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from reco.commands.experiment import table
 from reco.status import Status
+from reco.terminal import printable
 from shared.events import OUTCOMES, VISITS
 from shared.presence import Presence
 
@@ -21,14 +22,15 @@ def screen(status: Status) -> Group:
     brokers = ", ".join(f"{broker.id} at {broker.address}" for broker in status.brokers)
     head = Text("healthy" if status.healthy else "NOT HEALTHY", "bold green")
     if not status.healthy:
-        head = Text("\n".join(["NOT HEALTHY", *(f"  {why}" for why in _first(status.reasons))]))
+        reasons = (f"  {printable(why)}" for why in _first(status.reasons))
+        head = Text("\n".join(["NOT HEALTHY", *reasons]))
         head.stylize("bold red")
     # Marks of transactions take up offsets, too.
     most = status.dead_letters.records
     letters = f"at most {most:,}" if most else "none"
     return Group(
         head,
-        Text(f"brokers: {brokers}    dead letters: {letters}"),
+        Text(printable(f"brokers: {brokers}    dead letters: {letters}")),
         _topics(status),
         Columns([_partitions(status, VISITS), _partitions(status, OUTCOMES)]),
         _processes([*status.servers, *status.trainers, *status.producers]),
@@ -57,7 +59,7 @@ def _partitions(status: Status, topic: str) -> Table:
         if row.topic != topic:
             continue
         offset = "-" if row.offset is None else f"{row.offset:,}"
-        cells = (str(row.partition), row.owner, offset, f"{row.lag:,}")
+        cells = (str(row.partition), printable(row.owner), offset, f"{row.lag:,}")
         table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
     return table
 
@@ -71,7 +73,7 @@ def _processes(present: Sequence[Presence]) -> Table:
         stale = " STALE" if each.stale else ""
         how = ", ".join(part for part in (each.policy, each.delivery) if part)
         cells = (
-            "\n  ".join(filter(None, (f"{each.kind} {each.name}", how))),
+            "\n  ".join(map(printable, filter(None, (f"{each.kind} {each.name}", how)))),
             str(len(each.partitions)),
             "-" if each.lag is None else f"{each.lag:,}",
             f"{each.rate_per_s:,.0f}",

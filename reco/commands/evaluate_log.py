@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reco import bandit_feedback, options
 from reco.brokers import open_cluster, outcomes_log
@@ -19,6 +20,7 @@ from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, 
 from reco.logs import say
 from reco.past_models import PastModels
 from reco.policy_options import joint_solver
+from reco.terminal import printable
 from reco.whole_topic import read_topic
 from server.scorer import Policy
 from shared.arm_statistics import Floats
@@ -148,8 +150,11 @@ def _print(result: LogEvaluation, console: Console) -> None:
     parameters = ", ".join(f"{name} {value:g}" for name, value in result.parameters.items())
     logged = ", ".join(f"{count:,} by {policy}" for policy, count in result.logged.items())
     table = Table(
-        title=f"{result.policy}{f' ({parameters})' if parameters else ''} from "
-        f"{result.decisions:,} decisions ({logged}), model {result.model}",
+        title=Text(
+            f"{result.policy}{f' ({parameters})' if parameters else ''} from "
+            f"{result.decisions:,} decisions ({printable(logged)}), model {result.model}",
+            "table.title",
+        ),
         title_justify="left",
     )
     table.add_column("estimator", no_wrap=True)

@@ -6,12 +6,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reco import options
 from reco.brokers import open_cluster
 from reco.data import load_or_prepare
 from reco.experiment_log import compared
 from reco.experiment_report import ExperimentReport, VariantReport
+from reco.terminal import printable
 
 
 @click.command()
@@ -52,29 +54,30 @@ def command(
             Console().print(line, highlight=False)
 
 
-def table(found: ExperimentReport) -> Iterator[Table | str]:
+def table(found: ExperimentReport) -> Iterator[Table | Text]:
     """The comparison for people."""
     if not found.variants:
-        yield "no decision has an outcome yet"
+        yield Text("no decision has an outcome yet")
         return
     title = f"experiment {found.experiment}" if found.experiment else "no experiment: by policy"
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=Text(printable(title), "table.title"), title_justify="left")
     shown.add_column("variant", no_wrap=True)
     for name in ("visits", "clicks", "click rate", "uplift", "difference", "at any time"):
         shown.add_column(name, justify="right", no_wrap=True)
     for variant in found.variants:
-        shown.add_row(*_cells(variant))
+        shown.add_row(*map(Text, _cells(variant)))
     yield shown
     control = found.variants[0].variant
     for variant in found.variants[1:]:
         verdict = "differs from" if variant.differs else "can't be told apart from"
-        yield f"{variant.variant} {verdict} {control} ({found.confidence:.0%} at any time)"
+        said = f"{variant.variant} {verdict} {control} ({found.confidence:.0%} at any time)"
+        yield Text(printable(said))
 
 
 def _cells(variant: VariantReport) -> list[str]:
     interval = variant.difference_interval
     return [
-        variant.variant,
+        printable(variant.variant),
         f"{variant.visits:,}",
         f"{variant.clicks:,}",
         "–" if variant.click_rate is None else f"{variant.click_rate:.3f}",

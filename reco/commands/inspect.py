@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from reco import options
 from reco.brokers import open_cluster, outcomes_log
@@ -15,6 +16,7 @@ from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
 from reco.stores import no_state, open_store
+from reco.terminal import printable
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
@@ -190,8 +192,8 @@ def _arm(product: Product, partition: int, statistics: ArmStatistics) -> ArmRepo
 def _print_arm(report: ArmReport) -> None:
     rate = "no rate yet" if report.rate is None else f"rate {report.rate:.3f}"
     click.echo(
-        f"{report.product_id} {report.name} (partition {report.partition}): examined {report.n:,} "
-        f"times, {report.clicks:,} clicks, {rate}; condition number of λI + Σxxᵀ "
+        f"{report.product_id} {printable(report.name)} (partition {report.partition}): examined "
+        f"{report.n:,} times, {report.clicks:,} clicks, {rate}; condition number of λI + Σxxᵀ "
         f"{report.condition_number:.3g}"
     )
     table = Table("feature", "θ", "± √(A⁻¹)ᵢᵢ", "")
@@ -204,7 +206,8 @@ def _print_arm(report: ArmReport) -> None:
 def _print_partitions(rows: list[dict[str, int | str | None]]) -> None:
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
+        cells = ("-" if value is None else printable(str(value)) for value in row.values())
+        table.add_row(*map(Text, cells))
     Console().print(table)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from producer.new_products import BadProducts, FeatureMaker, read_new_products
 from reco import options, product_changes
@@ -13,6 +14,7 @@ from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.process import utc_now
 from reco.product_changes import CannotChange
+from reco.terminal import printable
 from shared.events import OUTCOMES
 
 
@@ -60,7 +62,7 @@ def add_command(file: Path, kafka: str, data: Path, patience_s: float) -> None:
     finally:
         consumer.close()
     for new in products:
-        click.echo(f"added {new.product.product_id} {new.product.name}")
+        click.echo(f"added {new.product.product_id} {printable(new.product.name)}")
 
 
 @command.command("retire")
@@ -82,7 +84,8 @@ def retire_command(product_ids: tuple[int, ...], kafka: str, data: Path, patienc
         raise click.UsageError(str(error)) from error
     for product_id in dict.fromkeys(product_ids):
         entry = catalogue.entry(product_id)
-        click.echo(f"retired {product_id} {entry.product.name if entry else ''}".rstrip())
+        name = printable(entry.product.name) if entry else ""
+        click.echo(f"retired {product_id} {name}".rstrip())
 
 
 @command.command("list")
@@ -126,7 +129,9 @@ def list_command(
     if json_file != "-":
         table = Table("id", "name", "category", "price", "state", "")
         for row in rows:
-            cells = [str(row[name]) for name in ("product_id", "name", "category")]
+            # As `Text`: brackets in a name are no markup.
+            named = [Text(printable(str(row[name]))) for name in ("name", "category")]
             added = "added" if row["added"] else ""
-            table.add_row(*cells, f"{row['price']:.2f}", str(row["state"]), added)
+            price = f"{row['price']:.2f}"
+            table.add_row(str(row["product_id"]), *named, price, str(row["state"]), added)
         Console().print(table)

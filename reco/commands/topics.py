@@ -12,6 +12,7 @@ from reco import options
 from reco.brokers import open_cluster
 from reco.number import Number
 from reco.process import stop_on_signals
+from reco.terminal import printable
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
@@ -203,11 +204,6 @@ def shortened(value: bytes | None, most: int = 120) -> str:
         return "null"
     text = printable(value.decode(errors="backslashreplace"))
     return text if len(text) <= most else f"{text[:most]}…"
-
-
-def printable(text: str) -> str:
-    """Text that moves no cursor and changes no colour, whoever wrote it."""
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def _as_json(record: Record) -> str:

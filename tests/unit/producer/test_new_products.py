@@ -73,6 +73,34 @@ def test_what_is_no_list_of_products_is_refused(
         read_new_products(write(tmp_path, text), maker)
 
 
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        ("Evil\x1b[31m Brew,Drinks", "name"),
+        ("Brew,Loud\x07", "category"),
+        ('"Two\nlines",Drinks', "name"),
+        ("Brew\x9b31m,Drinks", "name"),
+        ("Brew\u2028,Drinks", "name"),
+    ],
+)
+def test_control_characters_are_refused_with_their_line_and_column_and_not_repeated(
+    maker: FeatureMaker, tmp_path: Path, cells: str, column: str
+) -> None:
+    path = write(tmp_path, f"{HEADER}\n201,Cold Brew,Drinks,6.5,1\n202,{cells},6.5,1\n")
+    where = rf"new\.csv, line {3 + cells.count(chr(10))}, .* the column {column} has a control"
+    with pytest.raises(BadProducts, match=where) as refused:
+        read_new_products(path, maker)
+    assert str(refused.value).isprintable()
+
+
+def test_blanks_that_do_not_break_and_joined_emoji_are_no_control_characters(
+    maker: FeatureMaker, tmp_path: Path
+) -> None:
+    name = "Café\u00a0Noir \U0001f469\u200d\U0001f373"
+    [new] = read_new_products(write(tmp_path, f"{HEADER}\n201,{name},Drinks,6.5,1\n"), maker)
+    assert new.product.name == name
+
+
 def test_a_file_that_is_not_there_and_an_old_folder_are_named(
     maker: FeatureMaker, data: DataSet, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A log of decisions is joined, brought to its models, evaluated and exported."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -278,6 +279,19 @@ def test_the_command_prints_and_exports(
     assert (result["policy"], result["decisions"]) == (policy, VISITS)
     assert "effective sample size" in " ".join(err.split())
     assert (tmp_path / "obp" / "bandit_feedback.npz").is_file()
+
+
+def test_a_policys_name_in_the_log_steers_no_terminal(
+    logged: Logged, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions, outcomes = files(logged, tmp_path, watched=True)
+    text = decisions.read_text()
+    decisions.write_text(re.sub(r'("policy": ?")', r"\1[red]\\u001b[31m", text))
+    given = ["--data", str(data_folder), "--decisions", str(decisions), "--outcomes", str(outcomes)]
+    assert run(["evaluate", "--log", "decisions", *given]) == 0
+    out = capsys.readouterr().out
+    assert "[red]\\x1b[31m" in out
+    assert "\x1b" not in out
 
 
 @pytest.mark.parametrize(

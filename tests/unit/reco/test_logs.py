@@ -21,6 +21,14 @@ def test_for_people_it_is_the_line_and_nothing_else(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "serving 'linucb'\n")
 
 
+def test_for_people_it_steers_no_terminal_and_lines_stay_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure("text")
+    say("no variant:\n  \x1b[31mred\x07")
+    assert capsys.readouterr().err == "no variant:\n  \\x1b[31mred\\x07\n"
+
+
 def test_in_json_a_line_is_an_object_with_time_level_and_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

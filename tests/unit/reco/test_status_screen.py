@@ -3,9 +3,11 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from reco.status_screen import MOST_REASONS, screen
+from reco.terminal import printable_lines
 from tests.contract.board_suite import presence
 from tests.unit.reco.test_status import World
 
+EVIL = "\x1b[31m\x07"
 NAME = "3f2a9c8b1d2e-1-18ec7748b14fd0f9"
 """As a container's process is called."""
 
@@ -44,3 +46,16 @@ def test_many_reasons_leave_room_for_the_rest() -> None:
     assert "  … and 4 more: --json tells all" in [line.rstrip() for line in lines]
     [row] = [line for line in lines if "│trainer trainer-1" in line]
     assert row.rstrip("│").rstrip().endswith("no")
+
+
+def test_what_processes_say_of_themselves_steers_no_terminal() -> None:
+    world = World()
+    who = presence(f"s{EVIL}", partitions=[0], policy=f"p{EVIL}", not_ready=[f"why{EVIL}"])
+    world.board.announce(who)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(screen(world.status()))
+    shown = capture.get()
+    assert printable_lines(shown) == shown
+    for word in ("server s", "p", "why"):
+        assert f"{word}\\x1b[31m\\x07" in shown
