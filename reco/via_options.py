@@ -1,5 +1,6 @@
 """`--via` of `reco produce` and its like, bundled into one value."""
 
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from producer.habits import Habits
 from reco.duration import Duration
 from reco.number import Number
 from reco.options import as_one
+from shared.host_port import host_port
 
 
 class Via(NamedTuple):
@@ -21,12 +23,34 @@ class Via(NamedTuple):
 
 
 def _urls(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
-    urls = [url.strip() for url in (value or "").split(",") if url.strip()]
+    if value is None:
+        return []
+    if "@" in value:  # of the whole: a comma may be part of a password, which no message shows
+        raise click.BadParameter(
+            "leave user and password out; an API key is given with --api-key-file FILE"
+        )
+    urls = [url.strip() for url in value.split(",")]
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise click.BadParameter(f"{url!r} is no address such as http://127.0.0.1:8000")
+        if not _is_address(url):
+            shown = re.sub(r"([?#]).+", r"\1…", url, flags=re.DOTALL)  # there may be a key as well
+            raise click.BadParameter(
+                f"{shown!r} is no address such as http://127.0.0.1:8000, with nothing behind the "
+                "port; several are separated by commas"
+            )
     return urls
+
+
+def _is_address(url: str) -> bool:
+    import httpx  # the HTTP client, for those who visit by HTTP
+
+    try:
+        parts = urlsplit(url)
+        host_port(parts.netloc if parts.port is not None else f"{parts.netloc}:80")
+        host = httpx.URL(url).host  # the names that it can't ask for are others still
+    except (ValueError, httpx.InvalidURL):
+        return False
+    ends = parts.path in ("", "/") and not parts.netloc.endswith(":") and not set("?#") & set(url)
+    return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and ends
 
 
 def _first_word(_: click.Context, __: click.Parameter, path: Path | None) -> str | None:
