@@ -1,11 +1,13 @@
 """`--via` of `reco produce` and its like, bundled into one value."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from producer.habits import Habits
 from reco.duration import Duration
@@ -106,6 +108,22 @@ _OPTIONS: Final = (
 )
 
 
+def refuse(names: Sequence[str], why: str) -> None:
+    """Refuse parameters of the command that would be ignored, where they were typed.
+
+    Variables may be there for other commands.
+    """
+    context = click.get_current_context()
+    typed = [
+        param.opts[0]
+        for param in context.command.params
+        if param.name in names
+        and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise click.UsageError(f"{', '.join(typed)} would be ignored: {why}")
+
+
 def _bundled(
     via: list[str],
     think: float,
@@ -113,6 +131,11 @@ def _bundled(
     late_after: float,
     api_key_file: str | None,
 ) -> Via | None:
+    if not via:
+        own = ("think", "late_share", "late_after", "api_key_file")
+        refuse(own, "add --via URL, or leave it out")
+    if click.get_current_context().get_parameter_source("late_share") is ParameterSource.DEFAULT:
+        refuse(["late_after"], "add --late-share SHARE, or leave it out")
     habits = Habits(median_s=think, late_share=late_share, late_s=late_after)
     return Via(via, habits, api_key_file) if via else None
 

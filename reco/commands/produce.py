@@ -82,10 +82,13 @@ def command(
 
     With --history, the events of a history file go to the topic `outcomes` instead: the trainer
     learns from the past as it does from the present. With --via, the shoppers visit the HTTP API
-    of `reco serve --http` instead: they get a slate, think, and click or leave.
+    of `reco serve --http` instead, wherever --kafka is: they get a slate, think, and click or
+    leave.
 
     Example: reco produce --rate 200 --count 10000
     """
+    if history is not None:
+        _refuse_beside_history(via)
     stop = stop_on_signals()
     board = _board(redis, model) if redis else None
     dataset = load_or_prepare(data)
@@ -132,6 +135,15 @@ def command(
     with observed(seen, process_name(), metrics_at, board):
         service.run(indices, stop)
     reporter.done(service.counts.confirmed, "visits")
+
+
+def _refuse_beside_history(via: Via | None) -> None:
+    if via is not None:
+        raise click.UsageError(
+            "--history goes to Kafka, --via (or RECO_VIA) to the HTTP API: leave one of them out"
+        )
+    visits = ("redis", "redis_password_file", "seed", "rate", "count", "run_id", "metrics_at")
+    via_options.refuse(visits, "--history sends all of a file at once, and no visits")
 
 
 def _board(redis: str, model: str) -> Board:

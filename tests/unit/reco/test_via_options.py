@@ -1,5 +1,7 @@
 """Where shoppers find the API."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -35,6 +37,24 @@ def test_addresses_are_taken_as_they_are(url: str) -> None:
     via, _ = parsed("--via", f"{url}, http://127.0.0.1:1")
     assert via is not None
     assert via.urls == [url, "http://127.0.0.1:1"]
+
+
+def test_a_share_of_none_that_are_late_may_be_given_beside_when_they_come() -> None:
+    via, _ = parsed("--via", "http://127.0.0.1:1", "--late-share", "0", "--late-after", "9s")
+    assert via is not None
+    assert (via.habits.late_share, via.habits.late_s) == (0.0, 9.0)
+
+
+def test_variables_that_are_there_for_other_commands_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("first-key-of-the-shop\n")
+    monkeypatch.setenv("RECO_API_KEY_FILE", str(key))
+    assert parsed() == (None, "")
+    via, _ = parsed("--via", "http://127.0.0.1:1")
+    assert via is not None
+    assert via.key == "first-key-of-the-shop"
 
 
 @pytest.mark.parametrize("url", ["http://two words:8000", "http://a\tb:80", "http://a\x1b:80"])
