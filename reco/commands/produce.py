@@ -1,6 +1,7 @@
 """`reco produce`: the producer as a process."""
 
 import itertools
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -35,6 +36,16 @@ REPORT_EVERY_S = 1.0
 SILENT_S = 10.0
 
 
+def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Such that the visit_ids are decision_ids of the API, which has the narrower rule."""
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,48}", value):
+        raise click.BadParameter(
+            "give 1 to 48 letters (A to Z), digits, '.', '_' or '-': '-' and the number of the "
+            "visit are appended, and together they are 64 at most"
+        )
+    return value
+
+
 @click.command()
 @options.kafka
 @options.redis_for("Where to say that it is there, for `reco status`. [default: nowhere]")
@@ -51,6 +62,7 @@ SILENT_S = 10.0
 @click.option("--count", type=click.IntRange(min=1), help="How many visits. [default: endless]")
 @click.option(
     "--run-id",
+    callback=_run_id,
     help="Start of the visit_ids. Visits of this run that the topic holds already are left out, "
     "so a run that was killed can be started again. [default: one of its own for each run]",
 )

@@ -2,8 +2,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import click
+import msgspec
+
 from producer.simulate import Shoppers
-from reco.commands.produce import _held_visit_ids
+from reco.commands.produce import _held_visit_ids, _run_id, command
+from server.api_types import DecisionId
 from shared.catalogue import DataSet
 from shared.events import VISITS, encode, key_of
 from shared.kafka import KafkaCluster
@@ -41,6 +45,14 @@ class Cluster:
 
     def consumer(self, topic: str) -> Consumer:
         return Consumer(self._broker.consumer(topic, "alone"))
+
+
+def test_a_visit_of_the_longest_run_id_is_a_decision_of_the_api(data: DataSet) -> None:
+    run_id = "._-aZ9" * 8
+    accepted = _run_id(click.Context(command), command.params[0], run_id)
+    visit_id = Shoppers(data.users, 1, accepted or "").visit_id(10**15 - 1)
+    assert msgspec.convert(visit_id, DecisionId) == visit_id
+    assert len(visit_id) == 64
 
 
 def test_a_run_is_resumed_past_the_ends_of_partitions_and_what_is_no_visit(data: DataSet) -> None:
