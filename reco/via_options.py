@@ -64,6 +64,8 @@ def _first_word(_: click.Context, __: click.Parameter, path: Path | None) -> str
         raise click.BadParameter(f"can't read {path}: {error}") from error
     if not words:
         raise click.BadParameter(f"{path} is empty: write the key into it")
+    if not (words[0].isascii() and words[0].isprintable()):  # said later, it would be shown
+        raise click.BadParameter(f"{path} has a key that no header can carry: use ASCII only")
     return words[0]
 
 

@@ -57,6 +57,18 @@ def test_variables_that_are_there_for_other_commands_are_passed_over(
     assert via.key == "first-key-of-the-shop"
 
 
+@pytest.mark.parametrize("key", ["schlüssel-des-ladens", "key-of-\x01-the-shop"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(
+    tmp_path: Path, key: str
+) -> None:
+    path = tmp_path / "key"
+    path.write_text(key)
+    via, output = parsed("--via", "http://127.0.0.1:1", "--api-key-file", str(path))
+    assert via is None
+    assert "no header can carry" in " ".join(output.split())
+    assert key not in output
+
+
 @pytest.mark.parametrize("url", ["http://two words:8000", "http://a\tb:80", "http://a\x1b:80"])
 def test_blanks_and_control_characters_are_no_part_of_an_address(url: str) -> None:
     via, output = parsed("--via", url)
