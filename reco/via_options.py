@@ -36,8 +36,8 @@ def _urls(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
         if not _is_address(url):
             shown = re.sub(r"([?#]).+", r"\1…", url, flags=re.DOTALL)  # there may be a key as well
             raise click.BadParameter(
-                f"{shown!r} is no address such as http://127.0.0.1:8000, with nothing behind the "
-                "port; several are separated by commas"
+                f"{shown!r} is no address such as http://127.0.0.1:8000 or "
+                "https://shop.example/api; several are separated by commas"
             )
     return urls
 
@@ -51,7 +51,7 @@ def _is_address(url: str) -> bool:
         host = httpx.URL(url).host  # the names that it can't ask for are others still
     except (ValueError, httpx.InvalidURL):
         return False
-    ends = parts.path in ("", "/") and not parts.netloc.endswith(":") and not set("?#") & set(url)
+    ends = not parts.netloc.endswith(":") and not set("?#") & set(url)
     return parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and ends
 
 

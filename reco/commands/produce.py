@@ -154,8 +154,9 @@ def _refuse_beside_history(via: Via | None) -> None:
         raise click.UsageError(
             "--history goes to Kafka, --via (or RECO_VIA) to the HTTP API: leave one of them out"
         )
-    visits = ("redis", "redis_password_file", "seed", "rate", "count", "run_id", "metrics_at")
-    via_options.refuse(visits, "--history sends all of a file at once, and no visits")
+    via_options.refuse(
+        ("rate", "count", "run_id"), "--history sends all of a file at once, and no visits"
+    )
 
 
 def _board(redis: str, model: str) -> Board:
