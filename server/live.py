@@ -22,6 +22,8 @@ from server.problems import INVALID, OVERLOADED, TOO_LARGE, UNKNOWN_PRODUCT, Tro
 from shared.features import NotFinite
 
 EVERY_S: Final = 0.25
+WORD_S: Final = 2.0
+"""A page hears something at least this often, or could not tell quiet from a server that hangs."""
 MOST_CLIENTS: Final = 64
 QUEUED: Final = 8
 """Messages that wait for a client: one that is further behind is let go."""
@@ -101,17 +103,22 @@ def policy_of(page: str) -> str:
 
 
 class Hub:
-    """One message for all clients, four times a second at the most.
+    """One message for all clients, four times a second at the most, every two seconds at least.
 
     Only the loop's own thread may touch it.
     """
 
     def __init__(
-        self, feed: LiveFeed, stopping: Callable[[], bool], every_s: float = EVERY_S
+        self,
+        feed: LiveFeed,
+        stopping: Callable[[], bool],
+        every_s: float = EVERY_S,
+        word_s: float = WORD_S,
     ) -> None:
         self._feed = feed
         self._stopping = stopping
         self._every_s = every_s
+        self._word_s = word_s
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._beat: asyncio.Task[None] | None = None
 
@@ -135,9 +142,14 @@ class Hub:
 
     async def _broadcast(self) -> None:
         after = sampled = 0
+        now_s = asyncio.get_running_loop().time
+        said_s = now_s()
         while self._clients and not self._stopping():
             message, after, sampled = self._feed.next(after, sampled)
+            if message is None and now_s() - said_s >= self._word_s:
+                message = self._feed.word()
             if message is not None:
+                said_s = now_s()
                 self._give(_event(message))
             await asyncio.sleep(self._every_s)
         for queue in self._clients:

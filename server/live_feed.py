@@ -183,6 +183,11 @@ class LiveFeed:
             text = self._message(visits, self._samples != sampled, setting)
             return text, rates.visits, self._samples
 
+    def word(self) -> bytes:
+        """That this server is there, while there is nothing else to tell."""
+        with self._lock:
+            return self._message([], False, None)
+
     def explain(self, context: Context, k: int) -> explain.Explanation:
         """What would be shown now in this context, and why.
 

@@ -236,6 +236,21 @@ def test_a_client_is_told_everything_and_then_what_is_new(feeding: Feeding) -> N
     asyncio.run(run())
 
 
+def test_a_client_hears_something_even_while_nothing_happens(feeding: Feeding) -> None:
+    async def run() -> None:
+        hub = Hub(feeding.feed, lambda: False, every_s=0.0, word_s=0.0)
+        stream = hub.subscribe()
+        news = [data_of(await anext(stream)) for _ in range(2)]
+        assert all("tendencies" in message for message in news)
+        async with asyncio.timeout(10.0):
+            word = await anext(stream)
+        assert data_of(word)["rates"]["visits"] == 0
+        assert len(word) < 300
+        await stream.aclose()
+
+    asyncio.run(run())
+
+
 def test_a_client_that_does_not_read_is_let_go(feeding: Feeding) -> None:
     async def run() -> None:
         hub = Hub(feeding.feed, lambda: False, every_s=0.0)
