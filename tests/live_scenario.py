@@ -1,5 +1,6 @@
 """What the tests of the live page have in common: visits that were served, and a feed of them."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -89,7 +90,22 @@ class Feeding:
         self.data = data
         self.now_s = 1_000.0
         self.view = MovingView(data)
-        self.feed = LiveFeed(self.view, Policy(), data, 3, None, lambda: self.now_s)
+        self._going = threading.Event()
+        self._going.set()
+        self.feed = LiveFeed(self.view, Policy(), data, 3, None, self._utc_s)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Who asks the feed for a message hangs until the end of the block."""
+        self._going.clear()
+        try:
+            yield
+        finally:
+            self._going.set()
+
+    def _utc_s(self) -> float:
+        self._going.wait()
+        return self.now_s
 
     def visit(
         self, *numbers: int, experiment: str | None = None, variant: str | None = None

@@ -33,6 +33,9 @@ ENDS_OF_TEXTS = """(cells) => cells.map((cell) => {
   const { left, right } = text.getBoundingClientRect();
   return [left, right];
 })"""
+SAY_WHAT_IS_SAID = """window.said = [];
+new MutationObserver(() => window.said.push(document.querySelector("#state-text").textContent))
+  .observe(document.querySelector("#state-text"), { childList: true })"""
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -365,6 +368,65 @@ def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserConte
     with answering(feeding, address.removeprefix("http://")):
         expect(page.locator("#state-text")).to_have_text("live")
         expect(page.locator("#visits")).to_have_text("1")
+        page.close()
+
+
+def awake(page: Page, ms: int) -> None:
+    """So much time goes by for the page's own timers."""
+    page.clock.run_for(ms)
+
+
+def test_a_server_that_hangs_is_told_from_a_quiet_one(data: DataSet, wide: BrowserContext) -> None:
+    feeding, page = Feeding(data), wide.new_page()
+    page.clock.install()
+    with answering(feeding) as address:
+        page.goto(address)
+        said, since = page.locator("#state-text"), page.locator("#state-for")
+        expect(said).to_have_text("live")
+        with feeding.suspended():
+            awake(page, 5_000)
+            expect(said).to_have_text("live")
+            awake(page, 5_000)
+            expect(said).to_have_text("no word from the server")
+            expect(since).to_have_text(re.compile(r" for \d+ s, trying again …"))
+            expect(page.locator("#state")).to_have_class("state gone")
+            awake(page, 120_000)  # several attempts, none of which is answered
+            expect(since).to_contain_text("for 2 min")
+            page.get_by_role("button", name="Pause").click()
+            expect(said).to_have_text("no word from the server")
+        expect(said).to_have_text("paused")
+        expect(since).to_be_empty()
+        page.get_by_role("button", name="Go on").click()
+        expect(said).to_have_text("live")
+        feeding.visit(1)
+        expect(page.locator("#visits")).to_have_text("1")
+        page.close()
+
+
+def test_a_page_that_slept_raises_no_alarm(data: DataSet, wide: BrowserContext) -> None:
+    feeding, page = Feeding(data), wide.new_page()
+    page.clock.install()
+    with answering(feeding) as address:
+        page.goto(address)
+        expect(page.locator("#state-text")).to_have_text("live")
+        page.evaluate(SAY_WHAT_IS_SAID)
+        with feeding.suspended():
+            page.clock.fast_forward(3_600_000)  # as in a hidden tab: each timer runs once
+        feeding.visit(1)
+        expect(page.locator("#visits")).to_have_text("1")
+        assert page.evaluate("window.said") == []
+        page.close()
+
+
+def test_a_page_that_waits_for_a_key_misses_no_word(data: DataSet, wide: BrowserContext) -> None:
+    page = wide.new_page()
+    page.clock.install()
+    with answering(Feeding(data), keys=[b"the-right-key"]) as address:
+        page.goto(address)
+        expect(page.locator("#state-text")).to_have_text("a key is needed")
+        awake(page, 30_000)
+        expect(page.locator("#state-text")).to_have_text("a key is needed")
+        expect(page.locator("#state-for")).to_be_empty()
         page.close()
 
 
