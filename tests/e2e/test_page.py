@@ -203,6 +203,32 @@ def test_it_shows_how_an_estimate_moves(address: str, wide: BrowserContext) -> N
         )
 
 
+def test_a_bar_is_as_long_as_the_chance_it_stands_for(data: DataSet, wide: BrowserContext) -> None:
+    feeding = Feeding(data)
+    feeding.view.learn(20)
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        first = page.locator("#slate > li").first
+        expect(first).to_contain_text("looked at 20×")
+        said = first.locator(".head > span").inner_text()
+        chances = [float(text) for text in re.findall(r"[\d.]+", said)]
+        assert 0.0 < chances[0] + chances[1] < 100.0
+        page.add_style_tag(content=".bar i { transition: none !important; }")
+        bar = first.locator(".bar").bounding_box() or {}
+        parts = [part.bounding_box() or {} for part in first.locator(".bar i").all()]
+        shown = [100.0 * part["width"] / bar["width"] for part in parts]
+        assert shown == pytest.approx(chances, abs=0.6)
+        scale = page.locator(".scale span")
+        expect(scale).to_have_text(["0 %", "25 %", "50 %", "75 %", "100 %"])
+        middles = [
+            left + (right - left) / 2 - bar["x"]
+            for left, right in scale.evaluate_all(ENDS_OF_TEXTS)[1:4]
+        ]
+        assert middles == pytest.approx([bar["width"] * part for part in (0.25, 0.5, 0.75)], abs=1)
+
+
 def measure(element: Locator, name: str) -> float:
     """A number among an element's attributes."""
     return float(element.get_attribute(name) or "nan")
