@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from msgspec import structs
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, FloatRect, Locator, Page, Request, expect
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -203,6 +203,13 @@ def test_it_shows_how_an_estimate_moves(address: str, wide: BrowserContext) -> N
         )
 
 
+def box(element: Locator) -> FloatRect:
+    """Where an element is."""
+    found = element.bounding_box()
+    assert found is not None
+    return found
+
+
 def test_a_bar_is_as_long_as_the_chance_it_stands_for(data: DataSet, wide: BrowserContext) -> None:
     feeding = Feeding(data)
     feeding.view.learn(20)
@@ -215,9 +222,9 @@ def test_a_bar_is_as_long_as_the_chance_it_stands_for(data: DataSet, wide: Brows
         said = first.locator(".head > span").inner_text()
         chances = [float(text) for text in re.findall(r"[\d.]+", said)]
         assert 0.0 < chances[0] + chances[1] < 100.0
-        page.add_style_tag(content=".bar i { transition: none !important; }")
-        bar = first.locator(".bar").bounding_box() or {}
-        parts = [part.bounding_box() or {} for part in first.locator(".bar i").all()]
+        page.emulate_media(reduced_motion="reduce")
+        bar = box(first.locator(".bar"))
+        parts = [box(part) for part in first.locator(".bar i").all()]
         shown = [100.0 * part["width"] / bar["width"] for part in parts]
         assert shown == pytest.approx(chances, abs=0.6)
         scale = page.locator(".scale span")
@@ -227,6 +234,28 @@ def test_a_bar_is_as_long_as_the_chance_it_stands_for(data: DataSet, wide: Brows
             for left, right in scale.evaluate_all(ENDS_OF_TEXTS)[1:4]
         ]
         assert middles == pytest.approx([bar["width"] * part for part in (0.25, 0.5, 0.75)], abs=1)
+
+
+def test_a_reason_that_rounds_to_nothing_is_left_out(data: DataSet, wide: BrowserContext) -> None:
+    shares = {"gender_F": -0.004, "is_weekday": 0.004, "is_morning": 0.006, "age": -0.12}
+    tea = {"product_id": data.arms[0], "name": "Tea", "category": "Drinks", "price": 2.0}
+    item = {
+        **tea,
+        "mean": -0.004,
+        "bonus": 0.05,
+        "n": 3,
+        "clicks": 1,
+        "contributions": [{"feature": name, "contribution": c} for name, c in shares.items()],
+    }
+    wide.route("**/v1/explain", lambda route: route.fulfill(json={"slate": [item]}))
+    with (
+        answering(Feeding(data)) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#slate .why span:not(.soft)")).to_have_text(
+            ["age 34 −12", "morning +1"]
+        )
+        expect(page.locator("#slate .head > span")).to_have_text("0 % + 5.0 %")
 
 
 def measure(element: Locator, name: str) -> float:
