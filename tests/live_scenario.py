@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import structs
 
 from server.live_feed import LiveFeed
-from server.live_state import GRACE_S, OutcomeSeen
+from server.live_state import GRACE_S, Hidden, OutcomeSeen
 from server.scorer import Policy
 from server.view import View
 from shared.catalogue import DataSet
@@ -86,13 +86,13 @@ class MovingView:
 class Feeding:
     """A feed, its view and its clock."""
 
-    def __init__(self, data: DataSet) -> None:
+    def __init__(self, data: DataSet, hidden: Hidden | None = None) -> None:
         self.data = data
         self.now_s = 1_000.0
         self.view = MovingView(data)
         self._going = threading.Event()
         self._going.set()
-        self.feed = LiveFeed(self.view, Policy(), data, 3, None, self._utc_s)
+        self.feed = LiveFeed(self.view, Policy(), data, 3, hidden, self._utc_s)
 
     @contextmanager
     def suspended(self) -> Iterator[None]:

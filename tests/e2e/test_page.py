@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from msgspec import structs
 from playwright.sync_api import Browser, BrowserContext, FloatRect, Locator, Page, Request, expect
@@ -308,6 +309,23 @@ def test_the_rate_chart_is_drawn_properly(address: str, wide: BrowserContext) ->
             expect(page.locator(f"#rate-chart polyline.{line}")).to_have_count(1)
         expect(page.locator("#rate-chart")).to_contain_text("visits seen")
         expect(page.locator("#rate-chart")).to_contain_text("visits with a click")
+
+
+def test_luck_is_said_beside_what_is_possible(data: DataSet, wide: BrowserContext) -> None:
+    feeding = Feeding(
+        data, lambda contexts: (np.full(len(contexts), 0.4), np.full(len(contexts), 0.9))
+    )
+    feeding.visit(*range(3))  # each with a click: more than the best may hope for
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#captured")).to_have_text("120 %")
+        expect(page.locator("#captured-note")).to_contain_text("few visits, so mostly luck")
+        feeding.visit(*range(3, 100))
+        expect(page.locator("#captured-note")).to_have_text(
+            "0 % = random, 100 % = perfect, give or take 20 % by luck"
+        )
 
 
 def test_an_experiment_is_shown_as_intervals(data: DataSet, wide: BrowserContext) -> None:
