@@ -62,6 +62,8 @@ class Setting(msgspec.Struct, frozen=True):
     policy: str
     parameters: dict[str, float]
     series: list[Rates]
+    since_s: float
+    """When this server began to watch: it counts from then. Seconds since 1970."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,6 +112,7 @@ class LiveFeed:
         self._encoder = data.encoder
         self._catalogue = catalogue or LiveCatalogue(data.products)
         self._utc_s = utc_s
+        self._since_s = utc_s()
         self._lock = threading.Lock()
         self._history_lock = threading.Lock()  # taken before the view's, never after it
         self._state = LiveState(data.encoder, partitions, hidden)
@@ -249,6 +252,7 @@ class LiveFeed:
             self._policy.name,
             self._policy.parameters,
             self._state.series.values(),
+            round(self._since_s, 3),
         )
 
     def _message(self, visits: list[VisitSeen], sampled: bool, setting: Setting | None) -> bytes:

@@ -86,9 +86,11 @@ class MovingView:
 class Feeding:
     """A feed, its view and its clock."""
 
-    def __init__(self, data: DataSet, hidden: Hidden | None = None) -> None:
+    def __init__(
+        self, data: DataSet, hidden: Hidden | None = None, began_s: float = 1_000.0
+    ) -> None:
         self.data = data
-        self.now_s = 1_000.0
+        self.now_s = began_s
         self.view = MovingView(data)
         self._going = threading.Event()
         self._going.set()

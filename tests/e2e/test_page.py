@@ -19,6 +19,7 @@ from server.guard import Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
 from server.live import live_routes
 from server.live_feed import PartitionSeen, Replica
+from server.live_state import RECENT
 from server.openapi import openapi
 from server.openapi import page as description
 from shared.catalogue import DataSet
@@ -432,15 +433,21 @@ def test_names_are_shown_as_they_are_and_never_run(hostile: Feeding, wide: Brows
 
 
 def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserContext) -> None:
-    feeding, page = Feeding(data), wide.new_page()
-    with answering(feeding) as address:
+    before, after, page = Feeding(data), Feeding(data, began_s=90_000.0), wide.new_page()
+    before.visit(*range(RECENT + 1))
+    with answering(before) as address:
         page.goto(address)
         expect(page.locator("#state-text")).to_have_text("live")
+        expect(page.locator("#rate-note")).to_contain_text("the last 1,000 visits")
+        since = page.locator("#rate-since").inner_text()
+        assert "1970" in since
     expect(page.locator("#state-text")).to_contain_text("does not answer")
-    feeding.visit(1)
-    with answering(feeding, address.removeprefix("http://")):
+    after.visit(1)
+    with answering(after, address.removeprefix("http://")):
         expect(page.locator("#state-text")).to_have_text("live")
         expect(page.locator("#visits")).to_have_text("1")
+        expect(page.locator("#rate-note")).to_contain_text("the last visit with a click")
+        expect(page.locator("#rate-since")).not_to_have_text(since)
         page.close()
 
 

@@ -26,6 +26,7 @@ def test_the_first_message_has_all_that_a_page_needs(feeding: Feeding, data: Dat
     assert len(message["setting"]["products"]) == len(data.products)
     assert message["setting"]["options"]["genders"] == ["F", "M"]
     assert message["setting"]["series"] == [message["rates"]]
+    assert message["setting"]["since_s"] == 1_000.0 < message["at_s"]
     assert message["rates"]["shown"] == 1.0
     assert message["partitions"] == [
         {"partition": 0, "owner": "t", "next_offset": 3, "end_offset": 5, "lag": 2}
