@@ -185,6 +185,30 @@ def test_every_control_of_the_panel_is_asked_with(address: str, wide: BrowserCon
             assert answer.status == 200, wanted
 
 
+def test_every_control_has_a_name_says_its_value_and_obeys_the_keyboard(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    with (
+        answering(Feeding(data)) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#slate > li")).to_have_count(5)
+        hour = page.get_by_role("slider", name="Hour", exact=True)
+        age = page.get_by_role("slider", name="Age", exact=True)
+        hour.press("ArrowLeft")
+        expect(hour).to_have_attribute("aria-valuetext", "07:30")
+        age.press("ArrowRight")
+        expect(age).to_have_attribute("aria-valuetext", "35 years")
+        day = page.get_by_role("group", name="Day").get_by_role("radio")
+        day.first.press("ArrowRight")
+        expect(day.nth(1)).to_be_checked()
+        page.get_by_role("button", name="Saturday dinner").press("Enter")
+        expect(hour).to_have_attribute("aria-valuetext", "19:30")
+        expect(page.get_by_role("combobox", name="Product")).to_have_count(1)
+        for table in ("What it has learned so far", "Under the bonnet"):
+            expect(page.get_by_role("table", name=table)).to_have_count(1)
+
+
 def asking(wanted: str) -> Callable[[Request], bool]:
     """Whether a request asks for an explanation of such a context."""
     return lambda request: (
