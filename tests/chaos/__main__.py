@@ -44,7 +44,7 @@ _TROUBLE: Final = (
 
 @click.command(context_settings={"max_content_width": 100})
 @click.option(
-    "--short", is_flag=True, help="A few of each kind: four minutes instead of half an hour."
+    "--short", is_flag=True, help="A few of most kinds: four minutes instead of half an hour."
 )
 @click.option(
     "--only",
@@ -113,7 +113,8 @@ def main(
         on=today(),
     )
     chosen = [fault for fault in FAULTS if not only or fault.name in only]
-    counts = {fault: times or (fault.times_short if short else fault.times) for fault in chosen}
+    numbers = {fault: times or (fault.times_short if short else fault.times) for fault in chosen}
+    counts = {fault: number for fault, number in numbers.items() if number}
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reco-chaos-") as folder:
         data, logs = Path(folder) / "data", Path(folder) / "logs"

@@ -184,7 +184,7 @@ FAULTS: Final = (
         "`docker kill` of the broker, and a pause once it is back, no place kept in the group",
         kill_and_pause_broker,
         4,
-        1,
+        0,
         named=False,
     ),
     Fault("store-rollback", "Redis back with an older append-only file", roll_store_back, 4, 1),
