@@ -1,4 +1,4 @@
-"""What `eval "$(infra/compose-env)"` comes to where nothing is composed."""
+"""What `eval "$(infra/compose-env)"` comes to, beside a `docker` of the test's own."""
 
 import os
 import subprocess
@@ -7,42 +7,37 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_where_there_is_no_composed_system_an_eval_fails(tmp_path: Path) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text("#!/bin/sh\necho 'service \"redpanda\" is not running' >&2\nexit 1\n")
-    docker.chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-c", 'eval "$(infra/compose-env)" && echo "$RECO_KAFKA"'],
+def evaluated(folder: Path, docker: str) -> "subprocess.CompletedProcess[str]":
+    """Run it where `docker` is this script, and print what was set."""
+    command = folder / "docker"
+    command.write_text(f"#!/bin/sh\n{docker}\n")
+    command.chmod(0o755)
+    shown = "echo $RECO_KAFKA $RECO_REDIS $RECO_MODEL"
+    return subprocess.run(
+        ["sh", "-c", f'eval "$(infra/compose-env)" && {shown}'],
         cwd=ROOT,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
+
+
+def test_where_there_is_no_composed_system_an_eval_fails(tmp_path: Path) -> None:
+    done = evaluated(tmp_path, "echo 'service \"redpanda\" is not running' >&2\nexit 1")
     assert done.returncode != 0
     assert "is not running" in done.stderr
     assert done.stdout == ""
 
 
-def test_the_model_of_the_composed_system_is_that_of_this_shell(tmp_path: Path) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text(
-        "#!/bin/sh\n"
-        'case "$*" in\n'
-        '*"port redpanda"*) echo 127.0.0.1:19092 ;;\n'
-        '*"port redis"*) echo 127.0.0.1:16379 ;;\n'
-        "*) echo redis://admin:s%20ecret@ linucb-2 ;;\n"
-        "esac\n"
-    )
-    docker.chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-c", 'eval "$(infra/compose-env)" && echo $RECO_KAFKA $RECO_REDIS $RECO_MODEL'],
-        cwd=ROOT,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [
+def test_addresses_and_model_of_the_composed_system_are_those_of_this_shell(
+    tmp_path: Path,
+) -> None:
+    docker = """case "$*" in
+        *"port redpanda"*) echo 127.0.0.1:19092 ;;
+        *"port redis"*) echo 127.0.0.1:16379 ;;
+        *) echo redis://admin:s%20ecret@ linucb-2 ;;
+    esac"""
+    assert evaluated(tmp_path, docker).stdout.split() == [
         "127.0.0.1:19092",
         "redis://admin:s%20ecret@127.0.0.1:16379/0",
         "linucb-2",
