@@ -173,6 +173,8 @@ class HttpShoppers:
             try:
                 async with self._asking:
                     answer = await self._client.post(url + path, content=content, headers=headers)
+                if answer.status_code == 401:
+                    raise GivenUp(f"{url} wants another API key: give it with --api-key-file FILE")
                 said = f"{answer.status_code} {answer.text[:200]}"
                 if answer.status_code != 503:
                     return answer.status_code, _object(answer)

@@ -127,6 +127,7 @@ def test_a_late_click_is_no_click(data: DataSet) -> None:
         (lambda request: httpx.Response(503, text="busy"), "busy"),
         (lambda request: httpx.Response(422, json={"detail": "no context"}), "no context"),
         (lambda request: httpx.Response(200, text="<html>"), "not this API"),
+        (lambda request: httpx.Response(401, json={"detail": "no"}), "give it with --api-key-file"),
     ],
 )
 def test_shoppers_give_up_and_say_why(data: DataSet, answer: Answering, why: str) -> None:
