@@ -109,8 +109,8 @@ class Trainer:
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
         """Ours, to be loaded at this time of the clock."""
-        self._unwritten: set[int] = set()
-        """Those whose last write was not taken: that they can be read does not make them served."""
+        self._unwritten: dict[int, int] = {}
+        """Offsets that could not be written: that the state can be read makes nobody served."""
         self._folds: dict[int, PartitionFold] = {}
         self._stored: dict[int, Position] = {}
         """What we believe the store holds of each served partition."""
@@ -196,9 +196,9 @@ class Trainer:
         try:
             self._fold_and_store(parts)
         except (StoreUnavailable, BrokerUnavailable) as error:
-            again = self._unwritten & parts.keys()
+            again = self._unwritten.keys() & parts.keys()
+            self._unwritten.update({p: self._folds[p].next_offset for p in parts})
             self._reload(parts, str(error))
-            self._unwritten |= parts.keys()
             # A lost reply is read again at once; a store that takes nothing need not be pressed.
             self._waiting.update(dict.fromkeys(again, self._clock() + RETRY_S))
 
@@ -279,7 +279,8 @@ class Trainer:
                 self._postpone(partition, now + REFUSED_RETRY_S, error)
             else:
                 del self._waiting[partition]
-                if partition not in self._unwritten:
+                # Behind what was tried it is still to be seen whether the store takes anything.
+                if self._stored[partition].next_offset >= self._unwritten.get(partition, 0):
                     self._is_served(partition)
                 loaded = True
         if loaded:
@@ -314,7 +315,7 @@ class Trainer:
         self._read_on()
 
     def _is_served(self, partition: int) -> None:
-        self._unwritten.discard(partition)
+        self._unwritten.pop(partition, None)
         self.counts.waiting.pop(partition, None)
 
     def _forget(self, partition: int) -> None:

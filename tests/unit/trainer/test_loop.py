@@ -188,6 +188,17 @@ def test_a_lost_reply_after_an_applied_write_doubles_nothing() -> None:
     assert world.assert_invariants().applied == 36
 
 
+def test_after_a_lost_reply_a_partition_is_served_though_nothing_more_comes() -> None:
+    world = World()
+    trainer = world.trainer()
+    world.settle(trainer)
+    world.store.lose_replies = 1
+    world.send(1)
+    world.settle(trainer)
+    assert world.assert_invariants().applied == 1
+    assert trainer.ready
+
+
 def test_a_conflict_with_our_own_write_is_our_write() -> None:
     """redis-py sends a command again when the reply is lost: the second answer is a conflict."""
     world = World()
