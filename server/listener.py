@@ -52,8 +52,6 @@ def listening(address: str) -> socket.socket:
         except OSError:
             bound.close()
             raise
-    except UnicodeError as error:
-        raise BadAddress(f"{host!r} is no name of a host") from error
     except OSError as error:
         why = error.strerror or str(error)
         raise BadAddress(f"can't listen at {address}: {why}; choose another address") from error
