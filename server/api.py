@@ -193,7 +193,7 @@ class Api:
         with self._parts.view.locked() as view:
             at = np.flatnonzero(view.model.arms == product_id)
             if not len(at):
-                raise Trouble(UNKNOWN_PRODUCT, "the catalogue has no product of this id")
+                raise Trouble(UNKNOWN_PRODUCT, "there is no product of this id, or it is retired")
             return _json(self._parts.answers.arm(view, int(at[0])))
 
     async def products(self, _: Request) -> Response:

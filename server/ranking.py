@@ -97,7 +97,7 @@ class Ranker:
             known = set(view.model.arms.tolist())
         named = set(request.candidates or request.exclude or ())
         if request.candidates is not None and not named <= known:
-            raise Trouble(INVALID, f"candidates: no product {min(named - known)}")
+            raise Trouble(INVALID, f"candidates: no product {min(named - known)}, or it is retired")
         if request.exclude is not None and known <= named:
             raise Trouble(INVALID, "exclude leaves no product to rank")
 
