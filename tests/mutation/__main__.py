@@ -147,6 +147,34 @@ MUTANTS = (
         "ms(now) .. '  0'",
         ("tests/contract/test_window.py",),
     ),
+    Mutant(
+        "withdrawing what nobody saw for as long as it takes",
+        "server/withdrawals.py",
+        "await asyncio.sleep(EVERY_S)",
+        "return",
+        ("tests/unit/server/test_api_clicks.py",),
+    ),
+    Mutant(
+        "nothing opened that could not be withdrawn",
+        "server/rank_service.py",
+        "if self._withdrawals.full:",
+        "if False:",
+        ("tests/unit/server/test_api_clicks.py",),
+    ),
+    Mutant(
+        "trailers counted",
+        "server/guarded_protocol.py",
+        "if self._bytes > MOST_HEADER_BYTES:",
+        "if False:",
+        ("tests/unit/server/test_http.py",),
+    ),
+    Mutant(
+        "a product's offset is of one log only",
+        "shared/live_catalogue.py",
+        "return self.from_offset if self.log.is_same_log(log) else 0",
+        "return self.from_offset",
+        ("tests/unit/reco/test_product_changes.py",),
+    ),
 )
 
 

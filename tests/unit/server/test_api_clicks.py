@@ -1,11 +1,13 @@
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, decode_decision
-from shared.reward_window import Answer, Click, Clicked
+from shared.ports import StoreUnavailable
+from shared.reward_window import Answer, Attempt, Click, Clicked
 from shared.testing import Crash, CrashPoints
 from tests.unit.server.api_bench import Bench, MakeBench, problem
 
@@ -125,15 +127,17 @@ def test_a_slate_whose_click_could_not_be_counted_is_not_given(bench: Bench) -> 
 
 
 def test_a_slate_that_nobody_saw_teaches_nothing_though_the_store_be_away_for_long(
-    bench: Bench,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.window.lose_replies = 1
-    bench.rank(decision_id="d1")
-    bench.window.available = False
-    assert problem(bench.rank(decision_id="d2")) == (503, "window-unavailable")
-    bench.clock.now_s += 3_600.0
-    bench.run(asyncio.sleep(0.0))
-    bench.window.available = True
+    async def asleep(attempts: Sequence[Attempt]) -> None:
+        raise StoreUnavailable("asleep")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(bench.window, "withdraw", asleep)
+        bench.window.lose_replies = 1
+        assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
+        bench.clock.now_s += 3_600.0
+        bench.run(asyncio.sleep(0.0))
     bench.run(bench.ranks.settle())
     bench.window.now_ms += 30_000
     assert bench.sweep() == 0
