@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from reco.commands.experiment import table
+from reco.experiment_table import table
 from reco.status import Status
 from reco.terminal import printable
 from shared.events import OUTCOMES, VISITS

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from infra.embedded import Addresses
-from reco.commands.experiment import table
 from reco.experiment_report import report
+from reco.experiment_table import table
 from reco.terminal import printable, printable_lines
 from shared.events import PRODUCTS, ProductChange, encode, key_of
 from shared.kafka import KafkaCluster
