@@ -1,81 +1,38 @@
 """The live page as a browser shows it."""
 
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from msgspec import structs
 from playwright.sync_api import Browser, BrowserContext, FloatRect, Locator, Page, Request, expect
-from prometheus_client import CollectorRegistry
-from starlette.applications import Starlette
 
-from server.guard import Gate, Guard, Limits
-from server.http import Deadlines, HttpServer
-from server.live import live_routes
 from server.live_feed import PartitionSeen, Replica
-from server.live_state import RECENT
 from server.openapi import openapi
 from server.openapi import page as description
 from shared.catalogue import DataSet
-from shared.metrics import HttpMetrics
-from tests.e2e.browser import browser, require_browser, window
+from tests.e2e.browser import require_browser, window
+from tests.e2e.live_page import PATIENCE_MS, answering, opened
 from tests.e2e.system import System, running
 from tests.live_scenario import Feeding
 
-PATIENCE_MS = 40_000
 ENDS_OF_TEXTS = """(cells) => cells.map((cell) => {
   const text = document.createRange();
   text.selectNodeContents(cell);
   const { left, right } = text.getBoundingClientRect();
   return [left, right];
 })"""
-SAY_WHAT_IS_SAID = """window.said = [];
-new MutationObserver(() => window.said.push(document.querySelector("#state-text").textContent))
-  .observe(document.querySelector("#state-text"), { childList: true })"""
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\">"
 
-expect.set_options(timeout=PATIENCE_MS)
 pytestmark = pytest.mark.usefixtures("needs_browser")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def needs_browser() -> None:
     require_browser()
-
-
-class Seen(NamedTuple):
-    """An open page, what it complained of, and what it asked for."""
-
-    page: Page
-    complaints: list[str]
-    requests: list[str]
-
-
-@contextmanager
-def opened(context: BrowserContext, address: str) -> Iterator[Seen]:
-    """The page; afterwards it must have complained of nothing and talked to nobody else."""
-    complaints: list[str] = []
-    requests: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(_url(request)))
-    page.goto(address)
-    expect(page.locator("#state-text")).to_have_text("live")
-    yield Seen(page, complaints, requests)
-    assert complaints == []
-    assert [url for url in requests if not url.startswith((f"{address}/", "data:,"))] == []
-    page.close()
-
-
-def _url(request: Request) -> str:
-    return request.url
 
 
 @pytest.fixture(scope="module")
@@ -93,34 +50,6 @@ def system(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="module")
 def address(system: System) -> str:
     return str(system.children["server"].lines.get(timeout=PATIENCE_MS / 1e3)["http"])
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as launched:
-        yield launched
-
-
-@pytest.fixture
-def wide(chromium: Browser) -> Iterator[BrowserContext]:
-    with window(chromium, 1440, 900) as context:
-        yield context
-
-
-@contextmanager
-def answering(
-    feeding: Feeding, address: str = "127.0.0.1:0", keys: Sequence[bytes] = ()
-) -> Iterator[str]:
-    """A page over a feed of the test's own; gives where it is."""
-    gate, metrics = Gate(), HttpMetrics(CollectorRegistry())
-    app = Starlette(routes=live_routes(feeding.feed, lambda: gate.draining))
-    guard = Guard(app, gate, Limits(), keys, metrics, time.monotonic)
-    server = HttpServer(address, guard, gate, Deadlines(drain_s=0.0))
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.stop()
 
 
 def number(page: Page, selector: str) -> int:
@@ -454,118 +383,3 @@ def test_names_are_shown_as_they_are_and_never_run(hostile: Feeding, wide: Brows
         expect(page.locator("#partitions")).to_contain_text(HOSTILE)
         assert page.locator("img").count() == 0
         assert page.title() == "LiveReco, live"
-
-
-def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserContext) -> None:
-    before, after, page = Feeding(data), Feeding(data, began_s=90_000.0), wide.new_page()
-    before.visit(*range(RECENT + 1))
-    with answering(before) as address:
-        page.goto(address)
-        expect(page.locator("#state-text")).to_have_text("live")
-        expect(page.locator("#rate-note")).to_contain_text("the last 1,000 visits")
-        since = page.locator("#rate-since").inner_text()
-        assert "1970" in since
-    expect(page.locator("#state-text")).to_contain_text("does not answer")
-    after.visit(1)
-    with answering(after, address.removeprefix("http://")):
-        expect(page.locator("#state-text")).to_have_text("live")
-        expect(page.locator("#visits")).to_have_text("1")
-        expect(page.locator("#rate-note")).to_contain_text("the last visit with a click")
-        expect(page.locator("#rate-since")).not_to_have_text(since)
-        page.close()
-
-
-def awake(page: Page, ms: int) -> None:
-    """So much time goes by for the page's own timers."""
-    page.clock.run_for(ms)
-
-
-def test_a_server_that_hangs_is_told_from_a_quiet_one(data: DataSet, wide: BrowserContext) -> None:
-    feeding, page = Feeding(data), wide.new_page()
-    page.clock.install()
-    with answering(feeding) as address:
-        page.goto(address)
-        said, since = page.locator("#state-text"), page.locator("#state-for")
-        expect(said).to_have_text("live")
-        with feeding.suspended():
-            awake(page, 5_000)
-            expect(said).to_have_text("live")
-            awake(page, 5_000)
-            expect(said).to_have_text("no word from the server")
-            expect(since).to_have_text(re.compile(r" for \d+ s, trying again …"))
-            expect(page.locator("#state")).to_have_class("state gone")
-            awake(page, 120_000)  # several attempts, none of which is answered
-            expect(since).to_contain_text("for 2 min")
-            page.get_by_role("button", name="Pause").click()
-            expect(said).to_have_text("no word from the server")
-        expect(said).to_have_text("paused")
-        expect(since).to_be_empty()
-        page.get_by_role("button", name="Go on").click()
-        expect(said).to_have_text("live")
-        feeding.visit(1)
-        expect(page.locator("#visits")).to_have_text("1")
-        page.close()
-
-
-def test_a_page_that_slept_raises_no_alarm(data: DataSet, wide: BrowserContext) -> None:
-    feeding, page = Feeding(data), wide.new_page()
-    page.clock.install()
-    with answering(feeding) as address:
-        page.goto(address)
-        expect(page.locator("#state-text")).to_have_text("live")
-        page.evaluate(SAY_WHAT_IS_SAID)
-        with feeding.suspended():
-            page.clock.fast_forward(3_600_000)  # as in a hidden tab: each timer runs once
-        feeding.visit(1)
-        expect(page.locator("#visits")).to_have_text("1")
-        assert page.evaluate("window.said") == []
-        page.close()
-
-
-def test_a_page_that_waits_for_a_key_misses_no_word(data: DataSet, wide: BrowserContext) -> None:
-    page = wide.new_page()
-    page.clock.install()
-    with answering(Feeding(data), keys=[b"the-right-key"]) as address:
-        page.goto(address)
-        expect(page.locator("#state-text")).to_have_text("a key is needed")
-        awake(page, 30_000)
-        expect(page.locator("#state-text")).to_have_text("a key is needed")
-        expect(page.locator("#state-for")).to_be_empty()
-        page.close()
-
-
-def test_a_key_that_is_wrong_is_told_from_none(data: DataSet, wide: BrowserContext) -> None:
-    page = wide.new_page()
-    with answering(Feeding(data), keys=[b"the-right-key"]) as address:
-        page.goto(address)
-        said, asked = page.locator("#state-text"), page.locator("#key-form")
-        expect(said).to_have_text("a key is needed")
-        expect(asked).to_contain_text("This server asks for a key")
-        for wrong in ("the-wrong-key", "schlüssel", "ключ"):
-            page.locator("#key").fill(wrong)
-            page.get_by_role("button", name="Show the page").click()
-            expect(said).to_have_text("this key is wrong")
-            expect(asked).to_contain_text("does not know this key")
-        page.locator("#key").fill(" the-right-key ")
-        page.get_by_role("button", name="Show the page").click()
-        expect(said).to_have_text("live")
-        expect(asked).to_be_hidden()
-        page.close()
-
-
-def test_it_can_be_paused(data: DataSet, wide: BrowserContext) -> None:
-    feeding = Feeding(data)
-    with (
-        answering(feeding) as address,
-        opened(wide, address) as (page, _, _),
-    ):
-        expect(page.locator("#visits")).to_have_text("0")
-        page.get_by_role("button", name="Pause").click()
-        feeding.visit(1, 2)
-        feeding.feed.sample()
-        with page.expect_response("**/v1/explain"):
-            page.locator("#hour").fill("12")
-        expect(page.locator("#visits")).to_have_text("0")
-        page.get_by_role("button", name="Go on").click()
-        feeding.visit(3)
-        expect(page.locator("#visits")).to_have_text("3")
