@@ -9,26 +9,19 @@
 The braces keep a shard in one slot of a Redis Cluster, and every key is named to every script.
 """
 
-import asyncio
-import functools
-import hashlib
 import itertools
 import secrets
 import zlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from string import hexdigits
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import NoScriptError
 
 from shared import window_scripts
 from shared.ports import CorruptState
-from shared.redis_connection import RedisAddress
+from shared.redis_scripts import RedisScripts, ScriptCall
 from shared.reward_window import (
     CLICKED,
     EXPIRED,
@@ -50,8 +43,6 @@ SHARDS: Final = 4
 """Fixed: a decision would otherwise be looked for in another shard than it waits in. A power of 2:
 `_name_in` reckons in bits."""
 
-_T = TypeVar("_T")
-
 _NAMES: Final = ("decisions", "states", "due", "outbox", "kept")
 _REFUSALS: Final = {answer.value.encode(): answer for answer in Refused}
 
@@ -63,7 +54,7 @@ class RedisWindow:
         url: `redis://` or `rediss://` address.
         model: name in the keys.
         rules: limits.
-        timeout_s: how long a command may take before the store counts as unavailable.
+        timeout_s: how long a call may take before the store counts as unavailable.
 
     Raises:
         BadAddress: the URL is none.
@@ -76,14 +67,8 @@ class RedisWindow:
             [f"reco:{{{model}:w{shard}}}:{name}".encode() for name in _NAMES]
             for shard in range(SHARDS)
         ]
-        self._address = RedisAddress(url, timeout_s)
-        # Sending a command again is safe: every transition knows what was done already.
-        self._client: Any = redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
-        )
+        # May be sent again: every transition knows what was done already.
+        self._scripts = RedisScripts(url, timeout_s)
         self._next_shard = 0
         self._shards = itertools.cycle(range(SHARDS))
 
@@ -172,57 +157,20 @@ class RedisWindow:
     async def load(self) -> Load:
         """See `RewardWindow.load`."""
 
-        async def ask() -> list[int]:
-            pipeline = self._client.pipeline(transaction=False)
-            for name in range(2, len(_NAMES)):
-                for keys in self._keys:
-                    pipeline.zcard(keys[name])
-            answer: list[int] = await pipeline.execute()
-            return answer
-
-        sizes = await self._guarded(ask)
+        sizes: list[int] = await self._scripts.execute(
+            [("ZCARD", keys[name]) for name in range(2, len(_NAMES)) for keys in self._keys]
+        )
         return Load(*(sum(sizes[i : i + SHARDS]) for i in range(0, len(sizes), SHARDS)))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._scripts.close()
 
     async def _run(self, script: str, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
         """One script with the arguments of each call, on its shard: one round trip."""
-        if not calls:
-            return []
-        digest = _digest(script)
-
-        async def evaluate() -> list[Any]:
-            if len(calls) == 1:  # a pipeline of one command costs as much as a second one
-                [(shard, arguments)] = calls
-                keys = self._keys[shard]
-                return [await self._client.evalsha(digest, len(_NAMES), *keys, *arguments)]
-            pipeline = self._client.pipeline(transaction=False)
-            for shard, arguments in calls:
-                pipeline.evalsha(digest, len(_NAMES), *self._keys[shard], *arguments)
-            replies: list[Any] = await pipeline.execute()
-            return replies
-
-        async def evaluate_anyhow() -> list[Any]:
-            try:
-                return await evaluate()
-            except NoScriptError:  # a store that was started anew
-                await self._client.script_load(script)
-                return await evaluate()
-
-        return await self._guarded(evaluate_anyhow)
-
-    async def _guarded(self, command: Callable[[], Awaitable[_T]]) -> _T:
-        try:
-            return await command()
-        except (redis.RedisError, OSError, asyncio.IncompleteReadError) as error:
-            raise self._address.unavailable(error) from error
-
-
-@functools.cache
-def _digest(script: str) -> str:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        return await self._scripts.run(
+            script, [ScriptCall(self._keys[shard], arguments) for shard, arguments in calls]
+        )
 
 
 def shard_of(decision_id: str) -> int:

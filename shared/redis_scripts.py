@@ -1,0 +1,135 @@
+"""Commands and scripts of Redis for an event loop that is short of time."""
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError, ResponseError
+
+from shared.redis_connection import RedisAddress
+
+_LOST: Final = (redis.ConnectionError, OSError, asyncio.IncompleteReadError)
+
+
+class ScriptCall(NamedTuple):
+    """What a script is run with."""
+
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes | str | int]
+
+
+class RedisScripts:
+    """Sends commands together and reads their replies: one round trip. Belongs to one event loop.
+
+    The client's own calls take a connection out of a pool, look whether it is still open, start a
+    task for each timeout and put the connection back, which is most of what a script costs us. So
+    connections stay at hand here, and one deadline holds for all. A connection that turns out to
+    be lost gives all of them back to the pool, which checks them, and the commands are sent once
+    more: they have to be such as may be repeated.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://` address.
+        timeout_s: how long the commands may take, unless the URL says `socket_timeout`.
+
+    Raises:
+        BadAddress: the URL is none.
+    """
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._address = RedisAddress(url, timeout_s)
+        pool: Any = redis.asyncio.ConnectionPool.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
+        )
+        self._timeout_s: float = pool.connection_kwargs.pop("socket_timeout")
+        self._pool = pool
+        self._at_hand: list[Any] = []
+
+    async def run(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """The replies of one script to each of the calls.
+
+        Raises:
+            StoreUnavailable: they may or may not have been run.
+        """
+        if not calls:
+            return []
+        commands = [
+            ("EVALSHA", _digest(script), len(keys), *keys, *arguments) for keys, arguments in calls
+        ]
+        with self._saying_why():
+            try:
+                return await self._within_timeout(commands)
+            except NoScriptError:  # a store that was started anew
+                await self._within_timeout([("SCRIPT LOAD", script)])
+                return await self._within_timeout(commands)
+
+    async def execute(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to these commands.
+
+        Raises:
+            StoreUnavailable: they may or may not have been executed.
+        """
+        with self._saying_why():
+            return await self._within_timeout(commands)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
+
+    @contextmanager
+    def _saying_why(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, *_LOST) as error:
+            raise self._address.unavailable(error) from error
+
+    async def _within_timeout(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    return await self._send(commands)
+                except _LOST:
+                    await self._give_back()
+                    return await self._send(commands)
+        except TimeoutError as error:
+            raise redis.TimeoutError(f"no answer within {self._timeout_s:g} s") from error
+
+    async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._at_hand.pop() if self._at_hand else await self._pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            replies = [await _reply(connection) for _ in commands]
+        except BaseException:
+            # There may be replies on their way, for which nobody waits.
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+            raise
+        self._at_hand.append(connection)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+    async def _give_back(self) -> None:
+        while self._at_hand:
+            await self._pool.release(self._at_hand.pop())
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:  # to this command; the next one has a reply of its own
+        return error
+
+
+@functools.cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
