@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from shared.arm_statistics import Floats, Integers
+from shared.arm_statistics import Floats
 from shared.events import Context
 
 NUMBERS: Final = ("age", "latitude", "longitude")
@@ -152,16 +152,17 @@ class Encoder:
             NotFinite: a number is NaN or infinite.
         """
         numbers = np.array([(c.age, c.latitude, c.longitude) for c in contexts], np.float64)
-        if not np.isfinite(numbers).all():
-            raise NotFinite("a context has a number that is not finite")
         numbers -= self._least
         numbers /= self._width
         X = np.empty((len(contexts), self.d))
-        inside = numbers.clip(0.0, 1.0, out=X[:, : len(NUMBERS)])
+        inside = np.minimum(np.maximum(numbers, 0.0), 1.0, out=X[:, : len(NUMBERS)])
+        clipped = int(np.count_nonzero(inside != numbers))
+        if clipped:  # NaN differs from itself, too
+            for context in contexts:
+                self.check(context)
         kinds = [self._kind(context) for context in contexts]
         X[:, len(NUMBERS) :] = self._ones.take(kinds, axis=0)
-        unknown, clipped = self._unknown.take(kinds).sum(), np.count_nonzero(inside != numbers)
-        return Encoded(X, int(unknown), int(clipped))
+        return Encoded(X, sum([self._unknown[kind] for kind in kinds]), clipped)
 
     def decode(self, x: Sequence[float]) -> Context:
         """A context that is encoded as x: what the model knows of a visit, readable again.
@@ -198,7 +199,7 @@ class Encoder:
         return msgspec.json.encode(self._content, order="sorted")
 
 
-def _kinds(genders: int, sources: int) -> tuple[Floats, Integers]:
+def _kinds(genders: int, sources: int) -> tuple[Floats, list[int]]:
     """What follows the numbers in x of every kind of context; how many categories it lacks.
 
     A kind is a gender, a source (the last of each: one not known), a quarter of the day and
@@ -212,7 +213,7 @@ def _kinds(genders: int, sources: int) -> tuple[Floats, Integers]:
     )
     kinds = np.indices([len(group) for group in groups]).reshape(len(groups), -1)
     ones = np.hstack([group[i] for group, i in zip(groups, kinds, strict=True)])
-    return ones, (kinds[0] == genders).astype(np.int64) + (kinds[1] == sources)
+    return ones, ((kinds[0] == genders).astype(np.int64) + (kinds[1] == sources)).tolist()
 
 
 def _named(names: Sequence[str], ones: Sequence[float]) -> str:
