@@ -149,7 +149,7 @@ class Encoder:
         """Encode N contexts, at least one.
 
         Raises:
-            NotFinite: a number is NaN or infinite.
+            NotFinite: names a field that is NaN or infinite.
         """
         numbers = np.array([(c.age, c.latitude, c.longitude) for c in contexts], np.float64)
         numbers -= self._least
