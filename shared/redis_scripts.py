@@ -49,7 +49,9 @@ class RedisScripts:
             socket_connect_timeout=timeout_s,
             retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
         )
-        self._timeout_s: float = pool.connection_kwargs.pop("socket_timeout")
+        self._timeout_s: float = pool.connection_kwargs["socket_timeout"]
+        # None is said: what is left out is the client's own default, with a timer for every reply.
+        pool.connection_kwargs["socket_timeout"] = None
         self._pool = pool
         self._at_hand: list[Any] = []
 
