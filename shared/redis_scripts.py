@@ -29,9 +29,9 @@ class RedisScripts:
 
     The client's own calls take a connection out of a pool, look whether it is still open, start a
     task for each timeout and put the connection back, which is most of what a script costs us. So
-    connections stay at hand here, and one deadline holds for all. A connection that turns out to
-    be lost gives all of them back to the pool, which checks them, and the commands are sent once
-    more: they have to be such as may be repeated.
+    connections stay at hand here, and one deadline holds for all. Where one turns out to be lost
+    none of them is trusted any more, and the commands are sent once more on a new one: they have
+    to be such as may be repeated.
 
     Args:
         url: `redis://`, `rediss://` or `unix://` address.
@@ -121,8 +121,11 @@ class RedisScripts:
         return replies
 
     async def _give_back(self) -> None:
+        # Closed: the pool hands them out as they are, and does not notice that a server is gone.
         while self._at_hand:
-            await self._pool.release(self._at_hand.pop())
+            connection = self._at_hand.pop()
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
 
 
 async def _reply(connection: Any) -> Any:

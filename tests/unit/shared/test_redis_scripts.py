@@ -17,6 +17,20 @@ def store() -> Iterator[EmbeddedStore]:
     store.close()
 
 
+def test_after_a_restart_of_the_store_no_connection_at_hand_is_taken_for_a_good_one(
+    store: EmbeddedStore,
+) -> None:
+    async def scene() -> None:
+        scripts = RedisScripts(store.url, 5.0)
+        await asyncio.gather(*(scripts.execute(PING) for _ in range(5)))
+        store.kill()
+        store.start()
+        assert await scripts.execute(PING) == [b"PONG"]
+        await scripts.close()
+
+    asyncio.run(scene())
+
+
 def test_one_deadline_holds_for_all_that_is_sent_together(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
