@@ -18,7 +18,8 @@ end
 """
 
 # Memory is checked at a script's first write only. Where a decision is resolved that is the ZREM,
-# which is always allowed: a full store still lets windows end and outboxes empty.
+# which is always allowed: a full store still lets windows end and outboxes empty. Where none is
+# resolved and the outbox holds something, TAKE removes what is not there.
 OPEN: Final = (
     _HEAD
     + """
@@ -142,7 +143,9 @@ local excessive = excess > 0 and redis.call('ZRANGE', kept, 0, excess - 1) or {}
 forget(redis.call('ZRANGEBYSCORE', kept, '-inf', ms(now), 'LIMIT', 0, limit))
 forget(excessive)
 local answers = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, limit)) do
+local taken = redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, limit)
+if #taken > 0 then redis.call('ZREM', outbox, '') end
+for _, id in ipairs(taken) do
     redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
     answers[#answers + 1] = redis.call('HGET', decisions, id)
     answers[#answers + 1] = redis.call('HGET', states, id)

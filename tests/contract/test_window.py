@@ -219,6 +219,22 @@ def test_a_full_store_refuses_what_is_new_and_lets_the_rest_resolve(
         bench.client.config_set("maxmemory", "0")
 
 
+def test_a_full_store_lets_the_outbox_empty_when_no_window_ends_any_more(
+    real: Callable[[WindowRules], RealBench],
+) -> None:
+    bench = real(RULES)
+    open_one(bench, waiting(1))
+    click(bench, 1, 42)
+    bench.pass_ms(2 * A_WHILE_MS)
+    bench.client.config_set("maxmemory", "1")
+    try:
+        assert [each.waiting for each in take(bench)] == [waiting(1)]
+        bench.run(bench.window.acknowledge(["d-1"]))
+        assert load(bench).outbox == 0
+    finally:
+        bench.client.config_set("maxmemory", "0")
+
+
 def test_a_store_that_is_away_is_unavailable_and_named() -> None:
     server = EmbeddedStore()
     bench = RealBench(server.url, RULES)
