@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -38,7 +39,7 @@ class Roles(NamedTuple):
 
 
 class NotFinite(ValueError):
-    """A number of a context is NaN or infinite."""
+    """A number of a context is NaN, infinite, or an integer that no float can be."""
 
 
 class Encoded(NamedTuple):
@@ -140,6 +141,8 @@ class Encoder:
         Raises:
             NotFinite: names the field.
         """
+        if abs(context.age) > sys.float_info.max:  # JSON's integers have no end
+            raise NotFinite("age is too large a number")
         if not math.isfinite(context.latitude):
             raise NotFinite("latitude is not a finite number")
         if not math.isfinite(context.longitude):
