@@ -3,6 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Final
+
+MOST_PENDING: Final = 10_000
+"""Of each partition: while nobody learns, what is published would be followed for ever."""
 
 
 class FreshnessProbe:
@@ -35,7 +39,7 @@ class FreshnessProbe:
         with self._lock:
             if offset < self._positions[partition]:  # learned before the broker's answer was read
                 self._sample(self._clock() - resolved_s)
-            else:
+            elif len(self._pending[partition]) < MOST_PENDING:
                 self._pending[partition].append((offset, resolved_s))
 
     def advanced(self, partition: int, next_offset: int) -> None:

@@ -1,4 +1,4 @@
-from server.freshness import FreshnessProbe
+from server.freshness import MOST_PENDING, FreshnessProbe
 from shared.testing import FakeClock
 
 
@@ -29,3 +29,14 @@ def test_partitions_are_apart() -> None:
     probe.delivered(0, 0, 0.0)
     probe.advanced(1, 5)
     assert probe.take_ms() == []
+
+
+def test_what_is_published_while_nobody_learns_is_not_all_followed() -> None:
+    probe = FreshnessProbe(1, FakeClock())
+    for offset in range(MOST_PENDING + 1):
+        probe.delivered(0, offset, 0.0)
+    probe.advanced(0, MOST_PENDING + 1)
+    assert len(probe.take_ms()) == MOST_PENDING
+    probe.delivered(0, MOST_PENDING + 1, 0.0)
+    probe.advanced(0, MOST_PENDING + 2)
+    assert len(probe.take_ms()) == 1
