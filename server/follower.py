@@ -63,8 +63,11 @@ class Follower(threading.Thread):
                     self._stopping.wait(FOLLOW_S)
         except (WrongModel, CorruptRow, CorruptState) as error:
             self.failure = str(error)
-            self._stopping.set()
+        except Exception as error:  # serving would go on for ever with what it has
+            _log.exception("the model can't be followed")
+            self.failure = f"the model can't be followed: {error!r}"
         finally:
+            self._stopping.set()
             self.view.close()
 
     def _follow_products(self) -> None:

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from producer.new_products import NewProduct
 from reco.product_changes import add
 from server.follower import Follower
@@ -88,3 +90,16 @@ def test_a_broker_that_is_away_leaves_the_catalogue_as_it_is() -> None:
     followed.broker.available = True
     follower._follow_products()
     assert ranks(follower, 77)
+
+
+def test_whatever_ends_it_ends_the_serving_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed = Followed()
+    follower = followed.follower()
+
+    def fail(wait_s: float) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    monkeypatch.setattr(follower.view, "refresh", fail)
+    follower.run()
+    assert followed.stop.is_set()
+    assert "nobody thought of it" in follower.failure
