@@ -166,8 +166,11 @@ class LiveState:
     ) -> None:
         """Take in what the topics brought, and list the visits whose reaction is known now."""
         for decision in decisions:
-            known = decision.encoder_id == self._encoder.id
-            if known and (waiting := self._of(decision.decision_id)):
+            # Anyone may write on a topic: x has to be one that the encoder made.
+            known = decision.encoder_id == self._encoder.id and len(decision.x) == self._encoder.d
+            if not known or not all(0.0 <= number <= 1.0 for number in decision.x):
+                continue
+            if waiting := self._of(decision.decision_id):
                 waiting.decision = decision
         for partition, offset, outcome in outcomes:
             if waiting := self._of(outcome.decision_id):

@@ -108,6 +108,11 @@ def test_records_that_are_none_are_passed_over(world: World) -> None:
     world.read()
     world.cluster.broker.append(DECISIONS, 0, b"key", b"{")
     world.cluster.broker.append(OUTCOMES, 0, b"key", None)
+    for x in ([0.5], [1e308] * world.data.encoder.d):  # of no encoder
+        odd = msgspec.structs.replace(decision(world.data, 2), x=x)
+        world.cluster.broker.append(DECISIONS, 0, b"key", encode(odd))
+    for seen in outcomes(2, 1):
+        world.cluster.broker.append(OUTCOMES, 0, b"key", encode(seen.outcome))
     world.serve(1)
     world.read()
     assert world.shown()["rates"]["visits"] == 1
