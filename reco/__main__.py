@@ -9,7 +9,13 @@ from typing import Final
 import click
 
 from reco.logs import say
-from shared.ports import BrokerRefuses, BrokerUnavailable, StoreRefuses, StoreUnavailable
+from shared.ports import (
+    BrokerRefuses,
+    BrokerUnavailable,
+    CorruptState,
+    StoreRefuses,
+    StoreUnavailable,
+)
 
 COMMANDS: Final = (
     "demo",
@@ -75,7 +81,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         name = context.command_path if context else "reco"
         say(f"{name}: {error.format_message()}", logging.ERROR)
         return error.exit_code
-    except (BrokerUnavailable, StoreUnavailable) as error:
+    except (BrokerUnavailable, StoreUnavailable, CorruptState) as error:
         say(f"reco: {error}", logging.ERROR)
         return 2 if isinstance(error, BrokerRefuses | StoreRefuses) else 1
     except (click.Abort, KeyboardInterrupt):

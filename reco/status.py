@@ -12,7 +12,7 @@ import msgspec
 from reco.experiment_report import ExperimentReport
 from shared.events import OUTCOMES, VISITS
 from shared.kafka_admin import Broker, Committed, Member
-from shared.ports import Position, StoreRefuses, StoreUnavailable, Watermarks
+from shared.ports import CorruptState, Position, StoreRefuses, StoreUnavailable, Watermarks
 from shared.presence import Board, Presence
 from shared.settings import PARTITIONS
 
@@ -151,7 +151,7 @@ def survey(
         next_offsets[OUTCOMES] = {p: at.next_offset for p, at in enumerate(found) if at}
     except StoreRefuses:
         raise
-    except StoreUnavailable as error:
+    except (StoreUnavailable, CorruptState) as error:
         trouble.append(str(error))
     return Survey(
         at_s,

@@ -12,6 +12,7 @@ from infra.embedded import Addresses
 from reco.__main__ import COMMANDS, cli
 from reco.number import Number
 from shared.kafka import KafkaConsumer
+from shared.ports import CorruptState
 from tests.unit.reco.command_line import Reco
 
 
@@ -235,3 +236,14 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
     result = reco("topics", "list")
     assert result.code == 2
     assert "foo.bar" in result.err
+
+
+def test_a_state_that_is_none_is_said_in_a_sentence(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CorruptState("the metadata is incomplete")
+
+    monkeypatch.setattr(cli, "main", fail)
+    result = reco("status")
+    assert (result.code, result.err.strip()) == (1, "reco: the metadata is incomplete")

@@ -6,6 +6,7 @@ from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 from shared.kafka_admin import Broker, Committed, Member
 from shared.ports import (
+    CorruptState,
     ModelConfig,
     Position,
     Source,
@@ -26,7 +27,7 @@ class World:
     def __init__(self) -> None:
         self.topics = dict(TOPICS)
         self.end = 100
-        self.away: StoreUnavailable | None = None
+        self.away: StoreUnavailable | CorruptState | None = None
         self.board = FakeBoard(FakeClock())
         self.groups: dict[str, list[Member]] | None = {
             "servers": [Member("server-1", "h", [(VISITS, 0), (VISITS, 1)])],
@@ -158,10 +159,13 @@ def test_a_server_with_an_old_model_is_a_reason(world: World) -> None:
     assert world.status().reasons == ["server server-1 serves a model that is 12 s old"]
 
 
-def test_a_store_that_is_away_is_a_reason_and_the_rest_is_still_shown(world: World) -> None:
-    world.away = StoreUnavailable("the store is away")
+@pytest.mark.parametrize("kind", [StoreUnavailable, CorruptState])
+def test_a_store_that_is_away_or_holds_no_state_is_a_reason_and_the_rest_is_still_shown(
+    world: World, kind: type[StoreUnavailable | CorruptState]
+) -> None:
+    world.away = kind("the store is of no use")
     status = world.status()
-    assert status.reasons == ["the store is away"]
+    assert status.reasons == ["the store is of no use"]
     assert len(status.partitions) == 4
 
 
