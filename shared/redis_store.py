@@ -250,6 +250,8 @@ class RedisChangeFeed:
         except (redis.RedisError, OSError, StoreUnavailable) as error:
             self._pubsub.reset()
             raise ChangesLost(str(error)) from error
+        except msgspec.DecodeError as error:  # the channel is open to others
+            raise ChangesLost(f"an announcement is unreadable: {error}") from error
         return changes
 
     def close(self) -> None:

@@ -107,6 +107,21 @@ def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
     feed.close()
 
 
+def test_an_announcement_that_is_none_is_a_change_that_was_lost(
+    server: EmbeddedStore, real: RedisStore
+) -> None:
+    feed = real.changes([0])
+    client = redis.Redis.from_url(server.url)
+    [channel] = feed._channels
+    client.publish(channel, b"{")
+    with pytest.raises(ChangesLost, match="unreadable"):
+        feed.drain(5.0)
+    real.write(0, None, position(1), {1: b"row"})
+    assert [change.rows for change in heard(feed, 1)] == [{1: b"row"}]
+    client.close()
+    feed.close()
+
+
 def test_a_store_that_is_away_is_unavailable_and_named() -> None:
     server = EmbeddedStore()
     store = RedisStore(server.url, "away", timeout_s=0.5)
