@@ -157,6 +157,9 @@ class Resolver:
             except (StoreUnavailable, CorruptState) as error:
                 self._complain(str(error))
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # nobody else would notice that windows end no more
+                self._complain(f"resolving fails: {error!r}")
+                await asyncio.sleep(RETRY_S)
             await asyncio.sleep(SWEEP_S)
 
     async def settle(self) -> None:

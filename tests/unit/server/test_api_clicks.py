@@ -7,7 +7,7 @@ import pytest
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, decode_decision
 from shared.ports import StoreUnavailable
-from shared.reward_window import Answer, Attempt, Click, Clicked
+from shared.reward_window import Answer, Attempt, Click, Clicked, Resolution
 from shared.testing import Crash, CrashPoints
 from tests.unit.server.api_bench import Bench, MakeBench, problem
 
@@ -201,3 +201,26 @@ def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_an
     ids = [outcome.outcome_id for outcome in other.outcomes()]
     assert len(ids) == (4 if point == 2 else 2)  # published twice, under the same ids
     assert other.click("d1", product).status_code == 200
+
+
+def test_sweeping_goes_on_whatever_it_meets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.resolver.RETRY_S", 0.0)
+    errors = [ZeroDivisionError("nobody thought of it")]
+
+    async def scene() -> None:
+        swept = asyncio.Event()
+
+        async def take(limit: int) -> list[Resolution]:
+            if errors:
+                raise errors.pop()
+            swept.set()
+            return []
+
+        monkeypatch.setattr(bench.window, "take", take)
+        ends = [asyncio.ensure_future(each) for each in (bench.resolver.run(), swept.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert swept.is_set()
+        for each in ends:
+            each.cancel()
+
+    bench.run(scene())
