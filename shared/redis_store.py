@@ -128,7 +128,10 @@ class RedisStore:
         while True:
             hscan = partial(self._client.hscan, self._state(partition), cursor, count=_PAGE)
             cursor, page = _guarded(self, hscan)
-            rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
+            try:
+                rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
+            except ValueError as error:
+                raise CorruptState("the state has a row of no arm") from error
             if rows:
                 yield rows
             if cursor == 0:

@@ -93,6 +93,15 @@ def test_half_a_state_is_called_corrupt(server: EmbeddedStore) -> None:
     store.close()
 
 
+def test_a_row_of_no_arm_is_called_corrupt(server: EmbeddedStore, real: RedisStore) -> None:
+    real.write(0, None, position(1), {1: b"row"})
+    client = redis.Redis.from_url(server.url)
+    client.hset(real._state(0), "a:one", "row")
+    client.close()
+    with pytest.raises(CorruptState, match="no arm"):
+        list(real.scan(0))
+
+
 def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
     server: EmbeddedStore, real: RedisStore
 ) -> None:
