@@ -166,7 +166,7 @@ MUTANTS = (
         "server/guarded_protocol.py",
         "if self._bytes > MOST_HEADER_BYTES:",
         "if False:",
-        ("tests/unit/server/test_http.py",),
+        ("tests/unit/server/test_guarded_protocol.py",),
     ),
     Mutant(
         "a product's offset is of one log only",

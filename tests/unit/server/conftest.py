@@ -1,12 +1,14 @@
-"""Servers on fakes, which a test may make as many of as it needs."""
+"""Servers: of fakes, as many as a test needs, and one on a real socket."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from server.http import HttpServer
 from shared.catalogue import DataSet
 from tests.unit.server.api_bench import Bench, MakeBench
+from tests.unit.server.raw_http import PATIENT, QUICK, App, serving
 
 
 @pytest.fixture
@@ -25,3 +27,21 @@ def make(data: DataSet) -> Iterator[MakeBench]:
 @pytest.fixture
 def bench(make: MakeBench) -> Bench:
     return make()
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+def server(app: App) -> Iterator[HttpServer]:
+    with serving(app, QUICK) as server:
+        yield server
+
+
+@pytest.fixture
+def patient(app: App) -> Iterator[HttpServer]:
+    """No deadline ends what should end for another reason."""
+    with serving(app, PATIENT) as server:
+        yield server

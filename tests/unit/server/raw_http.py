@@ -1,0 +1,140 @@
+"""A server on a real socket, and clients that write to it byte by byte."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from server.api_types import Problem
+from server.guard import Gate
+from server.http import Deadlines, HttpServer
+
+QUICK = Deadlines(request_s=0.3, drain_s=0.2, stop_s=5.0)
+PATIENT = Deadlines(request_s=600.0, drain_s=0.0, stop_s=600.0)
+
+
+class App:
+    """Answers with the body; `/wait` and `/block` only when they are let go, `/stream` for ever."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go = threading.Event()
+        self.left = threading.Event()
+        self.failures: list[Exception] = []
+        self.routes = Starlette(
+            routes=[
+                Route("/echo", self.echo, methods=["POST"]),
+                Route("/names", self.names, methods=["POST"]),
+                Route("/wait", self.wait),
+                Route("/block", self.block),
+                Route("/stream", self.stream),
+            ],
+            exception_handlers={Exception: self.failed},
+        )
+
+    async def echo(self, request: Request) -> PlainTextResponse:
+        return PlainTextResponse(await request.body())
+
+    async def names(self, request: Request) -> PlainTextResponse:
+        """Of the headers, once all has come."""
+        await request.body()
+        return PlainTextResponse(" ".join(request.headers))
+
+    async def failed(self, _: Request, error: Exception) -> PlainTextResponse:
+        self.failures.append(error)
+        return PlainTextResponse("failed", 500)
+
+    async def stream(self, request: Request) -> StreamingResponse:
+        """One event, then silence until the client leaves, or more and more if it wants that."""
+
+        async def events() -> AsyncGenerator[bytes]:
+            try:
+                yield b"first"
+                while request.query_params:
+                    yield b"more"
+                    await asyncio.sleep(0)
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+
+        return StreamingResponse(events(), headers={"Connection": "close"})
+
+    async def block(self, request: Request) -> PlainTextResponse:
+        """Holds up the server's loop."""
+        return self.wait(request)
+
+    def wait(self, _: Request) -> PlainTextResponse:
+        self.entered.set()
+        self.go.wait(10.0)
+        return PlainTextResponse("done")
+
+
+@contextmanager
+def serving(app: App, deadlines: Deadlines) -> Iterator[HttpServer]:
+    """A server of the app; at the end nothing waits any more."""
+    server = HttpServer("127.0.0.1:0", app.routes, Gate(), deadlines)
+    server.start()
+    try:
+        yield server
+    finally:
+        app.go.set()
+        server.stop()
+
+
+def connected(server: HttpServer) -> socket.socket:
+    """A raw connection."""
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=10.0)
+
+
+def said(server: HttpServer, *parts: bytes) -> bytes:
+    """Everything that comes back, until the server closes."""
+    with connected(server) as connection:
+        with suppress(ConnectionError):  # it may have closed already
+            for part in parts:
+                connection.sendall(part)
+        return until_closed(connection)
+
+
+def half_closed(server: HttpServer, connection: socket.socket) -> None:
+    """Send no more; the server has seen that."""
+    connection.shutdown(socket.SHUT_WR)
+    said(server, b"GET / HTTP/1.0\r\n\r\n")  # its loop goes on to this after that
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """Read to the end."""
+    received = b""
+    try:
+        while part := connection.recv(65_536):
+            received += part
+    except ConnectionError:
+        pass
+    return received
+
+
+def problem(answer: bytes) -> str:
+    """The kind of an answer that is a problem, checked for its form and its headers."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert len(headers) == len(lines)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["content-length"] == str(len(body))
+    assert headers["connection"] == "close"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    found = msgspec.json.decode(body, type=Problem)
+    assert status.split()[1] == str(found.status)
+    return found.type.removeprefix("/docs#")
+
+
+HEAD = b"POST /echo HTTP/1.1\r\nhost: a\r\n"
+WAIT = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"
