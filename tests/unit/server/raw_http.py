@@ -21,7 +21,7 @@ PATIENT = Deadlines(request_s=600.0, drain_s=0.0, stop_s=600.0)
 
 
 class App:
-    """Answers with the body; `/wait` and `/block` only when they are let go, `/stream` for ever."""
+    """Answers with the body; `/wait` and `/block` once `go` is set, `/stream` for ever."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -43,7 +43,7 @@ class App:
         return PlainTextResponse(await request.body())
 
     async def names(self, request: Request) -> PlainTextResponse:
-        """Of the headers, once all has come."""
+        """The names of the headers, as they are once the body and its trailers have come."""
         await request.body()
         return PlainTextResponse(" ".join(request.headers))
 
@@ -67,7 +67,7 @@ class App:
         return StreamingResponse(events(), headers={"Connection": "close"})
 
     async def block(self, request: Request) -> PlainTextResponse:
-        """Holds up the server's loop."""
+        """The same on the server's own loop, which accepts nobody meanwhile."""
         return self.wait(request)
 
     def wait(self, _: Request) -> PlainTextResponse:
@@ -94,8 +94,8 @@ def connected(server: HttpServer) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10.0)
 
 
-def said(server: HttpServer, *parts: bytes) -> bytes:
-    """Everything that comes back, until the server closes."""
+def reply_to(server: HttpServer, *parts: bytes) -> bytes:
+    """Send the parts; everything that comes back, until the server closes."""
     with connected(server) as connection:
         with suppress(ConnectionError):  # it may have closed already
             for part in parts:
@@ -104,9 +104,9 @@ def said(server: HttpServer, *parts: bytes) -> bytes:
 
 
 def half_closed(server: HttpServer, connection: socket.socket) -> None:
-    """Send no more; the server has seen that."""
+    """Send no more, and return once the server has seen that."""
     connection.shutdown(socket.SHUT_WR)
-    said(server, b"GET / HTTP/1.0\r\n\r\n")  # its loop goes on to this after that
+    reply_to(server, b"GET / HTTP/1.0\r\n\r\n")  # its loop goes on to this after that
 
 
 def until_closed(connection: socket.socket) -> bytes:
@@ -121,7 +121,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def problem(answer: bytes) -> str:
-    """The kind of an answer that is a problem, checked for its form and its headers."""
+    """The kind of problem that an answer is; its form and headers are checked."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
@@ -137,4 +137,5 @@ def problem(answer: bytes) -> str:
 
 
 HEAD = b"POST /echo HTTP/1.1\r\nhost: a\r\n"
+SHORT = HEAD + b"content-length: 2\r\n\r\nhi"
 WAIT = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"

@@ -8,12 +8,13 @@ from server.http import HttpServer
 from tests.unit.server.raw_http import (
     HEAD,
     PATIENT,
+    SHORT,
     WAIT,
     App,
     connected,
     half_closed,
     problem,
-    said,
+    reply_to,
     serving,
     until_closed,
 )
@@ -22,7 +23,7 @@ from tests.unit.server.raw_http import (
 def test_a_request_in_time_is_answered_and_the_connection_kept(server: HttpServer) -> None:
     with connected(server) as connection:
         for _ in range(3):
-            connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+            connection.sendall(SHORT)
             answer = connection.recv(65_536)
             assert answer.startswith(b"HTTP/1.1 200")
             assert answer.endswith(b"hi")
@@ -40,19 +41,19 @@ def test_a_request_in_time_is_answered_and_the_connection_kept(server: HttpServe
     ],
 )
 def test_who_comes_slowly_is_sent_away(server: HttpServer, part: bytes) -> None:
-    assert problem(said(server, part)) == "slow"
+    assert problem(reply_to(server, part)) == "slow"
 
 
 def test_who_comes_slowly_on_a_kept_connection_is_sent_away_too(server: HttpServer) -> None:
     with connected(server) as connection:
-        connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+        connection.sendall(SHORT)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.sendall(b"POST /ec")
         assert problem(until_closed(connection)) == "slow"
 
 
 def test_who_was_answered_before_the_whole_body_came_is_answered_once(server: HttpServer) -> None:
-    answer = said(server, b"POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+    answer = reply_to(server, b"POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
     assert answer.startswith(b"HTTP/1.1 404")
     assert answer.count(b"HTTP/1.1") == 1
 
@@ -63,7 +64,7 @@ def test_headers_that_are_too_large_are_refused(server: HttpServer) -> None:
     many = b"a: b\r\n" * (MOST_HEADER_BYTES // 6)
     end = b"content-length: 0\r\n\r\n"
     for parts in ([HEAD + large + end], [HEAD, large], [path], [HEAD + many + end], [HEAD, many]):
-        assert problem(said(server, *parts)) == "headers-too-large"
+        assert problem(reply_to(server, *parts)) == "headers-too-large"
 
 
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
@@ -83,7 +84,7 @@ TOO_MANY = b"x-t: aaaa\r\n" * (MOST_HEADER_BYTES // 8)
 def test_trailers_that_are_too_large_are_refused_before_their_end(
     patient: HttpServer, parts: list[bytes]
 ) -> None:
-    assert problem(said(patient, HEAD + CHUNKED, *parts)) == "headers-too-large"
+    assert problem(reply_to(patient, HEAD + CHUNKED, *parts)) == "headers-too-large"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_trailers_that_are_too_large_are_refused_before_their_end(
 def test_what_stands_around_chunks_is_bounded(patient: HttpServer, endless: bytes) -> None:
     more = endless if endless.endswith(b"\n") else b"a" * 1_000
     parts = [endless, *[more] * (2 * MOST_WIRE_BYTES // len(more) + 1_000)]
-    assert problem(said(patient, HEAD + CHUNKED, *parts)) == "too-large"
+    assert problem(reply_to(patient, HEAD + CHUNKED, *parts)) == "too-large"
 
 
 def test_a_body_of_the_smallest_chunks_is_taken(patient: HttpServer) -> None:
@@ -106,7 +107,7 @@ def test_a_body_of_the_smallest_chunks_is_taken(patient: HttpServer) -> None:
 
 def test_a_trailer_is_taken_for_no_header(server: HttpServer) -> None:
     head = b"POST /names HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + CHUNKED
-    answer = said(server, head + LAST_CHUNK + b"authorization: Bearer k\r\n\r\n")
+    answer = reply_to(server, head + LAST_CHUNK + b"authorization: Bearer k\r\n\r\n")
     assert answer.endswith(b"host connection transfer-encoding")
 
 
@@ -123,8 +124,8 @@ def test_a_trailer_is_taken_for_no_header(server: HttpServer) -> None:
 def test_what_is_not_http_is_refused_and_the_server_lives(
     server: HttpServer, nonsense: bytes
 ) -> None:
-    assert problem(said(server, nonsense)) in ("not-http", "slow")
-    assert said(server, HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n").startswith(
+    assert problem(reply_to(server, nonsense)) in ("not-http", "slow")
+    assert reply_to(server, HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n").startswith(
         b"HTTP/1.1 200"
     )
 
@@ -133,7 +134,7 @@ def test_what_is_not_http_is_refused_and_the_server_lives(
     "begin", [b"FOO /echo HTTP/1.1\r\n", b"DESCRIBE / HTTP/1.1\r\n", b"hello\r\n", b"\x16\x03\x01"]
 )
 def test_a_method_that_nobody_knows_is_called_that(server: HttpServer, begin: bytes) -> None:
-    assert problem(said(server, begin + b"host: a\r\n\r\n")) == "unknown-method"
+    assert problem(reply_to(server, begin + b"host: a\r\n\r\n")) == "unknown-method"
 
 
 @pytest.mark.parametrize("wanted", [b"GET /stream", b"HEAD /stream", b"GET /stream?more=1"])

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from server.guard import Gate
 from server.http import HttpServer
 from server.listener import BadAddress
-from tests.unit.server.raw_http import HEAD, PATIENT, QUICK, WAIT, App, connected, until_closed
+from tests.unit.server.raw_http import PATIENT, QUICK, SHORT, WAIT, App, connected, until_closed
 
 
 def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer, app: App) -> None:
@@ -56,7 +56,7 @@ def test_who_comes_as_the_server_closes_is_not_let_in_and_then_dropped(
         host, _, port = server.url.removeprefix("http://").rpartition(":")
         try:
             with socket.create_connection((host, int(port)), timeout=0.3) as connection:
-                connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+                connection.sendall(SHORT)
                 met.append(b"was let in")
         except OSError:
             met.append(b"can go elsewhere")  # has sent nothing yet
@@ -74,7 +74,7 @@ def test_who_waits_to_be_accepted_when_the_server_leaves_is_answered(app: App) -
         assert app.entered.wait(10.0)  # from now on nothing is accepted
         waiting = [stack.enter_context(connected(server)) for _ in range(20)]
         for connection in waiting:
-            connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi")
+            connection.sendall(SHORT)
         leaving = threading.Thread(target=server.stop)
         leaving.start()
         app.go.set()
@@ -90,7 +90,7 @@ def test_who_has_connected_when_the_server_leaves_may_still_ask(
     server = HttpServer("127.0.0.1:0", app.routes, Gate(), PATIENT)
     server.start()
     with connected(server) as connection:
-        meanwhile.append(lambda: connection.sendall(HEAD + b"content-length: 2\r\n\r\nhi"))
+        meanwhile.append(lambda: connection.sendall(SHORT))
         server.stop()
         assert until_closed(connection).endswith(b"hi")
 
