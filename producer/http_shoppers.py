@@ -163,7 +163,7 @@ class HttpShoppers:
         return product_id
 
     async def _post(self, path: str, body: object, trace: Headers) -> tuple[int, dict[str, Any]]:
-        """The first answer that is none of "try again"."""
+        """The first answer other than "try again" (503)."""
         content = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
         headers |= {name: value.decode() for name, value in trace}

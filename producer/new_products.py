@@ -56,7 +56,7 @@ class FeatureMaker:
             ) from error
 
     def features(self, product: Product) -> dict[str, float]:
-        """Text components, category, is_coffee and price; a new category is none of the old."""
+        """Text components, category (a new one sets none), is_coffee and price."""
         components = self._text.transform(f"{product.name} {product.category}")
         price = (product.price - self._least) / ((self._most - self._least) or 1.0)
         found = {f"text_{i}": components[i] for i in range(COMPONENTS)}
@@ -72,7 +72,7 @@ def read_new_products(path: Path, maker: FeatureMaker) -> list[NewProduct]:
     """Products of a CSV with the columns of products.csv; columns of features win over ours.
 
     Raises:
-        BadProducts: see there.
+        BadProducts: the file can't be read as products.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

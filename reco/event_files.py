@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 class UnreadableEvents(Exception):
-    """A file can't be read, or a line is no event; the message names it."""
+    """A file can't be read, or a line is not an event; the message names it."""
 
 
 class _Watched(msgspec.Struct):
@@ -40,7 +40,7 @@ def read_decisions(path: Path) -> list[Decision]:
     """All decisions of a file.
 
     Raises:
-        UnreadableEvents: see there.
+        UnreadableEvents: the file can't be read, or a line is not an event.
     """
     return [decision for _, decision in _events(path, DECISIONS, decode_decision)]
 

@@ -76,7 +76,7 @@ def traffic(
     """Who is served by which policy: all by the one, or each by that of its variant.
 
     Raises:
-        click.BadParameter: the experiment is none.
+        click.BadParameter: the text does not describe an experiment.
     """
     if experiment is None:
         return Traffic.to(policy)

@@ -36,7 +36,7 @@ def recompute(
         data: the catalogue and features it was ranked from.
 
     Raises:
-        CannotRecompute: see there.
+        CannotRecompute: the encoder is another, or the policy is unknown here.
         CannotReplay, BrokerUnavailable: see `reco.rebuild.rebuild`.
     """
     if decision.encoder_id != data.encoder.id:

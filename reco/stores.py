@@ -21,7 +21,7 @@ def open_store(redis: str, model: str, patience_s: float) -> RedisStore:
     Raises:
         StoreUnavailable: nobody answered within `patience_s`.
         StoreRefuses: someone did, and waiting will not make it let us in.
-        click.UsageError: the URL is none.
+        click.UsageError: this is not the URL of a Redis server.
     """
     store = store_at(redis, model)
     deadline_s = time.monotonic() + patience_s
@@ -41,7 +41,7 @@ def store_at(redis: str, model: str) -> RedisStore:
     """The store, whether it answers or not.
 
     Raises:
-        click.UsageError: the URL is none.
+        click.UsageError: this is not the URL of a Redis server.
     """
     with _address():
         return RedisStore(redis, model)
@@ -51,7 +51,7 @@ def open_board(redis: str, model: str) -> RedisBoard:
     """Where processes say that they are there; connects when it is first used.
 
     Raises:
-        click.UsageError: the URL is none.
+        click.UsageError: this is not the URL of a Redis server.
     """
     with _address():
         return RedisBoard(redis, model)

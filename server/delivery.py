@@ -49,7 +49,7 @@ class Delivery(Sender, Protocol):
         """Give up a batch that failed; returns where its source is to be read again.
 
         Args:
-            next_offsets: of each partition before the batch; None is the group's.
+            next_offsets: of each partition before the batch; None: where the group committed.
         """
 
     def leave(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:

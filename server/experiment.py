@@ -96,7 +96,7 @@ def parse(text: str, policy_named: Callable[[str], Policy], experiment: str) -> 
         experiment: its name.
 
     Raises:
-        BadExperiment: see there.
+        BadExperiment: the text does not describe an experiment.
     """
     variants, shares = [], []
     for part in text.split(","):

@@ -131,7 +131,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.app = app
 
     def on_chunk_header(self) -> None:
-        """Trailers may follow, if it is the last one. They are none of the headers."""
+        """Trailers may follow, if it is the last one. They do not count as headers."""
         self.headers = _Trailers()
 
     def on_message_complete(self) -> None:

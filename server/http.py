@@ -35,7 +35,7 @@ class HttpServer:
         deadlines: how long things may take.
 
     Raises:
-        BadAddress: it is none, or is taken.
+        BadAddress: it is not `HOST:PORT`, or is taken.
     """
 
     def __init__(self, address: str, app: ASGIApp, gate: Gate, deadlines: Deadlines) -> None:

@@ -37,7 +37,7 @@ def listening(address: str) -> socket.socket:
     """A socket bound to `HOST:PORT`.
 
     Raises:
-        BadAddress: it is none, or is taken.
+        BadAddress: it is not `HOST:PORT`, or is taken.
     """
     try:
         host, port = host_port(address)

@@ -195,7 +195,7 @@ class LiveFeed:
         """What would be shown now in this context, and why.
 
         Raises:
-            NotFinite: a number of the context is none.
+            NotFinite: a number of the context is NaN or infinite.
         """
         x = explain.encoded(self._encoder, context)
         with self._view.locked() as seen:
@@ -215,7 +215,7 @@ class LiveFeed:
 
         Raises:
             KeyError: there is no such product.
-            NotFinite: a number of the context is none.
+            NotFinite: a number of the context is NaN or infinite.
         """
         x = explain.encoded(self._encoder, context)
         with self._view.locked() as seen:

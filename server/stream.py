@@ -109,13 +109,13 @@ class StreamServer:
         self._batch = Counts()
         """What the current batch does: counted once it is complete, however often it is tried."""
         self._next: dict[int, int | None] = {}
-        """Next visits offset of each partition that is ours; None is the group's."""
+        """Next visits offset of each partition that is ours; None: where the group committed."""
         self._decided_until: dict[int, int] = {}
         """Next visits offset of each partition as this process has stored it, ours still or not."""
 
     @property
     def positions(self) -> dict[int, int | None]:
-        """Next visits offset of each partition that is ours; None is the group's. Any thread's."""
+        """Next visits offset of each partition that is ours, as in `_next`; for any thread."""
         return dict(self._next)
 
     def assigned(self, partitions: Sequence[int]) -> None:

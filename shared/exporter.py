@@ -24,7 +24,7 @@ class Exporter:
 
     Args:
         host: where to listen.
-        port: likewise; 0 for any that is free.
+        port: where to listen; 0 for any that is free.
         registry: what `/metrics` shows.
         health: what `/livez` and `/readyz` ask.
 

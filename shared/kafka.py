@@ -95,7 +95,7 @@ class KafkaCluster:
     Raises:
         BrokerUnavailable: nothing answered in time.
         BrokerRefuses: someone did, and waiting will not make it let us in.
-        BadSetting: it is no address, or librdkafka refuses a setting.
+        BadSetting: the address is malformed, or librdkafka refuses a setting.
     """
 
     def __init__(

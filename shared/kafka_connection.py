@@ -49,8 +49,8 @@ class KafkaConnection:
         settings: librdkafka settings.
 
     Raises:
-        BadSetting: the address is none (it is not repeated: someone may have put a password
-            there), or a file that a setting names is not there.
+        BadSetting: the address is malformed (the message does not repeat it: someone may have put
+            a password there), or a file that a setting names is not there.
     """
 
     def __init__(self, address: str, settings: Mapping[str, str]) -> None:

@@ -46,7 +46,7 @@ def tls_refusal(host: str, port: int, certificate: str | None, key: str | None, 
 
     Args:
         host: where it listens.
-        port: likewise.
+        port: where it listens.
         certificate: file with the client's; None for a client without one.
         key: file with its key; None where the certificate's holds it.
         word: password of the key, or empty.

@@ -52,7 +52,8 @@ class RedisAddress:
         timeout_s: how long a command may take.
 
     Raises:
-        BadAddress: the URL is none, or has an option or file that does not exist or can't be used.
+        BadAddress: this is not the URL of a Redis server, or it has an option or file that does not
+            exist or can't be used.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:

@@ -21,7 +21,7 @@ class RedisBoard:
         model: name in the keys.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: this is not the URL of a Redis server.
     """
 
     def __init__(self, url: str, model: str) -> None:

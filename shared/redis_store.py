@@ -68,7 +68,7 @@ class RedisStore:
         timeout_s: how long a command may take before the store counts as unavailable.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: this is not the URL of a Redis server.
     """
 
     def __init__(self, url: str, model: str, timeout_s: float = 2.0) -> None:

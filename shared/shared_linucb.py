@@ -157,7 +157,8 @@ class JointModel:
             xx: packed Σ x xᵀ likewise; zeros for an arm without outcomes.
 
         Raises:
-            numpy.linalg.LinAlgError: a Σ x xᵀ is none.
+            numpy.linalg.LinAlgError: I + τ² L P L is not positive definite, which no sum of
+                outcomes can bring about.
         """
         self._take(at, b * self.D, xx * self.DD)
 

@@ -55,7 +55,7 @@ class StartingStates:
         Raises:
             Refused: it is not the state of this log and model, or can't be had.
             StoreUnavailable: not now.
-            CorruptState: what is stored is none.
+            CorruptState: what is stored can't be read as a state.
         """
         [position] = self._store.positions([partition])
         if position is None or position.next_offset < held.start:

@@ -149,7 +149,7 @@ class System:
         return list(self._decoded(OUTCOMES, decode_outcome))
 
     def raw_producer(self) -> Producer:
-        """A producer that is none of ours."""
+        """A plain producer, as of someone who is not part of the system."""
         return Producer({"bootstrap.servers": self.addresses.kafka, "log_level": 0})
 
     def close(self) -> None:
