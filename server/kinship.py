@@ -62,14 +62,14 @@ def instructive(bonus: Floats, top: Integers, alpha: float, kin: Kin) -> Integer
     return rows
 
 
-def told_apart(
+def narrowed_bonus(
     mean: Floats, bonus: Floats, alpha: float, kin: Kin, seeds: Words, arms: Integers, k: int
 ) -> Floats:
-    """The bonus as it counts on a slate of k, N × K.
+    """The bonus of every product given the outcomes of those chosen above it, N × K.
 
-    Of the k products chosen one after the other, each has the bonus with which it was chosen; all
-    others have what was left of theirs when the last was. So the best k by mean + this are the
-    slate.
+    The slate is chosen greedily: after each choice the bonuses of the rest shrink. A chosen product
+    keeps the bonus it was chosen with, the others the one left after the last choice. So the best k
+    by mean + this are the slate.
 
     Args:
         mean: θ_a·x of the K arms for N visits, N × K.

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from server.kinship import Kin, instructive, told_apart
+from server.kinship import Kin, instructive, narrowed_bonus
 from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
 from server.top import Words, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
@@ -168,7 +168,7 @@ def choose(
         rows = instructive(scores.bonus, best, policy.alpha, model.kin)
         if len(rows):
             own, mean, bonus = seeds[rows], scores.mean[rows], scores.bonus[rows]
-            bonus = told_apart(mean, bonus, policy.alpha, model.kin, own, model.arms, k)
+            bonus = narrowed_bonus(mean, bonus, policy.alpha, model.kin, own, model.arms, k)
             scores.bonus[rows], scores.score[rows] = bonus, mean + bonus
             best[rows] = top_k(scores.score[rows], own, model.arms, k)
     return scores, _mixed(policy, model, seeds, best)

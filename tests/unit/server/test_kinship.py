@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.joint_solver import JointSolver
-from server.kinship import KNOWN, Kin, instructive, told_apart
+from server.kinship import KNOWN, Kin, instructive, narrowed_bonus
 from server.scorer import Model, Policy, choose, rank, score, seeds_of
 from server.top import top_k
 from shared.arm_statistics import ArmStatistics, Floats
@@ -112,8 +112,7 @@ def test_a_slate_of_which_all_is_known_is_left_as_it_is() -> None:
     assert (together.bonus != score(SHARED, model(Z), contexts(3), seeds).bonus).any()
 
 
-def test_visits_are_told_apart_one_by_one() -> None:
-    """Of a batch only those whose slate has something to learn change."""
+def test_only_visits_with_something_to_learn_have_their_bonus_narrowed() -> None:
     Z = np.repeat([[1.0, 0.0], [0.0, 0.9]], 3, axis=0)
     arms, seeds, kin = np.arange(6), seeds_of("ab"), Kin.of(Z, 0.12)
     mean = np.zeros((2, 6))
@@ -121,7 +120,7 @@ def test_visits_are_told_apart_one_by_one() -> None:
     top = top_k(mean + bonus, seeds, arms, 2)
     rows = instructive(bonus, top, 1.0, kin)
     assert rows.tolist() == [0]
-    result = told_apart(mean[rows], bonus[rows], 1.0, kin, seeds[rows], arms, 2)
+    result = narrowed_bonus(mean[rows], bonus[rows], 1.0, kin, seeds[rows], arms, 2)
     [first] = top_k(result, seeds[rows], arms, 2)
     assert kinds_of((first + 1).tolist(), 3) == {0, 1}
 
