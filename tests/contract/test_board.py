@@ -15,13 +15,6 @@ from tests.contract.board_suite import BoardSuite, presence
 models = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedStore]:
-    server = EmbeddedStore()
-    yield server
-    server.close()
-
-
 class TestFakeBoard(BoardSuite):
     @pytest.fixture
     def board(self) -> FakeBoard:

@@ -14,13 +14,6 @@ from tests.contract.store_suite import StoreSuite, heard, position
 models = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedStore]:
-    server = EmbeddedStore()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def real(server: EmbeddedStore) -> Iterator[RedisStore]:
     store = RedisStore(server.url, f"m{next(models)}", timeout_s=1.0)

@@ -78,13 +78,6 @@ class RealBench:
         self.client.close()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedStore]:
-    server = EmbeddedStore()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def real(server: EmbeddedStore) -> Iterator[Callable[[WindowRules], RealBench]]:
     made: list[RealBench] = []
