@@ -1,11 +1,19 @@
-"""A browser, for the tests of pages."""
+"""A system of processes for the length of a test, and a browser for the tests of pages."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.browser import browser, require_browser, window
+from tests.e2e.system import EmbeddedSystem, running
+
+
+@pytest.fixture
+def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
+    with running(data_folder, tmp_path) as system:
+        yield system
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,14 @@
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import httpx
-import pytest
 
 from infra.embedded import free_port
-from tests.e2e.system import DEADLINE_S, System, running
+from tests.e2e.system import DEADLINE_S, System
 
 DECISIONS = 240
 WINDOW_S = 3
@@ -25,12 +22,6 @@ CONTEXT = {
     "traffic_source": "Search",
     "occurred_at": "2026-01-26T07:29:00",
 }
-
-
-@pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[System]:
-    with running(data_folder, tmp_path) as system:
-        yield system
 
 
 class Shop:

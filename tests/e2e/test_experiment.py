@@ -1,6 +1,5 @@
 """Two policies side by side on the embedded system: each user has one, and all rows are shared."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,13 +9,7 @@ from reco.__main__ import run
 from server.experiment import parse
 from server.scorer import Policy
 from shared.events import VISITS
-from tests.e2e.system import EmbeddedSystem, running
-
-
-@pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
-    with running(data_folder, tmp_path) as system:
-        yield system
+from tests.e2e.system import EmbeddedSystem
 
 
 def test_two_policies_serve_side_by_side_and_are_compared(

@@ -17,12 +17,6 @@ from tests.e2e.system import EmbeddedSystem, running
 RATE = 150.0
 
 
-@pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
-    with running(data_folder, tmp_path) as system:
-        yield system
-
-
 def test_a_killed_trainer_loses_and_doubles_nothing(system: EmbeddedSystem) -> None:
     system.start_all()
     system.produce(300, RATE)

@@ -1,6 +1,5 @@
 """Products come and go on the embedded system, while producer, server and trainer run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,15 +8,9 @@ import pytest
 from reco.__main__ import run
 from shared.events import DECISIONS, key_of
 from shared.partitioner import partition_of
-from tests.e2e.system import MODEL, EmbeddedSystem, running
+from tests.e2e.system import MODEL, EmbeddedSystem
 
 NEW = "product_id,name,category,price,is_coffee\n201,Cold Brew,Drinks & Desserts,6.5,1\n"
-
-
-@pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
-    with running(data_folder, tmp_path) as system:
-        yield system
 
 
 def shown(system: EmbeddedSystem, product_id: int) -> list[str]:

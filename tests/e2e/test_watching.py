@@ -1,8 +1,6 @@
 """What operators see of a system that runs, and of one that has lost a part."""
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,13 +9,7 @@ import pytest
 
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
-from tests.e2e.system import MODEL, EmbeddedSystem, running
-
-
-@pytest.fixture
-def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
-    with running(data_folder, tmp_path) as system:
-        yield system
+from tests.e2e.system import MODEL, EmbeddedSystem
 
 
 def free_address() -> str:
