@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Final
 
 import redis
 
+from infra.embedded import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
 
@@ -71,7 +71,7 @@ class Broker(Container):
     """One Kafka-protocol broker on a free loopback port."""
 
     def __init__(self, name: str) -> None:
-        port = _free_port()
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
         command = ["redpanda", "start", "--mode", "dev-container", "--smp", "1"]
         # The same port inside: the broker reaches itself by the address that it advertises.
@@ -109,7 +109,7 @@ class Store(Container):
         docker("volume", "create", *kind, "--opt", options, self._volume)
         mount = ["--volume", f"{self._volume}:/data"]
         self._keeper = Container(keeper, REDIS_IMAGE, [*mount, "--user", "0"], ["sleep", "86400"])
-        port = _free_port()
+        port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         command = ["redis-server", "--appendonly", "yes", "--appendfsync", "everysec"]
         command += ["--save", "", "--maxmemory-policy", "noeviction"]
@@ -152,10 +152,3 @@ def _until(condition: Callable[[], bool], failure: str) -> None:
         if time.monotonic() > deadline_s:
             raise DockerFailed(f"{failure} within {START_TIMEOUT_S:g} s")
         time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

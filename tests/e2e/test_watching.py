@@ -1,21 +1,19 @@
 """What operators see of a system that runs, and of one that has lost a part."""
 
-import socket
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from infra.embedded import free_port
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
 from tests.e2e.system import MODEL, EmbeddedSystem
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class Operator:
