@@ -20,6 +20,7 @@ from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, 
 from reco.logs import say
 from reco.past_models import PastModels
 from reco.policy_options import joint_solver
+from reco.snapshot_files import bases_from
 from reco.terminal import printable
 from reco.whole_topic import read_topic
 from server.scorer import Policy
@@ -28,11 +29,10 @@ from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
 from shared.live_catalogue import LiveCatalogue
 from shared.off_policy import Estimate
-from shared.ports import Record, Source, State
+from shared.ports import Record, Source
 from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, PARTITIONS
 from shared.shared_linucb import Hyperparameters
-from shared.snapshots import SnapshotError, load
 from trainer.apply import Rules
 
 MEANING = {
@@ -66,7 +66,7 @@ def run(asked: Asked) -> None:
     decisions, records, products, source = _log(asked, dataset)
     catalogue = products.catalogue if products else LiveCatalogue(dataset.products)
     arms = [product.product_id for product in catalogue.products]
-    bases = _bases(asked.snapshot)
+    bases = bases_from(asked.snapshot)
     try:
         log = rounds(
             decisions,
@@ -123,15 +123,6 @@ def _log(
             "lack what came before; --snapshot FILE evaluates with a frozen one"
         )
     return found, records, open_products(cluster, dataset), source
-
-
-def _bases(path: Path | None) -> dict[int, State]:
-    if path is None:
-        return {}
-    try:
-        return load(path).states
-    except SnapshotError as error:
-        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
 
 
 def _features(asked: Asked, catalogue: LiveCatalogue) -> Floats | None:

@@ -11,11 +11,11 @@ from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.logs import say
 from reco.rebuild import CannotReplay, Report, compare_all
+from reco.snapshot_files import bases_from, save_snapshot
 from reco.state import read_states
 from reco.stores import open_store
 from shared.events import OUTCOMES
-from shared.ports import State
-from shared.snapshots import Snapshot, SnapshotError, load, save
+from shared.snapshots import Snapshot
 from trainer.apply import DEDUPE_WINDOW, Rules
 
 
@@ -62,7 +62,7 @@ def command(
     Example: reco replay --check
     """
     dataset = load_or_prepare(data)
-    base = _base(snapshot_file)
+    bases = bases_from(snapshot_file)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
@@ -73,13 +73,13 @@ def command(
     )
     consumer = cluster.consumer(OUTCOMES, reset="error")
     try:
-        report, rebuilt = compare_all(consumer, rules, states, base, source)
+        report, rebuilt = compare_all(consumer, rules, states, bases, source)
     except CannotReplay as error:
         raise click.ClickException(str(error)) from error
     finally:
         consumer.close()
     if out:
-        _save(out, Snapshot(model, rebuilt))
+        save_snapshot(out, Snapshot(model, rebuilt))
     options.write_json(as_json(report), json_file)
     tell = say if json_file == "-" else click.echo
     for violation in report.violations:
@@ -87,13 +87,6 @@ def command(
     tell(sentence(report))
     if checking and not report.passed:
         click.get_current_context().exit(1)
-
-
-def _save(path: Path, snapshot: Snapshot) -> None:
-    try:
-        save(path, snapshot)
-    except SnapshotError as error:
-        raise click.UsageError(f"{error}; choose another --out") from error
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -110,12 +103,3 @@ def sentence(report: Report) -> str:
         f"dead letters {report.dead_letters:,})"
     )
     return f"{text}; the trainer is {report.lag:,} records behind" if report.lag else text
-
-
-def _base(path: Path | None) -> dict[int, State]:
-    if path is None:
-        return {}
-    try:
-        return load(path).states
-    except SnapshotError as error:
-        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error

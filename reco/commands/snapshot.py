@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from reco import options
+from reco.snapshot_files import load_snapshot, save_snapshot
 from reco.state import read_states
 from reco.stores import open_store
 from shared.events import OUTCOMES
 from shared.ports import State
 from shared.settings import PARTITIONS
-from shared.snapshots import SUFFIX, Snapshot, SnapshotError, load, save
+from shared.snapshots import SUFFIX, Snapshot
 
 
 @click.group()
@@ -47,10 +48,7 @@ def save_command(out: Path, redis: str, model: str, patience_s: float) -> None:
     if not found:
         raise click.ClickException(f"the store at {store.address} has no model {model!r} to save")
     path = out if out.suffix == SUFFIX else out / _name(model)
-    try:
-        save(path, Snapshot(model, found))
-    except SnapshotError as error:
-        raise click.UsageError(f"{error}; choose another --out") from error
+    save_snapshot(path, Snapshot(model, found))
     click.echo(f"saved {_summary(found)} to {path}")
 
 
@@ -67,10 +65,7 @@ def load_command(file: Path, force: bool, redis: str, model: str, patience_s: fl
 
     Example: reco snapshot load snapshots/linucb-20260126T072900Z.snapshot
     """
-    try:
-        snapshot = load(file)
-    except SnapshotError as error:
-        raise click.UsageError(f"{error}; take one with `reco snapshot save`") from error
+    snapshot = load_snapshot(file)
     store = open_store(redis, model, patience_s)
     partitions = sorted(snapshot.states)
     for partition, current in zip(partitions, store.positions(partitions), strict=True):
