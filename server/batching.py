@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 class Failed(NamedTuple):
-    """In the place of a result: what the one who asked gets instead."""
+    """In the place of a result: what is raised to whoever submitted the item."""
 
     error: BaseException
 
@@ -18,13 +18,14 @@ class Failed(NamedTuple):
 class Batcher(Generic[T, R]):
     """Gathers what arrives while an earlier batch is under way; no timer, so no added delay.
 
-    A small batch takes nearly as long as a large one. So one is under way at a time, another only
-    if it is full; and of those who wait when one ends no more leave at once than half of all that
-    are around: the others' answers are written meanwhile, and neither half grows small.
+    A small batch takes nearly as long as a large one. So one is under way at a time, and another
+    only if it is full. When a batch ends, at most half of all items around (those waiting and those
+    just answered) leave together: while they are worked on, the answers of the other half are
+    written, and the two halves stay of a size.
 
     Args:
-        work: does a batch; one result (or `Failed`) for each item, in order. What it raises, all
-            items of the batch get.
+        work: does a batch; one result (or `Failed`) for each item, in order. What it raises is
+            raised to all that submitted an item of the batch.
         most: size of a batch at most.
         in_flight: batches under way at once at most.
     """

@@ -29,7 +29,7 @@ class Delivery(Sender, Protocol):
         """`exactly-once` or `at-least-once`."""
 
     def settle(self) -> None:
-        """Wait, for milliseconds, where a batch that begins so soon would take longer."""
+        """Wait some milliseconds, if a batch that began at once would take longer."""
 
     def begin(self) -> None:
         """A batch starts.
@@ -124,7 +124,7 @@ class ExactlyOnce:
         self._producer.commit(consumer, offsets)
 
     def abandon(self, next_offsets: Mapping[int, int | None]) -> dict[int, int | None]:
-        """See `Delivery.abandon`: whether a commit without an answer was made, the group knows."""
+        """See `Delivery.abandon`: only the group knows if a commit without an answer was made."""
         self._producer.abort()
         return dict.fromkeys(next_offsets)
 

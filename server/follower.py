@@ -32,8 +32,8 @@ class Follower(threading.Thread):
         stop: set to end it.
         products: which products are ranked, where that changes while it runs.
         solver: makes what solves them together, if the policy is one that does.
-        leads: whether it reads the changes itself. Of several followers of one catalogue one does:
-            so none ranks a product that the others could not name yet.
+        leads: whether it reads the products' changes itself. Where several followers share a
+            catalogue one does, so none ranks a product that the catalogue does not name yet.
     """
 
     def __init__(

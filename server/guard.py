@@ -11,7 +11,7 @@ from shared.metrics import HttpMetrics
 
 MOST_BODY_BYTES: Final = 64 * 1024
 UNGUARDED: Final = frozenset({"/livez", "/readyz", "/metrics"})
-"""Answered however much is going on: they say how it is."""
+"""Answered even under overload: they are how it is noticed from outside."""
 
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -40,16 +40,19 @@ class Limits(NamedTuple):
 
 
 class Gate:
-    """Whether to let requests in; shared by the guard and whoever stops the server."""
+    """How many requests are being answered, and whether the server is about to stop.
+
+    Shared by the guard and whoever stops the server.
+    """
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.draining = False
-        """Every answer asks its client to connect anew, elsewhere."""
+        """Whether the server is stopping: every answer then asks its client to go elsewhere."""
 
 
 class Guard:
-    """ASGI middleware.
+    """Admits requests or refuses them, marks and measures every answer. ASGI middleware.
 
     Args:
         app: what is guarded.
@@ -58,8 +61,9 @@ class Guard:
         keys: valid API keys; empty for none needed.
         metrics: counts and latencies by route.
         clock: monotonic seconds.
-        around: wraps all that answers, refusals too: a browser shows a page of another origin
-            none without CORS headers, and asks for leave without a key.
+        around: wraps everything that answers, refusals included. For CORS: without its headers a
+            browser hides even a refusal from a page of another origin, and its preflight
+            requests come without a key.
     """
 
     def __init__(

@@ -30,15 +30,15 @@ REQUEST_S: Final = 10.0
 """From a connection, or a request's first byte, to its last one: no slow loris holds a place."""
 
 SILENT_S: Final = 0.5
-"""For a connection to bring its first request, once the server leaves."""
+"""How long a connection may take to send its first request once the server is stopping."""
 
 _HEADERS: Final = (*SECURITY_HEADERS, NO_CONTENT_POLICY, (b"connection", b"close"))
 _REQUEST_LINE: Final = len(b"GET  HTTP/1.1\r\n\r\n")
-"""What it is beside the address, with what ends the headers."""
+"""Bytes of a request line beside the address, and of the empty line that ends the headers."""
 
 
 class _Part(NamedTuple):
-    """Of a request: how much of it may come before the next one, or else what."""
+    """A part of a request, head or body: at most so many bytes, and the answer to more."""
 
     most: int
     trouble: Trouble
@@ -58,9 +58,9 @@ class GuardedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _silent: asyncio.TimerHandle | None = None
     _part = _HEAD
-    """What comes now."""
+    """The part that is being received."""
     _received = 0
-    """Of it, in bytes, from the first segment on that begins within it."""
+    """Bytes of that part so far. A segment counts for the part in which it begins."""
     _answering: RequestResponseCycle | None = None
     """The request that is being answered; `cycle` is the last that came, which may wait for it."""
 
@@ -73,7 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it, and tell whoever answers a request, even if further ones came behind it."""
+        """Stop the clock, and tell the handler that is answering, even if more requests wait."""
         self._disarm()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
@@ -99,10 +99,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end_with(self._part.trouble)
 
     def eof_received(self) -> Any:  # bool, which uvicorn says it never is
-        """Whether to go on although the client sends no more: it may wait for its answer.
+        """Whether to keep the connection of a client that sends no more: it may await its answer.
 
-        Whether it is still there can't be told from then on, so not once an answer has begun, which
-        may be a stream without an end; and not for longer than a request may take.
+        From then on nothing shows whether the client is still there. So the connection is closed
+        if an answer has begun, which may be an endless stream, and in any case after `request_s`.
         """
         cycle = self._answering
         if cycle is None or cycle.response_started or self.cycle.more_body:
@@ -113,11 +113,11 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser does not understand, or was stopped at."""
+        """Answer what the parser does not understand, or what a callback here has refused."""
         self._end_with(_fault(sys.exception()))
 
     def on_headers_complete(self) -> None:
-        """Headers that came at once may be too large as well, or too many requests."""
+        """Refuse headers that are too large, as one segment may bring, and too many requests."""
         if len(self.pipeline) >= MOST_WAITING:
             raise Trouble(OVERLOADED, "too many requests at once on this connection", 1)
         self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
@@ -163,7 +163,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._end_with(Trouble(SLOW, f"at most {self.request_s:g} s for all of it"))
 
     def _end_with(self, trouble: Trouble) -> None:
-        """Say so, unless that would be read as part of another answer, and hang up."""
+        """Answer with the problem, unless it would land inside another answer, and hang up."""
         if self.transport.is_closing():
             return
         if not self._answered():
@@ -174,7 +174,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _answered(self) -> bool:
-        """Whether the client would not take an answer for that to what comes now."""
+        """Whether an answer sent now would land inside one, or be a second to the same request."""
         cycle = self._answering
         if cycle is None or not cycle.response_started:
             return False
@@ -187,7 +187,7 @@ def protocol_with(request_s: float) -> type[GuardedProtocol]:
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    """Drops what it is given, which nobody asks for, and ends the parsing when it gets too much."""
+    """Takes trailers in the place of headers and drops them; refuses too many bytes of them."""
 
     _bytes = 0
 

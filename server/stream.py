@@ -172,10 +172,10 @@ class StreamServer:
         self._delivery.leave(self._consumer, offsets)
 
     def _undecided(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Without the visits before the offsets that this process has stored itself.
+        """The records at or after the offsets that this process has stored itself.
 
-        Which are next, the group says. After a crash a broker may have forgotten it, and name an
-        offset from long ago or none: then all visits come again.
+        Reading goes on where the group has committed. A broker that has crashed may have forgotten
+        that, and name a much earlier offset or none: then visits already decided come again.
         """
         until = self._decided_until
         for partition in {

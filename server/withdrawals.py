@@ -1,4 +1,4 @@
-"""What nobody was answered with is withdrawn, however long the window can't be told."""
+"""Slates that nobody got to see are withdrawn, however long the window can't be reached."""
 
 import asyncio
 import logging
@@ -21,8 +21,9 @@ _log = logging.getLogger(__name__)
 class Withdrawals:
     """Attempts whose slates nobody saw, until the window has forgotten them.
 
-    A store that slept may find an attempt among what it was sent before, long after its request
-    was turned away, and let it wait from then on: so this is not given up while there is hope.
+    A store that hung may carry out an `open` that it was sent long before, though the request was
+    turned away meanwhile: the decision would wait for a click that can't come. So an attempt is
+    withdrawn again and again until the store has answered.
 
     Args:
         window: what is to forget them.
@@ -35,17 +36,17 @@ class Withdrawals:
 
     @property
     def full(self) -> bool:
-        """Whether what would be opened now could not be withdrawn any more."""
+        """Whether there is no room left to withdraw what would be opened now."""
         return len(self._pending) >= MOST
 
     def add(self, attempts: Iterable[Attempt]) -> None:
-        """Nobody will be answered with these."""
+        """Withdraw these: nobody will be answered with them."""
         self._pending.update(dict.fromkeys(attempts))
         if self._telling is None or self._telling.done():
             self._telling = asyncio.ensure_future(self._tell())
 
     async def settle(self) -> None:
-        """Try for a last while; what is left then is left to the windows' ends."""
+        """Try for `LAST_TRY_S` more; what is still open then ends with its window."""
         if self._telling is not None:
             await asyncio.wait({self._telling}, timeout=LAST_TRY_S)
             self._telling.cancel()
