@@ -14,9 +14,9 @@ from shared.reward_window import (
     Refused,
     Resolution,
     Waiting,
-    WindowModel,
     WindowRules,
 )
+from shared.window_model import WindowModel
 
 
 class FakeWindow:

@@ -14,9 +14,9 @@ from shared.reward_window import (
     Opening,
     Resolution,
     Waiting,
-    WindowModel,
     learned,
 )
+from shared.window_model import WindowModel
 from tests.contract.window_suite import RULES, waiting
 
 PRODUCTS = (8, 42, 61)
