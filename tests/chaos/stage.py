@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reco.fleet import Child
-from reco.rebuild import Report, compare_all
-from reco.state import read_states
+from reco.rebuild import Report
 from shared.catalogue import load_data
 from shared.events import OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, SERVER_GROUP
+from tests import replay
 from tests.chaos.containers import Broker, Store
 from tests.chaos.load import Marks, Poison
 from tests.chaos.naive_trainers import NaiveTrainers
 from tests.chaos.tally import Tally
-from trainer.apply import Rules
 
 MODEL: Final = "chaos"
 SESSION_TIMEOUT_S: Final = 6.0
@@ -188,13 +187,7 @@ class Stage:
 
     def compared(self) -> Report:
         """The store beside a replay of the log."""
-        source = self.cluster.source(OUTCOMES)
-        rules = Rules.of(self._data.config, self._data.arms, source.partitions)
-        consumer = self.cluster.consumer(OUTCOMES, reset="error")
-        states = read_states(self.store, range(source.partitions))
-        report, _ = compare_all(consumer, rules, states, {})
-        consumer.close()
-        return report
+        return replay.compared(self.cluster, self.store, self._data)
 
     def _options(self, command: str) -> list[str]:
         options = ["--redis", self.store_server.url, "--model", MODEL]

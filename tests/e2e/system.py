@@ -12,8 +12,7 @@ from confluent_kafka import Producer
 from infra.embedded import Addresses, EmbeddedBroker, EmbeddedStore
 from reco.catalogue_feed import open_products
 from reco.fleet import Child
-from reco.rebuild import Report, compare_all
-from reco.state import read_states
+from reco.rebuild import Report
 from reco.whole_topic import read_topic
 from shared.catalogue import load_data
 from shared.events import (
@@ -31,7 +30,7 @@ from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP
-from trainer.apply import Rules
+from tests import replay
 
 _T = TypeVar("_T")
 
@@ -127,14 +126,8 @@ class System:
 
     def compared(self) -> Report:
         """The store beside a replay of the log."""
-        source = self.cluster.source(OUTCOMES)
         products = open_products(self.cluster, self.data)
-        rules = Rules.of(self.data.config, self.data.arms, source.partitions, newcomers=products)
-        consumer = self.cluster.consumer(OUTCOMES, reset="error")
-        states = read_states(self.store, range(source.partitions))
-        report, _ = compare_all(consumer, rules, states, {}, source)
-        consumer.close()
-        return report
+        return replay.compared(self.cluster, self.store, self.data, newcomers=products)
 
     def visits(self) -> list[Visit]:
         """All of the topic that can be decoded."""

@@ -16,8 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import pytest
 
-from reco.rebuild import Report, compare_all
-from reco.state import read_states
+from reco.rebuild import Report
 from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_visit
@@ -25,7 +24,7 @@ from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP
-from trainer.apply import Rules
+from tests import replay
 
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "linucb"
@@ -153,13 +152,7 @@ class Observer:
 
     def compared(self) -> Report:
         """The store beside a replay of the log."""
-        source = self.cluster.source(OUTCOMES)
-        rules = Rules.of(self._data.config, self._data.arms, source.partitions)
-        consumer = self.cluster.consumer(OUTCOMES, reset="error")
-        states = read_states(self.store, range(source.partitions))
-        report, _ = compare_all(consumer, rules, states, {})
-        consumer.close()
-        return report
+        return replay.compared(self.cluster, self.store, self._data)
 
     def learned(self) -> int:
         """How far the trainers are, over all partitions."""

@@ -9,14 +9,12 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from reco.rebuild import compare_all
-from reco.state import read_states
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES, VISITS
 from shared.redis_store import RedisStore
 from shared.snapshots import Snapshot, load
+from tests import replay
 from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on, until
-from trainer.apply import Rules
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
 
@@ -153,12 +151,7 @@ def test_where_the_log_is_trimmed_a_snapshot_stands_in(
     goes_on(observer)
     stack.run("stop", "producer")
     observer.settle()
-    source = observer.cluster.source(OUTCOMES)
-    rules = Rules.of(data.config, data.arms, source.partitions)
-    consumer = observer.cluster.consumer(OUTCOMES, reset="error")
-    states = read_states(observer.store, range(source.partitions))
-    report, _ = compare_all(consumer, rules, states, bases)
-    consumer.close()
+    report = replay.compared(observer.cluster, observer.store, data, bases=bases)
     assert (report.differing_bits, report.violations) == (0, [])
     assert "✓ 0 differing bits" in stack.reco(
         "replay", "--check", "--snapshot", f"/snapshots/{name}"
