@@ -169,11 +169,11 @@ class Demo:
             )
 
     def _serve_options(self, number: int) -> dict[str, Any]:
-        """Of server number `number`, for who serves in another way."""
+        """Further options of server number `number`, for subclasses that serve in another way."""
         return {}
 
     def _produce_options(self) -> dict[str, Any]:
-        """Of the producer, likewise."""
+        """Further options of the producer, likewise."""
         return {}
 
     def _addressed(self, at: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the API has decided and what came of it, on its way to the log.
 
-The API's thread only hands over what there is still room for; who reports puts it into words.
+The API's thread hands over only as much as the reporter has room for, and formats nothing.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ Heard: TypeAlias = Decided | Resolution
 
 
 class Totals(NamedTuple):
-    """Of what was asked for over HTTP."""
+    """What has been decided and clicked over HTTP so far."""
 
     decided: int
     clicked: int
@@ -54,12 +54,12 @@ class HttpLines:
             self._hear(Decided(r, each.decision) for r, each in pairs if isinstance(each, Waiting))
 
     def resolved(self, resolutions: Sequence[Resolution]) -> None:
-        """This came of decisions."""
+        """These decisions were resolved."""
         if self._room > 0:
             self._hear(resolutions)
 
     def take(self, room: int) -> list[Heard]:
-        """What was heard, at most `room`; for what is left of that more is heard from now on."""
+        """At most `room` of what was heard; what room is left may be filled until the next call."""
         heard = [self._heard.popleft() for _ in range(min(room, len(self._heard)))]
         if len(heard) == room:
             self._heard.clear()

@@ -110,7 +110,7 @@ class Observer(threading.Thread):
 
     @property
     def health(self) -> Health:
-        """For whoever asks over HTTP."""
+        """What `/livez` and `/readyz` answer from."""
         return Health(self.heartbeat.not_alive, self._not_ready)
 
     def run(self) -> None:
@@ -119,7 +119,7 @@ class Observer(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        """Once."""
+        """Look once: take the rate and the lag, and announce this process on the board."""
         now_s, done = self._clock(), self._service.done()
         if now_s > self._looked_s:
             self._rate = (done - self._done) / (now_s - self._looked_s)

@@ -61,8 +61,9 @@ def stop_on_signals() -> threading.Event:
 def unwind_on_sigterm() -> None:
     """Have SIGTERM leave every `with` block, so that folders go and children are stopped.
 
-    For who waits in many places and for others, where `stop_on_signals` has nobody to look at its
-    event. The exit code is a shell's for that signal; a second one ends the process as usual.
+    For commands that wait in many places, or for other processes, and so can't look at the event of
+    `stop_on_signals`. The exit code is 128 + 15, as in a shell; a second signal ends the process as
+    usual.
     """
 
     def handle(signum: int, _: FrameType | None) -> None:
@@ -103,9 +104,9 @@ def keep_freed_memory() -> None:
 
 
 def keep_what_is_there() -> None:
-    """Spare what was imported and set up the collections to come: a whole one takes 40 ms.
+    """Exempt what exists now (imports, set-up) from garbage collection.
 
-    All that time nobody is answered, and nothing of it would be collected.
+    A full collection takes 40 ms, in which nobody is answered, and would free none of it.
     """
     gc.collect()
     gc.freeze()

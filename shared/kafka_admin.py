@@ -113,8 +113,8 @@ class KafkaAdmin:
     def members(self, group: str) -> list[Member] | None:
         """Who is in a group and what it owns; None where the broker can't say.
 
-        The embedded one never can, and any while the partitions are divided anew: what it tells
-        then is of before.
+        The embedded broker never can. No broker can while a group rebalances: it then still names
+        the owners of before.
         """
 
         def ask() -> Any:

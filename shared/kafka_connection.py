@@ -112,7 +112,7 @@ class KafkaConnection:
                     ) from error
 
     def _misunderstanding(self) -> str:
-        """Why waiting for an answer is in vain: something else listens there. Empty if not so."""
+        """Why waiting for an answer is useless: something else listens, say. Empty if it is not."""
         host, port = self._servers[0]
         found = who_listens(host, port)
         encrypted = self._protocol.endswith("SSL")
@@ -159,7 +159,7 @@ def text_of(error: BaseException) -> str:
 
 
 def ends_within(call: Callable[[], object], limit_s: float, name: str) -> bool:
-    """Call librdkafka where it keeps to no timeout; False if it goes on for longer, unheeded.
+    """Run a call of librdkafka that has no timeout; False if it takes longer, and is left running.
 
     Raises:
         KafkaException: it ended with one.
@@ -206,5 +206,5 @@ def _parsed(address: str) -> list[tuple[str, int]]:
 
 
 def _shortened(reason: str) -> str:
-    """Without address, numbers and states that say something to the client's authors only."""
+    """The reason without address, numbers and states that mean something to librdkafka only."""
     return _NOISE.sub("", reason).strip()

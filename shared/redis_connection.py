@@ -116,7 +116,7 @@ class RedisAddress:
         return StoreUnavailable(f"{name} does not serve: {error}{hint}")
 
     def misunderstanding(self) -> str:
-        """Why waiting for an answer is in vain: something else listens there. Empty if not so."""
+        """Why waiting for an answer is useless: something else listens, say. Empty if it is not."""
         if not self._port:
             return ""
         found = who_listens(self._host, self._port)
