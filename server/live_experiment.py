@@ -47,11 +47,11 @@ class ExperimentTally:
     """Adds up the visits of the experiment that was met last.
 
     Args:
-        told: whether random and best are known.
+        hidden_known: whether the click rates of random and best slates are known.
     """
 
-    def __init__(self, told: bool) -> None:
-        self._told = told
+    def __init__(self, hidden_known: bool) -> None:
+        self._hidden_known = hidden_known
         self._experiment: str | None = None
         self._sums: dict[str, _Sums] = {}
 
@@ -84,7 +84,8 @@ class ExperimentTally:
     def _variant(self, name: str, apart: Apart | None) -> VariantSeen:
         sums = self._sums[name]
         possible = sums.best - sums.random
-        share = (sums.clicks - sums.random) / possible if self._told and possible > 0.0 else None
+        known = self._hidden_known and possible > 0.0
+        share = (sums.clicks - sums.random) / possible if known else None
         rate = sums.clicks / sums.visits
         return VariantSeen(
             name, sums.visits, sums.clicks, rate, share, *(apart or (None, None, None))

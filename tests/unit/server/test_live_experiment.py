@@ -5,13 +5,13 @@ from shared.confidence import Count, difference
 
 
 def test_without_an_experiment_there_is_nothing_to_show() -> None:
-    tally = ExperimentTally(told=True)
+    tally = ExperimentTally(hidden_known=True)
     tally.add(None, None, True, 0.5, 0.7)
     assert tally.seen() is None
 
 
 def test_each_variant_is_compared_with_the_first_by_name() -> None:
-    tally = ExperimentTally(told=True)
+    tally = ExperimentTally(hidden_known=True)
     for number in range(400):
         tally.add("e", "random", number % 4 == 0, 0.25, 0.75)
         tally.add("e", "linucb", number % 2 == 0, 0.25, 0.75)
@@ -30,7 +30,7 @@ def test_each_variant_is_compared_with_the_first_by_name() -> None:
 
 
 def test_several_comparisons_share_the_error() -> None:
-    tally = ExperimentTally(told=False)
+    tally = ExperimentTally(hidden_known=False)
     for name in "abc":
         for number in range(100):
             tally.add("e", name, number % 2 == 0, 0.0, 0.0)
@@ -43,7 +43,7 @@ def test_several_comparisons_share_the_error() -> None:
 
 
 def test_a_new_experiment_starts_from_nothing_and_names_are_bounded() -> None:
-    tally = ExperimentTally(told=False)
+    tally = ExperimentTally(hidden_known=False)
     tally.add("old", "a", True, 0.0, 0.0)
     for number in range(2 * MOST_VARIANTS):
         tally.add("new", f"v{number:02d}", True, 0.0, 0.0)
