@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import msgspec
 import pytest
 
 from reco.verdict import JUDGED_FROM
+from tests.waiting import until
 
 DEADLINE_S = 240.0
 
@@ -82,16 +81,16 @@ def test_the_page_is_there_from_the_start_and_stays_with_hold(data_folder: Path)
     visits = JUDGED_FROM // 2
     process = demo(data_folder, "--cold", "--visits", str(visits), "--rate", "50", "--hold")
     address = line_with(process, "page: ").rpartition("page: ")[2].strip()
-    until(lambda: "<title>LiveReco" in page(address))
+    until(lambda: "<title>LiveReco" in page(address), "a page that answers")
     line_with(process, "verdict: pass")
     line_with(process, "Ctrl-C ends it")
     seen = visits_seen(address)
-    until(lambda: visits_seen(address) > max(seen, visits))
+    until(lambda: visits_seen(address) > max(seen, visits), "more visits after the verdict")
     children = descendants(process.pid)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, errors) == (0, "")
-    until(lambda: not alive(children))
+    until(lambda: not alive(children), "all children ended")
 
 
 def page(address: str) -> str:
@@ -143,14 +142,6 @@ def alive(pids: set[int]) -> set[int]:
     return pids & {int(pid) for pid, state in rows if not state.startswith("Z")}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to be so."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-
-
 def test_a_demo_that_loses_its_broker_says_so_and_ends(data_folder: Path) -> None:
     process = demo(data_folder, "--cold", "--visits", "5000")
     children = started(process)
@@ -159,7 +150,7 @@ def test_a_demo_that_loses_its_broker_says_so_and_ends(data_folder: Path) -> Non
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert "broker and store have ended" in errors
-    until(lambda: not alive(children))
+    until(lambda: not alive(children), "all children ended")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +169,7 @@ def test_a_demo_that_is_ended_early_leaves_nothing_behind(
     assert len(children) >= 4
     os.kill(process.pid, how)
     _, errors = process.communicate(timeout=DEADLINE_S)
-    until(lambda: not alive(children))
+    until(lambda: not alive(children), "all children ended")
     assert process.returncode == code
     assert "Traceback" not in errors
     if how != signal.SIGKILL:  # which leaves nobody to remove its folder of logs

@@ -3,8 +3,7 @@
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import dedent
 from typing import Any, Final
 
@@ -20,11 +19,11 @@ from infra.embedded import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
 from shared.settings import PARTITIONS
+from tests.waiting import until
 
 REDPANDA_IMAGE: Final = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 REDIS_IMAGE: Final = os.environ.get("REDIS_IMAGE", "redis:8-alpine")
 START_S: Final = 90
-DEADLINE_S: Final = 180.0
 
 
 def require_docker() -> None:
@@ -37,14 +36,6 @@ def require_docker() -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is so."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"never {what}"
-        time.sleep(0.05)
 
 
 def make_anew(

@@ -11,7 +11,8 @@ from shared.events import DEAD_LETTERS, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
 from shared.ports import BrokerUnavailable, EventConsumer
-from tests.integration.containers import require_docker, until
+from tests.integration.containers import require_docker
+from tests.waiting import until
 
 IMAGE = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 

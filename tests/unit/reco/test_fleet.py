@@ -1,18 +1,10 @@
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
 from reco.fleet import Child, ChildFailed
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+from tests.waiting import until
 
 
 def embedded(tmp_path: Path) -> Child:
@@ -51,12 +43,12 @@ def test_the_store_goes_with_its_owner_even_if_that_is_killed(tmp_path: Path) ->
         except redis.ConnectionError:
             return True
 
-    until(gone)
+    until(gone, "the store gone")
 
 
 def test_a_child_that_ended_well_is_left_alone(tmp_path: Path) -> None:
     child = Child("version", ["--version"], tmp_path / "log")
-    until(lambda: child.finished)
+    until(lambda: child.finished, "finished")
     assert not child.check()
     child.stop()
 
@@ -69,7 +61,7 @@ def test_a_child_that_dies_again_and_again_is_given_up_with_its_words(tmp_path: 
         return False
 
     with pytest.raises(ChildFailed, match="wrong does not stay up; it says: reco train"):
-        until(try_on)
+        until(try_on, "given up")
     child.stop()
 
 
@@ -80,5 +72,5 @@ def test_a_child_may_be_another_module_with_an_environment_of_its_own(tmp_path: 
     environment = {"PYTHONPATH": str(tmp_path), "X": "y"}
     child = Child("said", [], tmp_path / "log", module="said", environment=environment)
     assert child.lines.get(timeout=30.0) == {"name": "y"}
-    until(lambda: child.finished)
+    until(lambda: child.finished, "finished")
     child.stop()

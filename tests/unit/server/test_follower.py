@@ -1,7 +1,6 @@
 """The thread beside the serving follows the rows and the products."""
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +14,7 @@ from shared.live_catalogue import LiveCatalogue
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker, FakeStore
 from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS
+from tests.waiting import until
 
 PREPARED = [Product(arm, f"product {arm}", "Pizzas", 10.0, False) for arm in ARMS]
 NEW = NewProduct(Product(77, "New", "Pizzas", 9.0, False), {})
@@ -44,15 +44,6 @@ def ranks(follower: Follower, product_id: int) -> bool:
         return product_id in view.model.arms
 
 
-def until(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(2_000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("never")
-
-
 def test_a_product_that_is_added_is_ranked_while_it_runs() -> None:
     followed = Followed()
     follower = followed.follower()
@@ -61,7 +52,7 @@ def test_a_product_that_is_added_is_ranked_while_it_runs() -> None:
         assert follower.await_view(20.0)
         assert not ranks(follower, 77)
         followed.add()
-        until(lambda: ranks(follower, 77))
+        until(lambda: ranks(follower, 77), "the new product ranked")
     finally:
         followed.stop.set()
         follower.join()
