@@ -67,8 +67,6 @@ class VowpalWabbit:
     def __init__(self, world: World, options: str, drawn: bool) -> None:
         vw: Any = import_module("vowpalwabbit")
         self._model = vw.Workspace(f"--cb_explore_adf --quiet {options}")
-        self._label = vw.LabelType.CONTEXTUAL_BANDIT
-        self._vw = vw
         self._drawn = drawn
         self._arms = world.data.arms
         self._column = {arm: i for i, arm in enumerate(self._arms)}
@@ -109,9 +107,6 @@ def best(scores: Floats, visit_id: str, arms: Integers, k: int) -> list[int]:
     order = np.lexsort((ties, -scores))[:k]
     chosen: list[int] = arms[order].tolist()
     return chosen
-
-
-SQUARE_CB = "--squarecb --gamma_scale 1000 -q cp --ignore_linear p"
 
 
 def rival(name: str, world: World) -> Bandit:
