@@ -1,4 +1,4 @@
-"""Servers: of fakes, as many as a test needs, and one on a real socket."""
+"""Servers of fakes, as many as a test needs, one on a real socket, and a feed of the live page."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,8 @@ import pytest
 
 from server.http import HttpServer
 from shared.catalogue import DataSet
+from shared.events import Context
+from tests.live_scenario import Feeding
 from tests.unit.server.api_bench import Bench, MakeBench
 from tests.unit.server.raw_http import PATIENT, QUICK, App, serving
 
@@ -45,3 +47,13 @@ def patient(app: App) -> Iterator[HttpServer]:
     """No deadline ends what should end for another reason."""
     with serving(app, PATIENT) as server:
         yield server
+
+
+@pytest.fixture
+def feeding(data: DataSet) -> Feeding:
+    return Feeding(data)
+
+
+@pytest.fixture
+def context(data: DataSet) -> Context:
+    return data.encoder.decode([0.5] * data.encoder.d)

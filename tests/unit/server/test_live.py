@@ -15,21 +15,10 @@ from server.guard import MOST_BODY_BYTES, Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
 from server.live import MOST_CLIENTS, QUEUED, Hub, live_routes, policy_of
 from server.operations import LIVE
-from shared.catalogue import DataSet
 from shared.events import Context
 from shared.metrics import HttpMetrics
 from shared.testing import FakeClock
 from tests.live_scenario import Feeding
-
-
-@pytest.fixture
-def feeding(data: DataSet) -> Feeding:
-    return Feeding(data)
-
-
-@pytest.fixture
-def context(data: DataSet) -> Context:
-    return data.encoder.decode([0.5] * data.encoder.d)
 
 
 def asked(

@@ -7,16 +7,6 @@ from shared.events import Context
 from tests.live_scenario import Feeding
 
 
-@pytest.fixture
-def feeding(data: DataSet) -> Feeding:
-    return Feeding(data)
-
-
-@pytest.fixture
-def context(data: DataSet) -> Context:
-    return data.encoder.decode([0.5] * data.encoder.d)
-
-
 def test_the_first_message_has_all_that_a_page_needs(feeding: Feeding, data: DataSet) -> None:
     feeding.visit(1, 2)
     feeding.feed.status([PartitionSeen(0, "t", 3, 5, 2)], [Replica("trainer", "t", "1/s")])
