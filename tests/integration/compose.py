@@ -193,13 +193,15 @@ class Observer:
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until something is so; broker and store may be away meanwhile."""
     deadline_s = time.monotonic() + DEADLINE_S
+    why = ""
     while True:
         try:
             if condition():
                 return
+            why = ""
         except (BrokerUnavailable, StoreUnavailable) as error:
-            what = f"{what} ({error})"
-        assert time.monotonic() < deadline_s, f"never {what}"
+            why = f" ({error})"
+        assert time.monotonic() < deadline_s, f"never {what}{why}"
         time.sleep(0.1)
 
 
