@@ -18,7 +18,7 @@ from producer.prepare import prepare
 from reco.fleet import ChildFailed
 from reco.options import json_output, write_json
 from shared.ports import BrokerUnavailable, StoreUnavailable
-from tests.chaos.containers import REDIS_IMAGE, REDPANDA_IMAGE, DockerFailed
+from tests.chaos.containers import DockerFailed
 from tests.chaos.faults import FAULTS, SERVERS, TRAINERS, DidNotBite, Fault, Tell, strike
 from tests.chaos.report import (
     EXACTLY_ONCE,
@@ -30,6 +30,7 @@ from tests.chaos.report import (
     today,
 )
 from tests.chaos.stage import KAFKA_SETTINGS, NotRecovered, Plan, Stage, set_up
+from tests.images import REDIS_IMAGE, REDPANDA_IMAGE
 
 _TROUBLE: Final = (
     NotRecovered,

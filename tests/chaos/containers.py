@@ -1,7 +1,6 @@
 """The broker and the store of a run: real containers, by the `docker` command, made to fail."""
 
 import contextlib
-import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +11,8 @@ import redis
 from infra.embedded import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
+from tests.images import REDIS_IMAGE, REDPANDA_IMAGE
 
-REDPANDA_IMAGE: Final = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
-REDIS_IMAGE: Final = os.environ.get("REDIS_IMAGE", "redis:8.2-alpine")
 START_TIMEOUT_S: Final = 60.0
 _DISK_MB: Final = 192
 

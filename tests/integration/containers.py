@@ -19,10 +19,9 @@ from infra.embedded import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
 from shared.settings import PARTITIONS
+from tests.images import REDIS_IMAGE, REDPANDA_IMAGE
 from tests.waiting import until
 
-REDPANDA_IMAGE: Final = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
-REDIS_IMAGE: Final = os.environ.get("REDIS_IMAGE", "redis:8-alpine")
 START_S: Final = 90
 
 

@@ -1,6 +1,5 @@
 """What only a real broker can say: who owns what."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +10,15 @@ from shared.events import DEAD_LETTERS, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
 from shared.ports import BrokerUnavailable, EventConsumer
+from tests.images import REDPANDA_IMAGE
 from tests.integration.containers import require_docker
 from tests.waiting import until
-
-IMAGE = os.environ.get("REDPANDA_IMAGE", "redpandadata/redpanda:v26.2.7")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KafkaCluster]:
     require_docker()
-    container = RedpandaContainer(IMAGE).start(timeout=60)
+    container = RedpandaContainer(REDPANDA_IMAGE).start(timeout=60)
     try:
         cluster = KafkaCluster(container.get_bootstrap_server(), patience_s=20.0)
         cluster.create_topics({VISITS: 4, DEAD_LETTERS: 3})
