@@ -243,6 +243,18 @@ class ModelConfig(msgspec.Struct, frozen=True):
     gamma: float = 1.0
     """Forgetting factor γ of the sums (`shared.arm_statistics`)."""
 
+    def unlike(self, other: "ModelConfig") -> str:
+        """In words, what this has that `other` has not."""
+        own_and_its = (
+            ("contexts of {} numbers", self.d, other.d),
+            ("the encoder {}", self.encoder_id, other.encoder_id),
+            ("γ {}", self.gamma, other.gamma),
+            ("rows of format {}", self.format, other.format),
+        )
+        return " and ".join(
+            f"{what.format(own)}, not {its}" for what, own, its in own_and_its if own != its
+        )
+
 
 class Position(msgspec.Struct, frozen=True):
     """The metadata of one partition's state: how far, of which log, written by whom."""

@@ -100,12 +100,12 @@ class StartingStates:
             raise Refused(
                 f"partition {partition}: the state belongs to another log "
                 f"({position.source.became(source)}); use another --model, or load a snapshot of "
-                "this log (`reco snapshot load FILE`)"
+                "this log (`reco snapshot load --force FILE`)"
             )
         if position.config != self._config:
             raise Refused(
                 f"partition {partition}: the state was made with "
-                f"{_other(position.config, self._config)}; use the data folder and the --gamma it "
+                f"{position.config.unlike(self._config)}; use the data folder and the --gamma it "
                 "was made with, or another --model"
             )
         if position.next_offset > held.end:
@@ -114,16 +114,3 @@ class StartingStates:
                 f"ends at {held.end}: it is not the log that the state was made from; use another "
                 "--model or load a snapshot of this log"
             )
-
-
-def _other(made_with: ModelConfig, ours: ModelConfig) -> str:
-    """What differs, in words."""
-    was_and_is = (
-        ("contexts of {} numbers", made_with.d, ours.d),
-        ("the encoder {}", made_with.encoder_id, ours.encoder_id),
-        ("γ {}", made_with.gamma, ours.gamma),
-        ("rows of format {}", made_with.format, ours.format),
-    )
-    return " and ".join(
-        f"{what.format(was)}, not {now}" for what, was, now in was_and_is if was != now
-    )

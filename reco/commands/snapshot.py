@@ -1,6 +1,8 @@
 """`reco snapshot`: take the state out into a file, and put it back."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import click
@@ -10,7 +12,7 @@ from reco.snapshot_files import load_snapshot, save_snapshot
 from reco.state import read_states
 from reco.stores import open_store
 from shared.events import OUTCOMES
-from shared.ports import State
+from shared.ports import Position, State
 from shared.settings import PARTITIONS
 from shared.snapshots import SUFFIX, Snapshot
 
@@ -54,33 +56,74 @@ def save_command(out: Path, redis: str, model: str, patience_s: float) -> None:
 
 @command.command("load")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a state that is further than the snapshot.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a state that is further than the snapshot, or of another model or log.",
+)
 @options.redis
 @options.model
 @options.patience
 def load_command(file: Path, force: bool, redis: str, model: str, patience_s: float) -> None:
     """Put a snapshot in the place of the state; trainers and servers notice at once.
 
-    Trainers go on at the snapshot's offsets, so what came later is applied again from the log.
+    Trainers go on at the snapshot's offsets, so what came later is applied again from the log. A
+    snapshot of another encoder than the state's is refused, with --force too.
 
     Example: reco snapshot load snapshots/linucb-20260126T072900Z.snapshot
     """
     snapshot = load_snapshot(file)
     store = open_store(redis, model, patience_s)
-    partitions = sorted(snapshot.states)
-    for partition, current in zip(partitions, store.positions(partitions), strict=True):
-        position = snapshot.states[partition].position
-        if current is None or not current.source.is_same_log(position.source):
-            continue
-        if current.next_offset > position.next_offset and not force:
-            raise click.UsageError(
-                f"partition {partition} in the store is at offset {current.next_offset}, the "
-                f"snapshot at {position.next_offset}; give --force to go back (the log brings "
-                "it forward again as far as it reaches)"
-            )
-    for partition in partitions:
+    partitions = range(PARTITIONS[OUTCOMES])
+    found = zip(partitions, store.positions(partitions), strict=True)
+    current = {partition: position for partition, position in found if position}
+    _refuse_what_is_never_served(snapshot, current, model)
+    if not force:
+        _refuse_another(snapshot, current, model)
+        _refuse_to_go_back(snapshot, current)
+    for partition in sorted(snapshot.states):
         store.replace(partition, snapshot.states[partition])
     click.echo(f"loaded {_summary(snapshot.states)} from {file} into model {model!r}")
+
+
+def _refuse_what_is_never_served(
+    snapshot: Snapshot, current: Mapping[int, Position], model: str
+) -> None:
+    # Each with each: the snapshot may lack partitions whose rows would stay beside its own.
+    for state, held in product(snapshot.states.values(), current.values()):
+        if state.position.config != held.config:
+            raise click.UsageError(
+                f"the snapshot was made with {state.position.config.unlike(held.config)} as the "
+                f"state of model {model!r}: whoever works on that can't go on with it, so --force "
+                "does not help; load it into another --model"
+            )
+
+
+def _refuse_another(snapshot: Snapshot, current: Mapping[int, Position], model: str) -> None:
+    if current and snapshot.model != model:
+        raise click.UsageError(
+            f"the snapshot is of model {snapshot.model!r}, and {model!r} has a state of its own; "
+            "choose another --model, or give --force to replace that state"
+        )
+    for state, held in product(snapshot.states.values(), current.values()):
+        source = state.position.source
+        if not source.is_same_log(held.source):
+            raise click.UsageError(
+                f"the snapshot is of another log than the state of model {model!r} "
+                f"({source.became(held.source)}); choose another --model, or give --force if the "
+                "snapshot's is the log that trainers read"
+            )
+
+
+def _refuse_to_go_back(snapshot: Snapshot, current: Mapping[int, Position]) -> None:
+    for partition, held in current.items():
+        state = snapshot.states.get(partition)
+        if state and held.next_offset > state.position.next_offset:
+            raise click.UsageError(
+                f"partition {partition} in the store is at offset {held.next_offset}, the "
+                f"snapshot at {state.position.next_offset}; give --force to go back (the log "
+                "brings it forward again as far as it reaches)"
+            )
 
 
 def _name(model: str) -> str:

@@ -140,7 +140,7 @@ def test_a_topic_that_was_made_again_is_noticed_though_it_has_grown_beyond_the_s
     world.settle(trainer)
     assert (
         "the state belongs to another log (the topic outcomes was deleted and made again); "
-        "use another --model, or load a snapshot of this log"
+        "use another --model, or load a snapshot of this log (`reco snapshot load --force FILE`)"
     ) in trainer.counts.waiting[home]
     assert world.store.states[home] == before
     assert not trainer.ready
