@@ -38,6 +38,8 @@ COMMANDS: Final = (
     "bench",
 )
 
+_PREFIX: Final = "RECO"
+
 
 class Commands(click.Group):
     """Imports a subcommand when it is asked for: a trainer that is started again need not wait for
@@ -54,7 +56,30 @@ class Commands(click.Group):
         module = import_module(f"reco.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         command.name = cmd_name
+        _name_variables(command, f"{_PREFIX}_{_as_variable(cmd_name)}")
         return command
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Call an option's variable like the option, which people see.
+
+    click calls it like the parameter that the option fills: `most`, where people type `--max`.
+    """
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _name_variables(inner, f"{prefix}_{_as_variable(name)}")
+    for option in command.params:
+        if not isinstance(option, click.Option) or not option.allow_from_autoenv:
+            continue
+        name = _as_variable(next(opt for opt in option.opts if opt.startswith("--")))
+        if name != str(option.name).upper():
+            first = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+            option.envvar = [*first, f"{prefix}_{name}"]
+            option.allow_from_autoenv = False
+
+
+def _as_variable(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_").upper()
 
 
 @click.group(
@@ -72,7 +97,7 @@ def cli() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (0 done, 1 failed, 2 wrong usage)."""
     try:
-        code = cli.main(arguments, "reco", standalone_mode=False, auto_envvar_prefix="RECO")
+        code = cli.main(arguments, "reco", standalone_mode=False, auto_envvar_prefix=_PREFIX)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 0

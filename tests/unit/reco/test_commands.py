@@ -44,6 +44,57 @@ def test_every_number_that_an_option_takes_has_to_be_finite() -> None:
     assert [where for where, kind in numbers.items() if not isinstance(kind, Number)] == []
 
 
+def test_every_option_has_a_variable_that_is_called_like_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = 0
+    for name, command in all_commands():
+        path = f"RECO_{name.upper()}".replace(" ", "_").replace("-", "_")
+        context = click.Context(command, auto_envvar_prefix=path)
+        for option in command.params:
+            if not isinstance(option, click.Option):
+                continue
+            own = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+            long = next(opt for opt in option.opts if opt.startswith("--"))
+            variable = f"{path}_{long.removeprefix('--').replace('-', '_').upper()}"
+            with monkeypatch.context() as patch:
+                for other in own:
+                    patch.delenv(other, raising=False)
+                patch.setenv(variable, "what it says")
+                assert option.resolve_envvar_value(context) == "what it says", variable
+            seen += 1
+    assert seen > 200
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "said"),
+    [
+        ("simulate", "RECO_SIMULATE_WORLD", "flat"),
+        ("serve", "RECO_SERVE_VARIANCES", "0.002,0.015,0.12"),
+        ("dead-letters list", "RECO_DEAD_LETTERS_LIST_MAX", "--max"),
+        ("train", "RECO_TRAIN_METRICS", "'flat' is not HOST:PORT"),
+        ("train", "RECO_METRICS", "'flat' is not HOST:PORT"),
+    ],
+)
+def test_a_wrong_variable_is_refused_like_the_option(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, line: str, variable: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, "flat")
+    result = reco(*line.split())
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_json_that_a_variable_asks_for_is_written(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_folder: Path
+) -> None:
+    monkeypatch.setenv("RECO_SIMULATE_JSON", str(tmp_path / "report.json"))
+    monkeypatch.setenv("RECO_SIMULATE_ALPHA", "0.5 1")
+    result = reco("simulate", "--data", data_folder, "--visits", 5, "--seeds", 1)
+    assert result.code == 0
+    assert '"alpha": 0.5' in (tmp_path / "report.json").read_text()
+
+
 @pytest.mark.parametrize("name", ["", "topics", "inspect", "snapshot"])
 def test_a_group_alone_shows_its_help(reco: Reco, name: str) -> None:
     result = reco(*name.split())
