@@ -192,6 +192,18 @@ def gamma(function: _F) -> _F:
     )(function)
 
 
+def dedupe_window(default: int) -> _Decorator:
+    """`--dedupe-window N`: trainers and replays of a model must agree on it."""
+    return click.option(
+        "--dedupe-window",
+        default=default,
+        show_default=True,
+        type=click.IntRange(0),
+        help="An outcome that came in its partition's last N offsets already is a duplicate. "
+        "Trainers of a model and `reco replay --check` need the same.",
+    )
+
+
 def patience(function: _F) -> _F:
     """`--patience-s S`: how long to wait for a broker or store that does not answer."""
     return click.option(

@@ -39,7 +39,7 @@ from trainer.apply import DEDUPE_WINDOW, Rules
     type=click.Path(path_type=Path),
     help="Save what was rebuilt as a snapshot, for `reco snapshot load`.",
 )
-@click.option("--dedupe-window", default=DEDUPE_WINDOW, show_default=True, type=click.IntRange(0))
+@options.dedupe_window(DEDUPE_WINDOW)
 @options.json_output("the counts")
 @options.patience
 def command(

@@ -48,7 +48,7 @@ REPORT_EVERY_S = 1.0
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to look in for a snapshot when the state in the store is missing.",
 )
-@click.option("--dedupe-window", default=DEDUPE_WINDOW, show_default=True, type=click.IntRange(0))
+@options.dedupe_window(DEDUPE_WINDOW)
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
 @options.observed
 @options.patience

@@ -44,6 +44,14 @@ def test_every_number_that_an_option_takes_has_to_be_finite() -> None:
     assert [where for where, kind in numbers.items() if not isinstance(kind, Number)] == []
 
 
+@pytest.mark.parametrize("name", ["train", "replay"])
+def test_what_trainers_and_replays_must_agree_on_is_said_in_the_help_of_both(
+    reco: Reco, name: str
+) -> None:
+    text = " ".join(reco(name, "--help").out.split())
+    assert "Trainers of a model and `reco replay --check` need the same." in text
+
+
 def test_every_option_has_a_variable_that_is_called_like_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
