@@ -72,7 +72,9 @@ def create_command(kafka: str, patience_s: float) -> None:
 @options.json_output("the list")
 @options.patience
 def list_command(kafka: str, json_file: str | None, patience_s: float) -> None:
-    """List all topics with their partitions and how many records they hold.
+    """List all topics with their partitions and how many offsets they hold.
+
+    Marks of transactions take up offsets, too, so there may be fewer records than that.
 
     Example: reco topics list
     """
@@ -87,7 +89,7 @@ def list_command(kafka: str, json_file: str | None, patience_s: float) -> None:
         rows.append({"topic": name, "partitions": count, "records": records, "trimmed": trimmed})
     options.write_json(rows, json_file)
     if json_file != "-":
-        table = Table("topic", *(title for title in ("partitions", "records", "trimmed")))
+        table = Table("topic", "partitions", "offsets", "trimmed")
         for row in rows:
             table.add_row(str(row["topic"]), *(f"{row[c]:,}" for c in list(row)[1:]))
         Console().print(table)

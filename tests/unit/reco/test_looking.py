@@ -58,7 +58,11 @@ def test_topics_are_listed(reco: Reco) -> None:
     listed = {row["topic"]: row for row in reco("topics", "list", "--json").json()}
     assert listed[OUTCOMES] == {"topic": OUTCOMES, "partitions": 12, "records": 31, "trimmed": 0}
     assert listed.keys() == {VISITS, DECISIONS, OUTCOMES, DEAD_LETTERS, PRODUCTS}
-    assert OUTCOMES in reco("topics", "list").out
+    shown = reco("topics", "list").out
+    assert OUTCOMES in shown
+    # What is counted on the screen is called as on that of `reco status`.
+    assert "offsets" in shown
+    assert "records" not in shown
 
 
 @pytest.mark.usefixtures("here")
