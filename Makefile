@@ -1,4 +1,4 @@
-# Needs Python 3.11+ and make; everything else is made here, from the locks in requirements/.
+# Needs Python 3.11 to 3.13 and make; everything else is made here, from the locks in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
@@ -13,7 +13,7 @@ help: ## Show what there is
 env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
 
 .venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveReco needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=… and try again.")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "LiveReco needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": set PYTHON=… and try again.")'
 	@echo "Making the environment in .venv (once) …"
 	@$(PYTHON) -m venv .venv
 	@echo "  uv, from requirements/bootstrap.txt …"
