@@ -78,6 +78,8 @@ def arm_command(
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)
+    if state is None and not any(store.positions(range(PARTITIONS[OUTCOMES]))):
+        raise no_state(store, model)
 
 
 command.add_command(model_command)

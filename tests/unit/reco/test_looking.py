@@ -163,7 +163,7 @@ def test_partitions_are_shown_with_offset_and_lag(reco: Reco) -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("what", ["partitions", "partition 3", "model"])
+@pytest.mark.parametrize("what", ["arm 42", "partitions", "partition 3", "model"])
 def test_a_model_of_which_nothing_is_stored_is_no_success(
     reco: Reco, addresses: Addresses, what: str
 ) -> None:
@@ -180,13 +180,15 @@ def test_a_model_of_which_nothing_is_stored_is_no_success(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("what", ["partition 4", "arm 42"])
 def test_a_partition_without_outcomes_of_a_model_that_has_some_is_shown(
-    reco: Reco, addresses: Addresses
+    reco: Reco, addresses: Addresses, what: str
 ) -> None:
     store = RedisStore(addresses.redis, "young")
+    assert partition_of(b"42", 12) != 3
     store.write(3, None, position(0), {})
     try:
-        assert reco("inspect", "partition", 4, "--model", "young").code == 0
+        assert reco("inspect", *what.split(), "--model", "young").code == 0
         assert store.models() == [MODEL, "young"]
     finally:
         forget(addresses, "young", 3)
