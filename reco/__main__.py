@@ -86,7 +86,7 @@ def _as_variable(name: str) -> str:
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="livereco")
+@click.version_option(package_name="livereco", allow_from_autoenv=False)
 def cli() -> None:
     """LiveReco: a real-time recommender that learns from the click that just happened.
 

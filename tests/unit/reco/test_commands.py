@@ -93,6 +93,13 @@ def test_a_wrong_variable_is_refused_like_the_option(
     assert said in result.err
 
 
+def test_a_variable_that_names_a_version_ends_no_command(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECO_VERSION", "1")  # of an image, say
+    assert "Usage: reco topics" in reco("topics", "--help").out
+
+
 def test_json_that_a_variable_asks_for_is_written(
     reco: Reco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_folder: Path
 ) -> None:
