@@ -134,6 +134,7 @@ class ObservedServer:
         metrics, counts = self.metrics, self._server.counts
         metrics.visits.read(self.done)
         metrics.decisions.read(lambda: {("stream",): counts.visits})
+        metrics.skipped.read(lambda: counts.skipped)
         metrics.outcomes.read(lambda: counts.outcomes)
         metrics.clicks.read(lambda: counts.clicks)
         metrics.dead_letters.read(lambda: {(VISITS,): counts.dead_letters})

@@ -144,6 +144,9 @@ class ServerMetrics(ServiceMetrics):
         self.decisions = self._counter(
             "reco_decisions", "Slates decided, by how they were asked for.", ["via"]
         )
+        self.skipped = self._counter(
+            "reco_visits_skipped", "Visits that came again although they are decided, and skipped."
+        )
         self.outcomes = self._counter("reco_outcomes", "Outcomes published, clicked or not.")
         self.clicks = self._counter("reco_clicks", "Slates that got a click.")
         self.unknown_categories = self._counter(

@@ -110,6 +110,7 @@ class Traffic:
         server = self.server
         server.visits.read(self._scrape)
         server.decisions.read(self._each(("stream", 100), ("http", 40)))
+        server.skipped.read(self._count(2))
         server.outcomes.read(self._count(300))
         server.clicks.read(self._count(62))
         server.unknown_categories.read(self._count(1))

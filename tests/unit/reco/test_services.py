@@ -125,6 +125,20 @@ def test_a_server_shows_what_it_has_counted(world: ServerWorld) -> None:
     assert world.service.counts()["visits"] == world.service.done() == 40
 
 
+def test_a_server_shows_how_many_visits_came_again(world: ServerWorld) -> None:
+    world.arrive(40)
+    world.view.refresh()
+    world.server.run_once(0.0)
+    assert world.value("reco_visits_skipped_total") == 0
+    committed = world.broker._groups["servers", VISITS].committed
+    owned = list(committed)
+    committed.clear()  # the broker has forgotten where the group was
+    world.server.assigned(owned)
+    world.server.run_once(0.0)
+    assert world.value("reco_visits_skipped_total") == 40
+    assert world.value("reco_visits_total") == 40
+
+
 def test_what_a_server_decides_over_http_counts_in_its_rate(world: ServerWorld) -> None:
     world.arrive(40)
     world.view.refresh()
