@@ -11,8 +11,8 @@ from reco.live import Tail
 from server.live import live_routes
 from server.live_feed import LiveFeed
 from server.live_state import Hidden
+from server.model_view import ModelView
 from server.scorer import Policy
-from server.view import Viewing
 from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.live_catalogue import LiveCatalogue
@@ -60,7 +60,7 @@ class Page:
         if self._feed:
             self._feed.advanced(partition, next_offset)
 
-    def routes(self, view: Viewing, stopping: Callable[[], bool]) -> list[Route]:
+    def routes(self, view: ModelView, stopping: Callable[[], bool]) -> list[Route]:
         """What answers for the page, over this view."""
         self._feed = LiveFeed(
             view,
@@ -71,7 +71,7 @@ class Page:
             time.time,
             self._catalogue,
         )
-        return live_routes(self._feed, stopping)
+        return live_routes(self._feed, lambda: view.ready, stopping)
 
     @contextmanager
     def fed(self) -> Iterator[None]:

@@ -38,12 +38,12 @@ from server.problems import (
     NO_STORE,
     NO_SUCH_PAGE,
     NOT_ON_SLATE,
-    NOT_READY,
     UNCONFIRMED,
     UNKNOWN_DECISION,
     UNKNOWN_PRODUCT,
     Kind,
     Trouble,
+    check_loaded,
 )
 from server.rank_service import RETRY_AFTER_S, RankService
 from server.readiness import without_addresses
@@ -189,7 +189,7 @@ class Api:
         """GET /v1/arms/{product_id}"""
         text = request.path_params["product_id"]
         product_id = int(text) if text.isascii() and text.isdigit() and len(text) < 17 else -1
-        self._check_loaded()
+        check_loaded(self._parts.loaded())
         with self._parts.view.locked() as view:
             at = np.flatnonzero(view.model.arms == product_id)
             if not len(at):
@@ -235,12 +235,8 @@ class Api:
         return refusal(error)
 
     async def _rank(self, wanted: RankRequest, headers: RawHeaders) -> bytes:
-        self._check_loaded()
+        check_loaded(self._parts.loaded())
         return await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
-
-    def _check_loaded(self) -> None:
-        if not self._parts.loaded():
-            raise Trouble(NOT_READY, "the model is being read", RETRY_AFTER_S)
 
     def _reasons(self) -> list[str]:
         reasons = list(self._parts.not_ready())

@@ -18,7 +18,14 @@ from server.api_types import ExplainRequest, ProductId, RankContext
 from server.endpoint import announced, decoded
 from server.guard import MOST_BODY_BYTES
 from server.live_feed import LiveFeed
-from server.problems import INVALID, OVERLOADED, TOO_LARGE, UNKNOWN_PRODUCT, Trouble
+from server.problems import (
+    INVALID,
+    OVERLOADED,
+    TOO_LARGE,
+    UNKNOWN_PRODUCT,
+    Trouble,
+    check_loaded,
+)
 from shared.features import NotFinite
 
 EVERY_S: Final = 0.25
@@ -35,14 +42,17 @@ _CLOSE: Final = {"Connection": "close"}
 """So that nothing is awaited behind the request: the protocol sees at once who hangs up."""
 
 
-def live_routes(feed: LiveFeed, stopping: Callable[[], bool] = lambda: False) -> list[Route]:
+def live_routes(
+    feed: LiveFeed, loaded: Callable[[], bool], stopping: Callable[[], bool] = lambda: False
+) -> list[Route]:
     """`/`, `/v1/live`, `/v1/explain` and `/v1/learning/{product_id}`.
 
     Args:
         feed: what there is to show.
+        loaded: whether there is a whole model to answer questions by.
         stopping: true once the process is to end, so that open streams do not hold it up.
     """
-    live = _Live(feed, Hub(feed, stopping))
+    live = _Live(feed, loaded, Hub(feed, stopping))
     return [
         Route("/", live.page),
         Route("/v1/live", live.stream),
@@ -52,8 +62,9 @@ def live_routes(feed: LiveFeed, stopping: Callable[[], bool] = lambda: False) ->
 
 
 class _Live:
-    def __init__(self, feed: LiveFeed, hub: "Hub") -> None:
+    def __init__(self, feed: LiveFeed, loaded: Callable[[], bool], hub: "Hub") -> None:
         self._feed = feed
+        self._loaded = loaded
         self._hub = hub
         self._page = resources.files("server").joinpath("dashboard/index.html").read_bytes()
         self._page_headers = {"Content-Security-Policy": policy_of(self._page.decode())}
@@ -76,15 +87,19 @@ class _Live:
             return Trouble(TOO_LARGE, f"at most {MOST_BODY_BYTES} bytes").response()
         try:
             asked = decoded(announced(request.scope["headers"]), body, _decode_question)
+            check_loaded(self._loaded())
         except Trouble as trouble:
             return trouble.response()
         return _json(self._feed.explain(asked.context, asked.k))
 
     async def learning(self, request: Request) -> Response:
         try:
+            check_loaded(self._loaded())
             context = msgspec.convert(dict(request.query_params), RankContext, strict=False)
             arm = msgspec.convert(request.path_params["product_id"], ProductId, strict=False)
             return _json(self._feed.learning(arm, context))
+        except Trouble as trouble:
+            return trouble.response()
         except KeyError:
             return Trouble(UNKNOWN_PRODUCT, "there is no product of this id").response()
         except (msgspec.ValidationError, NotFinite) as error:

@@ -163,7 +163,7 @@ LIVE: Final = (
         "What would be shown to a visitor, and why; decides nothing",
         Explanation,
         ExplainRequest,
-        (*_BODY, *_GUARDED),
+        (*_BODY, *_GUARDED, NOT_READY),
     ),
     Operation(
         "learning",
@@ -172,7 +172,7 @@ LIVE: Final = (
         "How the estimate for a product in a context has moved, oldest first, now last",
         list[Point],
         None,
-        (*_NAMED, UNKNOWN_PRODUCT, INVALID),
+        (*_NAMED, UNKNOWN_PRODUCT, INVALID, NOT_READY),
         query=RankContext,
     ),
 )

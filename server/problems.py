@@ -133,3 +133,13 @@ class Trouble(Exception):
         return msgspec.json.encode(
             Problem(type=kind.type, title=kind.title, status=kind.status, detail=self.detail)
         )
+
+
+def check_loaded(loaded: bool) -> None:
+    """For whatever is answered by the model: a part of it would be taken for all of it.
+
+    Raises:
+        Trouble: it is not whole yet.
+    """
+    if not loaded:
+        raise Trouble(NOT_READY, "the model is being read", 1)

@@ -70,6 +70,7 @@ class MovingView:
 
     def __init__(self, data: DataSet) -> None:
         self._data = data
+        self.ready = True
         self.learn(0)
 
     def learn(self, count: int) -> None:

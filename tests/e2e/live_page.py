@@ -55,7 +55,9 @@ def answering(
 ) -> Iterator[str]:
     """A page over a feed of the test's own; gives where it is."""
     gate, metrics = Gate(), HttpMetrics(CollectorRegistry())
-    app = Starlette(routes=live_routes(feeding.feed, lambda: gate.draining))
+    app = Starlette(
+        routes=live_routes(feeding.feed, lambda: feeding.view.ready, lambda: gate.draining)
+    )
     guard = Guard(app, gate, Limits(), keys, metrics, time.monotonic)
     server = HttpServer(address, guard, gate, Deadlines(drain_s=0.0))
     server.start()

@@ -33,6 +33,23 @@ def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserConte
         page.close()
 
 
+def test_while_the_model_is_read_there_is_no_alarm_and_then_the_panel_is_filled(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    feeding, page = Feeding(data), wide.new_page()
+    feeding.view.ready = False
+    with answering(feeding) as address:
+        with page.expect_response("**/v1/explain") as refused:
+            page.goto(address)
+        assert refused.value.status == 503
+        expect(page.locator("#state")).to_have_class("state live")
+        expect(page.locator("#slate li")).to_have_count(0)
+        feeding.view.ready = True
+        expect(page.locator("#slate li")).to_have_count(5)
+        expect(page.locator("#arm-note")).to_contain_text("Now ")
+        page.close()
+
+
 def awake(page: Page, ms: int) -> None:
     """So much time goes by for the page's own timers."""
     page.clock.run_for(ms)

@@ -25,7 +25,7 @@ def asked(
     feeding: Feeding, ask: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
 ) -> httpx.Response:
     """What the routes answer, behind the guard as ever."""
-    routes = Starlette(routes=list(live_routes(feeding.feed)))
+    routes = Starlette(routes=list(live_routes(feeding.feed, lambda: feeding.view.ready)))
     guarded = Guard(routes, Gate(), Limits(), (), HttpMetrics(), FakeClock())
 
     async def run() -> httpx.Response:
@@ -78,7 +78,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_writes_no_markup(feeding: Fee
 
 
 def test_all_that_the_page_asks_is_described(feeding: Feeding) -> None:
-    routes = live_routes(feeding.feed)
+    routes = live_routes(feeding.feed, lambda: feeding.view.ready)
     served = {(route.path, method) for route in routes for method in route.methods or ()}
     assert {(each.path, each.method) for each in LIVE} == {
         (path, method) for path, method in served if method != "HEAD"
@@ -178,6 +178,22 @@ def test_the_learning_of_a_product_is_asked_for_a_context(
     assert infinite.status_code == 422
 
 
+def test_no_question_is_answered_by_a_part_of_the_model(feeding: Feeding, context: Context) -> None:
+    query = {name: str(value) for name, value in msgspec.to_builtins(context).items()}
+    path = f"/v1/learning/{feeding.data.arms[0]}"
+
+    def answers() -> list[httpx.Response]:
+        learned = asked(feeding, lambda client: client.get(path, params=query))
+        return [explained(feeding, question(context)), learned]
+
+    feeding.view.ready = False
+    for answer in answers():
+        assert (answer.status_code, answer.json()["type"]) == (503, "/docs#not-ready")
+        assert answer.headers["retry-after"] == "1"
+    feeding.view.ready = True
+    assert [answer.status_code for answer in answers()] == [200, 200]
+
+
 def test_who_asks_for_the_head_of_the_stream_gets_it_at_once(feeding: Feeding) -> None:
     answer = asked(feeding, lambda client: client.head("/v1/live"))
     assert (answer.status_code, answer.content) == (200, b"")
@@ -187,7 +203,7 @@ def test_who_asks_for_the_head_of_the_stream_gets_it_at_once(feeding: Feeding) -
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_clients_that_hang_up_leave_their_places_to_others(feeding: Feeding, method: str) -> None:
-    routes = list(live_routes(feeding.feed))
+    routes = list(live_routes(feeding.feed, lambda: feeding.view.ready))
     server = HttpServer("127.0.0.1:0", Starlette(routes=routes), Gate(), Deadlines(drain_s=0.0))
     server.start()
     host, _, port = server.url.removeprefix("http://").rpartition(":")
