@@ -8,7 +8,7 @@ import click
 
 from reco.duration import Duration
 from reco.number import Number
-from reco.options import address, as_one
+from reco.options import address, as_one, refuse
 from server.guard import Limits
 from shared.reward_window import WindowRules
 
@@ -168,6 +168,12 @@ _OPTIONS: Final = (
 )
 
 
+_OF_THE_API: Final = (
+    *("reward_window", "most_waiting", "rank_budget_ms", "http_in_flight"),
+    *("drain_s", "api_keys", "cors_origins"),
+)
+
+
 def _bundled(
     http: str | None,
     reward_window: float,
@@ -179,6 +185,7 @@ def _bundled(
     cors_origins: tuple[str, ...],
 ) -> HttpOptions | None:
     if not http:
+        refuse(_OF_THE_API, "add --http HOST:PORT, or leave it out")
         return None
     return HttpOptions(
         http,

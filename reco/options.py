@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from reco import logs
 from reco.number import Number
@@ -56,6 +57,22 @@ def as_one(name: str, make: Callable[..., object], given: Sequence[_Decorator]) 
         return result
 
     return decorate
+
+
+def refuse(names: Sequence[str], why: str) -> None:
+    """Refuse parameters of the command that would be ignored, where they were typed.
+
+    Variables may be there for other commands.
+    """
+    context = click.get_current_context()
+    typed = [
+        param.opts[0]
+        for param in context.command.params
+        if param.name in names
+        and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise click.UsageError(f"{', '.join(typed)} would be ignored: {why}")
 
 
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"

@@ -35,6 +35,7 @@ from reco.stores import open_board, open_store
 from reco.traces import open_trace
 from reco.uplift import ExpectedClicks
 from server.delivery import AT_LEAST_ONCE, undelivered
+from server.experiment import Traffic
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
 from server.joint_solver import JointSolver
@@ -94,6 +95,15 @@ class ServeOptions(msgspec.Struct, frozen=True):
         """The policy of `--policy`."""
         return self.policy_named(self.policy)
 
+    @property
+    def split(self) -> Traffic:
+        """Who is served by which policy.
+
+        Raises:
+            click.BadParameter: the experiment is none.
+        """
+        return traffic(self.main, self.policy_named, self.experiment, self.experiment_name)
+
     def policy_named(self, name: str) -> Policy:
         """A policy with the parameters asked for, or else its own."""
         alpha = default_alpha(name) if self.alpha is None else self.alpha
@@ -112,9 +122,7 @@ class ServerProcess:
         one_blas_thread()
         keep_freed_memory()
         self._options = chosen
-        self._traffic = traffic(
-            chosen.main, chosen.policy_named, chosen.experiment, chosen.experiment_name
-        )
+        self._traffic = chosen.split
         self._stop = stop_on_signals()
         self._data = load_or_prepare(chosen.data)
         self._cluster = open_cluster(chosen.kafka, chosen.patience_s)

@@ -1,7 +1,6 @@
 """`--via` of `reco produce` and its like, bundled into one value."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from click.core import ParameterSource
 from producer.habits import Habits
 from reco.duration import Duration
 from reco.number import Number
-from reco.options import as_one
+from reco.options import as_one, refuse
 from shared.host_port import host_port
 
 
@@ -108,22 +107,6 @@ _OPTIONS: Final = (
         help="With --via: file whose first word is the API key.",
     ),
 )
-
-
-def refuse(names: Sequence[str], why: str) -> None:
-    """Refuse parameters of the command that would be ignored, where they were typed.
-
-    Variables may be there for other commands.
-    """
-    context = click.get_current_context()
-    typed = [
-        param.opts[0]
-        for param in context.command.params
-        if param.name in names
-        and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
-    ]
-    if typed:
-        raise click.UsageError(f"{', '.join(typed)} would be ignored: {why}")
 
 
 def _bundled(

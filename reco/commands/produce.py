@@ -154,7 +154,7 @@ def _refuse_beside_history(via: Via | None) -> None:
         raise click.UsageError(
             "--history goes to Kafka, --via (or RECO_VIA) to the HTTP API: leave one of them out"
         )
-    via_options.refuse(
+    options.refuse(
         ("rate", "count", "run_id"), "--history sends all of a file at once, and no visits"
     )
 

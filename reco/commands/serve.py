@@ -88,4 +88,7 @@ def command(**given: Any) -> None:
     chosen = ServeOptions(**given)
     if not chosen.stream and chosen.http is None:
         raise click.UsageError("--no-stream leaves nothing to do without --http HOST:PORT")
+    if all(variant.policy.name != "lints" for variant in chosen.split.variants):
+        why = "only lints has to be told to compute them; add --policy lints, or leave it out"
+        options.refuse(["propensities"], why)
     ServerProcess(chosen).run()

@@ -22,8 +22,40 @@ def parsed(*arguments: str) -> tuple[HttpOptions | None, str]:
     return (got[0] if got else None), result.output
 
 
-def test_without_an_address_there_is_no_api() -> None:
-    assert parsed("--reward-window", "5s") == (None, "")
+def test_without_an_address_there_is_no_api_and_variables_for_others_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("first-key-of-the-shop\n")
+    monkeypatch.setenv("RECO_API_KEYS", str(keys))
+    monkeypatch.setenv("RECO_REWARD_WINDOW", "5s")
+    assert parsed() == (None, "")
+    options, _ = parsed("--http", "a:1")
+    assert options is not None
+    assert (options.keys, options.rules.window_ms) == ([b"first-key-of-the-shop"], 5_000)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--reward-window", "5s"), ("--most-waiting", "9"), ("--rank-budget-ms", "9")),
+        *(("--http-in-flight", "9"), ("--drain", "5s")),
+        ("--cors-origin", "https://shop.example"),
+    ],
+)
+def test_what_would_be_ignored_without_an_address_is_refused(option: str, value: str) -> None:
+    options, output = parsed(option, value)
+    assert options is None
+    assert f"{option} would be ignored: add --http HOST:PORT" in " ".join(output.split())
+
+
+def test_keys_that_would_guard_nothing_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("first-key-of-the-shop\n")
+    options, output = parsed("--api-keys", str(file))
+    assert options is None
+    assert "--api-keys would be ignored: add --http HOST:PORT" in " ".join(output.split())
+    assert "first-key" not in output
 
 
 @pytest.mark.parametrize(
@@ -110,6 +142,11 @@ def test_no_origin_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -
     ("arguments", "why"),
     [
         (["serve", "--no-stream"], "nothing to do"),
+        (["serve", "--propensities"], "--propensities would be ignored: only lints"),
+        (
+            ["serve", "--policy", "lints", "--propensities", "--experiment", "linucb:1,random:1"],
+            "--propensities would be ignored: only lints",
+        ),
         (["produce", "--via", "127.0.0.1:8000"], "no address such as"),
     ],
 )
