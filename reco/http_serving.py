@@ -25,6 +25,7 @@ from server.listener import BadAddress
 from server.model_view import ModelView
 from server.rank_service import RankService
 from server.ranking import Ranker
+from server.readiness import api_not_ready
 from server.resolver import Resolver
 from server.view import Viewing
 from shared.catalogue import DataSet
@@ -42,6 +43,7 @@ class HttpService(NamedTuple):
     ranker: Ranker
     resolver: Resolver
     lines: HttpLines
+    gate: Gate
 
     @property
     def url(self) -> str:
@@ -52,6 +54,10 @@ class HttpService(NamedTuple):
     def totals(self) -> Totals:
         """What it has decided, and published, so far."""
         return Totals(self.ranker.counts.decisions, self.resolver.counts.clicked)
+
+    def not_ready(self) -> list[str]:
+        """Why it should get no requests, beside what its model says."""
+        return api_not_ready(self.resolver, self.gate)
 
 
 def open_http(
@@ -122,7 +128,7 @@ def open_http(
         server = HttpServer(options.address, app, gate, Deadlines(drain_s=options.drain_s))
     except BadAddress as error:
         raise click.UsageError(f"--http: {error}") from error
-    return HttpService(server, ranker, resolver, lines)
+    return HttpService(server, ranker, resolver, lines, gate)
 
 
 def start_http(service: HttpService, as_json: bool) -> None:

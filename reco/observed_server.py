@@ -3,7 +3,7 @@
 Everything here is called from another thread than the service's own, and only reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -47,6 +47,7 @@ class ObservedServer:
         stale_limit_s: from which age of the view on it is not ready.
         joins: whether it reads visits at all.
         over_http: what its API has ranked, where it has one.
+        api_not_ready: why that should get no requests, beside what its model says.
     """
 
     kind: Literal["server"] = "server"
@@ -67,6 +68,7 @@ class ObservedServer:
         stale_limit_s: float = STALE_LIMIT_S,
         joins: bool = True,
         over_http: RankCounts | None = None,
+        api_not_ready: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
         self.metrics = metrics
         self._server = server
@@ -79,6 +81,7 @@ class ObservedServer:
         self._stale_limit_s = stale_limit_s
         self._joins = joins
         self._over_http = over_http or RankCounts()
+        self._api_not_ready = api_not_ready
         metrics.policy_info.read(lambda: {(model, policy): 1.0})
         metrics.delivery_info.read(lambda: {(delivery,): 1.0})
         if expected:
@@ -89,7 +92,8 @@ class ObservedServer:
     def not_ready(self) -> list[str]:
         """See `Service.not_ready`."""
         missing = self._server.membership.not_ready if self._joins else ()
-        return not_ready(self._view, stale_limit_s=self._stale_limit_s, missing=missing)
+        reasons = not_ready(self._view, stale_limit_s=self._stale_limit_s, missing=missing)
+        return [*reasons, *self._api_not_ready()]
 
     def done(self) -> int:
         """See `Service.done`: decisions, however they were asked for."""

@@ -180,6 +180,8 @@ class ServerProcess:
                 )
                 shown.enter_context(self._page.fed())
                 if self._http:
+                    # Before the rest of this block ends: what is shown says that it is leaving.
+                    shown.callback(self._http.server.stop)
                     start_http(self._http, chosen.as_json)
                 if all(follower.await_view(chosen.patience_s) for follower in followers):
                     self._serve(observer)
@@ -289,6 +291,7 @@ class ServerProcess:
             stale_limit_s=chosen.stale_limit_s,
             joins=chosen.stream,
             over_http=self._http.ranker.counts if self._http else None,
+            api_not_ready=self._http.not_ready if self._http else lambda: (),
         )
 
     def _opened_http(self) -> HttpService | None:

@@ -46,7 +46,7 @@ from server.problems import (
     check_loaded,
 )
 from server.rank_service import RETRY_AFTER_S, RankService
-from server.readiness import without_addresses
+from server.readiness import api_not_ready, without_addresses
 from server.resolver import Resolver
 from server.view import Viewing
 from shared.metrics import CONTENT_TYPE, HttpMetrics, exposition
@@ -77,7 +77,7 @@ class Parts(NamedTuple):
     loaded: Callable[[], bool]
     """Whether there is a whole model to rank with."""
     not_ready: Callable[[], Sequence[str]]
-    """Why it should not get requests now; nothing if it should."""
+    """Why its model should not be ranked by now; nothing if it should."""
     gate: Gate
     metrics: HttpMetrics
     clock: Callable[[], float]
@@ -239,11 +239,8 @@ class Api:
         return await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
 
     def _reasons(self) -> list[str]:
-        reasons = list(self._parts.not_ready())
-        if self._parts.resolver.error:
-            reasons.append(self._parts.resolver.error)
-        if self._parts.gate.draining:
-            reasons.append("the server is shutting down")
+        parts = self._parts
+        reasons = [*parts.not_ready(), *api_not_ready(parts.resolver, parts.gate)]
         return [without_addresses(reason) for reason in reasons]
 
 

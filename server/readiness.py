@@ -23,6 +23,20 @@ class Following(Protocol):
     def error(self) -> str: ...
 
 
+class Publishing(Protocol):
+    """What is asked of who publishes what came of slates (`Resolver`)."""
+
+    @property
+    def error(self) -> str: ...
+
+
+class Entrance(Protocol):
+    """What is asked of where requests come in (`Gate`)."""
+
+    @property
+    def draining(self) -> bool: ...
+
+
 def not_ready(
     view: Following, *, stale_limit_s: float = STALE_LIMIT_S, missing: Sequence[str] = ()
 ) -> list[str]:
@@ -40,6 +54,12 @@ def not_ready(
         silent = f"the model is {view.age_s:.0f} s old, more than {stale_limit_s:g} s"
         reasons.append(f"{silent}: {view.error or 'the store does not answer'}")
     return [*reasons, *missing]
+
+
+def api_not_ready(resolver: Publishing, gate: Entrance) -> list[str]:
+    """Why the API should get no requests, whatever its model: the same wherever one asks."""
+    reasons = [resolver.error] if resolver.error else []
+    return [*reasons, "the server is shutting down"] if gate.draining else reasons
 
 
 def without_addresses(reason: str) -> str:

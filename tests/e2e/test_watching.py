@@ -1,5 +1,7 @@
 """What operators see of a system that runs, and of one that has lost a part."""
 
+import os
+import signal
 from typing import Any
 
 import httpx
@@ -68,3 +70,15 @@ def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
     system.store_server.start()
     system.again("trainer")
     system.until(lambda: operator.ready(server) and operator.ready(trainer), "ready again")
+
+
+def test_a_server_that_leaves_says_so_wherever_one_asks(system: EmbeddedSystem) -> None:
+    metrics = free_address()
+    server = system.start("server", "serve", http="127.0.0.1:0", metrics=metrics, drain="1m")
+    api: str = server.lines.get(timeout=40)["http"]
+    system.until(lambda: Operator.ready(metrics), "ready")
+    os.kill(server.pid, signal.SIGTERM)
+    system.until(lambda: not Operator.ready(metrics), "not ready")
+    for url in (api, f"http://{metrics}"):
+        assert httpx.get(f"{url}/readyz").json()["reasons"] == ["the server is shutting down"]
+        assert httpx.get(f"{url}/livez").status_code == 200

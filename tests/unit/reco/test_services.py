@@ -14,8 +14,10 @@ from reco.uplift import ExpectedClicks
 from server.delivery import AtLeastOnce
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
+from server.guard import Gate
 from server.model_view import ModelView
 from server.ranking import RankCounts
+from server.readiness import api_not_ready
 from server.scorer import Policy
 from server.stream import StreamServer
 from shared.catalogue import DataSet
@@ -58,12 +60,18 @@ class FakeLog:
         return {p: Committed(self.stored[p]) for p in partitions if p in self.stored}
 
 
+class Publishing:
+    """What came of slates, on its way to Kafka."""
+
+    error = ""
+
+
 class ServerWorld:
     def __init__(self, data: DataSet) -> None:
         self.broker, self.clock = FakeBroker(TOPICS), FakeClock()
         self.log = FakeLog(self.broker)
         self.metrics, self.expected = ServerMetrics(), ExpectedClicks(5)
-        self.over_http = RankCounts()
+        self.over_http, self.gate, self.resolver = RankCounts(), Gate(), Publishing()
         self.shoppers = Shoppers(data.users, 5, "run")
         self.store = FakeStore()
         self.view = ModelView(self.store, data.arms, data.config, 3, 1.0, self.clock)
@@ -94,6 +102,7 @@ class ServerWorld:
             expected=self.expected,
             stale_limit_s=30.0,
             over_http=self.over_http,
+            api_not_ready=lambda: api_not_ready(self.resolver, self.gate),
         )
 
     def arrive(self, count: int) -> None:
@@ -186,6 +195,15 @@ def test_a_server_is_ready_with_a_whole_view_that_is_not_too_old(world: ServerWo
     world.view.refresh()
     assert "31 s old" in world.service.not_ready()[0]
     assert world.service.state().stale
+
+
+def test_a_server_is_not_ready_where_its_api_is_not(world: ServerWorld) -> None:
+    world.view.refresh()
+    world.server.run_once(0.0)
+    world.resolver.error = "the broker at 10.0.0.7:9092 does not answer"
+    assert world.service.not_ready() == [world.resolver.error]
+    world.gate.draining = True
+    assert world.service.not_ready() == [world.resolver.error, "the server is shutting down"]
 
 
 def test_a_server_says_where_its_view_stands(world: ServerWorld) -> None:

@@ -2,7 +2,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from server.readiness import not_ready, without_addresses
+from server.readiness import api_not_ready, not_ready, without_addresses
+
+
+@dataclass
+class Api:
+    """Publishes what came of slates, and lets requests in."""
+
+    error: str = ""
+    draining: bool = False
 
 
 @dataclass
@@ -28,6 +36,13 @@ def test_a_store_that_is_away_is_borne_for_a_while() -> None:
     [reason] = not_ready(view, stale_limit_s=30.0)
     assert "31 s old" in reason
     assert "the store is away" in reason
+
+
+def test_an_api_is_not_ready_while_clicks_reach_nobody_or_it_leaves() -> None:
+    api = Api()
+    assert api_not_ready(api, api) == []
+    api.error, api.draining = "the broker is away", True
+    assert api_not_ready(api, api) == ["the broker is away", "the server is shutting down"]
 
 
 def test_a_server_that_the_group_does_not_know_yet_is_not_ready() -> None:
