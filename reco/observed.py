@@ -21,7 +21,7 @@ from reco.logs import say
 from reco.options import Address
 from reco.process import utc_now
 from shared.exporter import CannotListen, Exporter
-from shared.health import Health, Heartbeat
+from shared.health import Health, Reasons
 from shared.metrics import ServiceMetrics
 from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.presence import Board, Presence
@@ -84,6 +84,7 @@ class Observer(threading.Thread):
         board: where presence is told; None for nowhere.
         clock: monotonic seconds.
         utc_now: the time for people.
+        not_alive: why it has to be started anew.
     """
 
     def __init__(
@@ -93,9 +94,10 @@ class Observer(threading.Thread):
         board: Board | None,
         clock: Callable[[], float],
         utc_now: Callable[[], datetime],
+        not_alive: Callable[[], Reasons] = lambda: (),
     ) -> None:
         super().__init__(name="observer", daemon=True)
-        self.heartbeat = Heartbeat(clock)
+        self._not_alive = not_alive
         self._service = service
         self._process = name
         self._board = board
@@ -111,7 +113,7 @@ class Observer(threading.Thread):
     @property
     def health(self) -> Health:
         """What `/livez` and `/readyz` answer from."""
-        return Health(self.heartbeat.not_alive, self._not_ready)
+        return Health(self._not_alive, self._not_ready)
 
     def run(self) -> None:
         """Look, until told to end."""
@@ -147,7 +149,7 @@ class Observer(threading.Thread):
             self._board.close()
 
     def _not_ready(self) -> list[str]:
-        return [*self.heartbeat.not_alive(), *self._service.not_ready()]
+        return [*self._not_alive(), *self._service.not_ready()]
 
     def _presence(self) -> Presence:
         return Presence(
@@ -167,14 +169,18 @@ class Observer(threading.Thread):
 
 @contextmanager
 def observed(
-    service: Service, name: str, metrics_at: Address | None, board: Board | None = None
-) -> Iterator[Observer]:
-    """Show a service for as long as the block lasts.
+    service: Service,
+    name: str,
+    metrics_at: Address | None,
+    board: Board | None = None,
+    not_alive: Callable[[], Reasons] = lambda: (),
+) -> Iterator[None]:
+    """Show a service for as long as the block lasts; the arguments are those of `Observer`.
 
     Raises:
         click.UsageError: `metrics_at` can't be listened on.
     """
-    observer = Observer(service, name, board, time.monotonic, utc_now)
+    observer = Observer(service, name, board, time.monotonic, utc_now, not_alive)
     exporter = None
     if metrics_at:
         try:
@@ -184,7 +190,7 @@ def observed(
         say(f"metrics at {exporter.url}/metrics, health at /livez and /readyz")
     observer.start()
     try:
-        yield observer
+        yield
     finally:
         observer.end()
         if exporter:

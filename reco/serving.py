@@ -17,7 +17,7 @@ from reco.http_options import HttpOptions
 from reco.http_serving import HttpService, open_http, start_http
 from reco.live import hidden_rates
 from reco.logs import say
-from reco.observed import Observer, observed
+from reco.observed import observed
 from reco.observed_server import ObservedServer
 from reco.page import Page
 from reco.policy_options import joint_solver, traffic
@@ -47,6 +47,7 @@ from server.stream import StreamServer
 from server.timed_view import TimedView
 from server.view import Viewing
 from shared.events import VISITS
+from shared.health import Heartbeat
 from shared.kafka_admin import KafkaAdmin
 from shared.live_catalogue import LiveCatalogue
 from shared.metrics import ServerMetrics
@@ -156,6 +157,7 @@ class ServerProcess:
             self._cluster, chosen.delivery if chosen.stream else AT_LEAST_ONCE, group
         )
         self._server = self._stream()
+        self._heartbeat = Heartbeat(time.monotonic)
         self._http = self._opened_http()
         self._service = self._observed(group)
 
@@ -175,16 +177,15 @@ class ServerProcess:
         followers = list(self._followers.values())
         try:
             with self._closing(followers), ExitStack() as shown:
-                observer = shown.enter_context(
-                    observed(self._service, self._name, chosen.metrics_at, self._board)
-                )
+                at, board = chosen.metrics_at, self._board
+                shown.enter_context(observed(self._service, self._name, at, board, self._not_alive))
                 shown.enter_context(self._page.fed())
                 if self._http:
                     # Before the rest of this block ends: what is shown says that it is leaving.
                     shown.callback(self._http.server.stop)
                     start_http(self._http, chosen.as_json)
                 if all(follower.await_view(chosen.patience_s) for follower in followers):
-                    self._serve(observer)
+                    self._serve()
         except NoView as error:
             raise click.ClickException(str(error)) from error
         except BrokerUnavailable as error:
@@ -193,7 +194,7 @@ class ServerProcess:
         if failures:
             raise click.ClickException(failures[0])
 
-    def _serve(self, observer: Observer) -> None:
+    def _serve(self) -> None:
         chosen, server = self._options, self._server
         report = Reporter(
             server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json, self._http
@@ -202,7 +203,7 @@ class ServerProcess:
             self._consumer.subscribe(server)
         keep_what_is_there()
         while not self._stop.is_set():
-            observer.heartbeat.beat()
+            self._heartbeat.beat()
             try:
                 report.lines(server.run_once(POLL_S))
             except BrokerUnavailable as error:
@@ -210,8 +211,14 @@ class ServerProcess:
                 self._stop.wait(REPORT_EVERY_S)
             report.http_lines()
             report.tick()
+        self._heartbeat.rest()
         report.tick(last=True)
         server.leave()
+
+    def _not_alive(self) -> list[str]:
+        """Which loop is stuck: the process's own, or one that keeps a view up to date."""
+        loops = [self._heartbeat, *(each.heartbeat for each in self._followers.values())]
+        return [reason for loop in loops for reason in loop.not_alive()]
 
     @contextmanager
     def _closing(self, followers: list[Follower]) -> Iterator[None]:
@@ -312,5 +319,6 @@ class ServerProcess:
             catalogue=self._catalogue,
             metrics=self._metrics,
             not_ready=lambda: not_ready(self._view, stale_limit_s=chosen.stale_limit_s),
+            not_alive=self._not_alive,
             extra_routes=lambda gate: self._page.routes(self._view, lambda: gate.draining),
         )

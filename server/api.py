@@ -78,6 +78,8 @@ class Parts(NamedTuple):
     """Whether there is a whole model to rank with."""
     not_ready: Callable[[], Sequence[str]]
     """Why its model should not be ranked by now; nothing if it should."""
+    not_alive: Callable[[], Sequence[str]]
+    """Why it has to be started anew; nothing if it gets on."""
     gate: Gate
     metrics: HttpMetrics
     clock: Callable[[], float]
@@ -202,7 +204,9 @@ class Api:
 
     async def livez(self, _: Request) -> Response:
         """GET /livez"""
-        return _json(HealthResponse(status="alive"))
+        reasons = [without_addresses(reason) for reason in self._parts.not_alive()]
+        status = "not alive" if reasons else "alive"
+        return _json(HealthResponse(status=status, reasons=reasons), 503 if reasons else 200)
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz"""
@@ -240,7 +244,8 @@ class Api:
 
     def _reasons(self) -> list[str]:
         parts = self._parts
-        reasons = [*parts.not_ready(), *api_not_ready(parts.resolver, parts.gate)]
+        stuck = parts.not_alive()
+        reasons = [*stuck, *parts.not_ready(), *api_not_ready(parts.resolver, parts.gate)]
         return [without_addresses(reason) for reason in reasons]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from server.model_view import ModelView, WrongModel
 from shared.arm_statistics import CorruptRow
+from shared.health import Heartbeat
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import BrokerUnavailable, CorruptState, LogTruncated
 from shared.products_feed import ProductsFeed
@@ -18,6 +19,9 @@ if TYPE_CHECKING:  # brings scipy.linalg, for the policies whose arms learn from
 _log = logging.getLogger(__name__)
 
 FOLLOW_S: Final = 0.1
+
+STUCK_AFTER_S: Final = 300.0
+"""Longer than a round that reads all of a large model anew from a store that is slow."""
 
 
 class NoView(Exception):
@@ -34,6 +38,7 @@ class Follower(threading.Thread):
         solver: makes what solves them together, if the policy is one that does.
         leads: whether it reads the products' changes itself. Where several followers share a
             catalogue one does, so none ranks a product that the catalogue does not name yet.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -43,9 +48,12 @@ class Follower(threading.Thread):
         products: ProductsFeed | None = None,
         solver: Callable[[LiveCatalogue], "JointSolver | None"] = lambda catalogue: None,
         leads: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="view", daemon=True)
         self.failure = ""
+        self.heartbeat = Heartbeat(clock, STUCK_AFTER_S, "the loop that follows the model")
+        """Of its rounds, from the first whole view on."""
         self.view: Final = view
         self._stopping = stop
         self._products = products
@@ -59,6 +67,8 @@ class Follower(threading.Thread):
             while not self._stopping.is_set():
                 self._follow_products()
                 self.view.refresh(FOLLOW_S)
+                if self.view.ready:
+                    self.heartbeat.beat()
                 if self.view.error:
                     self._stopping.wait(FOLLOW_S)
         except (WrongModel, CorruptRow, CorruptState) as error:
@@ -67,6 +77,7 @@ class Follower(threading.Thread):
             _log.exception("the model can't be followed")
             self.failure = f"the model can't be followed: {error!r}"
         finally:
+            self.heartbeat.rest()
             self._stopping.set()
             self.view.close()
 

@@ -129,9 +129,10 @@ OPERATIONS: Final = (
         "livez",
         "GET",
         "/livez",
-        "Whether the process lives",
+        "Whether the process gets on, and else why it has to be started anew",
         HealthResponse,
         problems=_ANYWHERE,
+        unwell=True,
     ),
     Operation(
         "readyz",

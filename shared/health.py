@@ -35,22 +35,39 @@ def answer(reasons: Reasons) -> Answer:
 
 
 class Heartbeat:
-    """Tells a loop that waits from one that is stuck."""
+    """Tells a loop that waits from one that is stuck.
 
-    def __init__(self, clock: Callable[[], float], stuck_after_s: float = STUCK_AFTER_S) -> None:
+    Args:
+        clock: monotonic seconds.
+        stuck_after_s: longer than any round of it may take.
+        loop: which one, for people.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        stuck_after_s: float = STUCK_AFTER_S,
+        loop: str = "the loop",
+    ) -> None:
         self._clock = clock
         self._stuck_after_s = stuck_after_s
+        self._loop = loop
         self._beat_s: float | None = None
 
     def beat(self) -> None:
         """The loop has come round."""
         self._beat_s = self._clock()
 
+    def rest(self) -> None:
+        """The loop is over, as it should be."""
+        self._beat_s = None
+
     def not_alive(self) -> list[str]:
-        """See `Health.not_alive`; a loop that has not begun is not stuck."""
-        if self._beat_s is None:
+        """See `Health.not_alive`; a loop that has not begun, or is over, is not stuck."""
+        beat_s = self._beat_s
+        if beat_s is None:
             return []
-        silent_s = self._clock() - self._beat_s
+        silent_s = self._clock() - beat_s
         if silent_s <= self._stuck_after_s:
             return []
-        return [f"the loop has not come round for {silent_s:.0f} s"]
+        return [f"{self._loop} has not come round for {silent_s:.0f} s"]

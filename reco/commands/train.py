@@ -13,12 +13,13 @@ from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.data import load_or_prepare
 from reco.logs import say
-from reco.observed import Observer, observed
+from reco.observed import observed
 from reco.observed_trainer import ObservedTrainer, wrote
 from reco.process import keep_freed_memory, process_name, stop_on_signals
 from reco.stores import open_board, open_store
 from reco.traces import open_trace
 from shared.events import OUTCOMES
+from shared.health import Heartbeat
 from shared.kafka_admin import KafkaAdmin
 from shared.metrics import TrainerMetrics
 from shared.ports import BrokerUnavailable
@@ -105,16 +106,17 @@ def command(
         consumer.subscribe(trainer)
     service = ObservedTrainer(metrics, trainer, KafkaAdmin(cluster))
     with closing(consumer):
-        with observed(service, name, metrics_at, open_board(redis, model)) as observer:
-            _run(trainer, stop, as_json, observer)
+        board, heartbeat = open_board(redis, model), Heartbeat(time.monotonic)
+        with observed(service, name, metrics_at, board, heartbeat.not_alive):
+            _run(trainer, stop, as_json, heartbeat)
         trainer.commit()
     say(f"stopped: {_sentence(trainer.counts)}")
 
 
-def _run(trainer: Trainer, stop: Event, as_json: bool, observer: Observer) -> None:
+def _run(trainer: Trainer, stop: Event, as_json: bool, heartbeat: Heartbeat) -> None:
     report_at_s, told = time.monotonic() + REPORT_EVERY_S, ""
     while not stop.is_set():
-        observer.heartbeat.beat()
+        heartbeat.beat()
         try:
             trainer.run_once(POLL_S)
         except BrokerUnavailable as error:

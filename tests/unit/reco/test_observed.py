@@ -7,7 +7,7 @@ import pytest
 
 from reco.observed import Observer, State, observed
 from reco.options import Address
-from shared.health import STUCK_AFTER_S
+from shared.health import STUCK_AFTER_S, Heartbeat
 from shared.metrics import TrainerMetrics, exposition
 from shared.ports import BrokerUnavailable
 from shared.presence import Presence
@@ -49,7 +49,10 @@ class World:
         self.clock = FakeClock()
         self.board = FakeBoard(self.clock)
         self.service = Service()
-        self.observer = Observer(self.service, "me", self.board, self.clock, lambda: NOON)
+        self.heartbeat = Heartbeat(self.clock)
+        self.observer = Observer(
+            self.service, "me", self.board, self.clock, lambda: NOON, self.heartbeat.not_alive
+        )
 
     def look(self) -> Presence:
         self.clock.now_s += 1.0
@@ -101,7 +104,7 @@ def test_readiness_is_a_metric_too(world: World) -> None:
 
 
 def test_a_loop_that_is_stuck_is_neither_alive_nor_ready(world: World) -> None:
-    world.observer.heartbeat.beat()
+    world.heartbeat.beat()
     world.clock.now_s += 2 * STUCK_AFTER_S
     [reason] = world.look().not_ready
     assert "has not come round" in reason

@@ -91,6 +91,7 @@ class Bench:
         self.clock = FakeClock()
         self.gate = Gate()
         self.not_ready: list[str] = []
+        self.not_alive: list[str] = []
         self.registry = CollectorRegistry()
         self.ranker = Ranker(
             self.view,
@@ -128,6 +129,7 @@ class Bench:
             answers,
             lambda: self.view.ready,
             lambda: self.not_ready,
+            lambda: self.not_alive,
             self.gate,
             HttpMetrics(self.registry),
             self.clock,

@@ -231,6 +231,15 @@ def test_readiness_says_why_not(bench: Bench) -> None:
     assert problem(bench.rank()) == (503, "not-ready")
 
 
+def test_a_process_that_does_not_get_on_says_why(bench: Bench) -> None:
+    assert bench.ask("GET", "/livez").json() == {"status": "alive", "reasons": []}
+    bench.not_alive = ["the loop has not come round for 61 s"]
+    answer = bench.ask("GET", "/livez")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not alive", "reasons": bench.not_alive}
+    assert bench.ask("GET", "/readyz").json() == {"status": "not ready", "reasons": bench.not_alive}
+
+
 def test_a_server_that_leaves_says_so_and_still_answers(bench: Bench) -> None:
     bench.gate.draining = True
     answer = bench.rank()

@@ -6,13 +6,13 @@ import pytest
 
 from producer.new_products import NewProduct
 from reco.product_changes import add
-from server.follower import Follower
+from server.follower import STUCK_AFTER_S, Follower
 from server.model_view import ModelView
 from shared.catalogue import Product
 from shared.events import OUTCOMES, PRODUCTS
 from shared.live_catalogue import LiveCatalogue
 from shared.products_feed import ProductsFeed
-from shared.testing import FakeBroker, FakeStore
+from shared.testing import FakeBroker, FakeClock, FakeStore
 from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS
 from tests.waiting import until
 
@@ -27,10 +27,11 @@ class Followed:
         self.broker = FakeBroker({PRODUCTS: 1, OUTCOMES: PARTITIONS})
         self.feed = ProductsFeed(self.broker.consumer(PRODUCTS, "alone"), LiveCatalogue(PREPARED))
         self.stop = threading.Event()
+        self.clock = FakeClock()
 
     def follower(self, leads: bool = True) -> Follower:
         view = ModelView(FakeStore(), list(ARMS), CONFIG, PARTITIONS, 1.0, lambda: 0.0)
-        return Follower(view, self.stop, self.feed, leads=leads)
+        return Follower(view, self.stop, self.feed, leads=leads, clock=self.clock)
 
     def add(self) -> None:
         consumer = self.broker.consumer(OUTCOMES, "admin")
@@ -94,3 +95,28 @@ def test_whatever_ends_it_ends_the_serving_too(monkeypatch: pytest.MonkeyPatch) 
     follower.run()
     assert followed.stop.is_set()
     assert "nobody thought of it" in follower.failure
+
+
+def test_one_that_hangs_is_missed_until_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed, hangs, goes_on = Followed(), threading.Event(), threading.Event()
+    follower = followed.follower()
+    refresh = follower.view.refresh
+
+    def hang(wait_s: float) -> None:
+        if follower.view.ready:
+            hangs.set()
+            goes_on.wait(20.0)
+        refresh(wait_s)
+
+    monkeypatch.setattr(follower.view, "refresh", hang)
+    follower.start()
+    assert hangs.wait(20.0)
+    assert follower.heartbeat.not_alive() == []
+    followed.clock.now_s += STUCK_AFTER_S + 1.0
+    said = ["the loop that follows the model has not come round for 301 s"]
+    assert follower.heartbeat.not_alive() == said
+    followed.stop.set()
+    goes_on.set()
+    follower.join()
+    followed.clock.now_s += STUCK_AFTER_S + 1.0
+    assert follower.heartbeat.not_alive() == []

@@ -25,8 +25,12 @@ def test_a_loop_that_comes_round_is_alive_and_one_that_does_not_is_stuck() -> No
     assert heart.not_alive() == []
 
 
-def test_a_loop_that_has_not_begun_is_not_stuck() -> None:
+def test_a_loop_that_has_not_begun_or_is_over_is_not_stuck() -> None:
     clock = FakeClock()
     heart = Heartbeat(clock, stuck_after_s=60.0)
     clock.now_s = 1_000.0
+    assert heart.not_alive() == []
+    heart.beat()
+    heart.rest()
+    clock.now_s = 2_000.0
     assert heart.not_alive() == []
