@@ -115,8 +115,8 @@ _OPTIONS: Final = (
         default=WindowRules().most_waiting,
         show_default=True,
         type=click.IntRange(min=4),
-        help="Decisions that may wait for a click at once, over all servers; about 2 KB of Redis "
-        "each.",
+        help="Decisions that may wait at once, for their clicks or for Kafka, over all servers; "
+        "about 2 KB of Redis each. Beyond it ranking is refused.",
     ),
     click.option(
         "--rank-budget-ms",

@@ -128,5 +128,5 @@ def _refusal(refused: Refused) -> Trouble:
     if refused is Refused.REUSED:
         return Trouble(REUSED, "this decision_id was given with another request before")
     if refused is Refused.FULL:
-        return Trouble(OVERLOADED, "too many decisions wait for their clicks", RETRY_AFTER_S)
+        return Trouble(OVERLOADED, "too many decisions wait to be resolved", RETRY_AFTER_S)
     return _too_late()

@@ -136,7 +136,8 @@ class WindowRules(NamedTuple):
     lease_ms: int = 15_000
     """How long a resolution belongs to one replica to be published."""
     most_waiting: int = 200_000
-    """Decisions waiting at once; beyond it new ones are refused."""
+    """Decisions waiting at once, for their clicks or in the outbox; beyond it new ones are
+    refused."""
     most_kept: int = 200_000
     """Resolved decisions kept at once; beyond it the oldest are forgotten early."""
 

@@ -61,7 +61,7 @@ class WindowModel:
             return entry.waiting
         if entry and entry.attempt == opening.attempt:
             return Refused.WITHDRAWN
-        if len(self._due) >= self._rules.most_waiting:
+        if len(self._due) + len(self._outbox) >= self._rules.most_waiting:
             return Refused.FULL
         self._entries[decision_id] = _Entry(opening.waiting, WAITING, opening.attempt)
         self._due[decision_id] = now_ms + self._rules.window_ms

@@ -24,7 +24,8 @@ OPEN: Final = (
     _HEAD
     + """
 local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local waiting, ends = redis.call('ZCARD', due), ms(now + window)
+local waiting = redis.call('ZCARD', due) + redis.call('ZCARD', outbox)
+local ends = ms(now + window)
 local text, from, place, answers = ARGV[4], 1, 0, {}
 local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
 local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end

@@ -205,6 +205,20 @@ class WindowSuite:
         take(bench)
         assert 0 < load(bench).kept <= 4
 
+    def test_what_waits_for_kafka_counts_among_what_waits(self, make: MakeBench) -> None:
+        bench = make(RULES._replace(most_waiting=4))
+        for number in range(40):
+            open_one(bench, waiting(number))
+            click(bench, number, 8)
+        for number in range(40, 80):
+            open_one(bench, waiting(number))
+        bench.pass_ms(3 * A_WHILE_MS)
+        take(bench)
+        assert load(bench) == Load(0, 4, 0)
+        assert open_one(bench, waiting(80)) is Refused.FULL
+        bench.run(bench.window.acknowledge([f"d-{number}" for number in range(80)]))
+        assert open_one(bench, waiting(80)) == waiting(80)
+
     def test_an_attempt_that_nobody_saw_is_withdrawn(self, make: MakeBench) -> None:
         bench = make(RULES)
         open_one(bench, waiting(1), "a")
