@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -11,15 +12,17 @@ from msgspec import structs
 from server.api_types import RankRequest, RankResponse
 from server.batching import Batcher, Failed
 from server.http_traces import Came, HttpTraces
-from server.problems import NO_WINDOW, OVERLOADED, REUSED, Trouble
+from server.problems import FAILED, NO_WINDOW, OVERLOADED, REUSED, Trouble
 from server.ranking import Job, Ranking
 from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
-from shared.ports import StoreUnavailable
+from shared.ports import CorruptState, StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
 RETRY_AFTER_S: Final = 1
 _BATCH: Final = 64
+
+_log = logging.getLogger(__name__)
 
 
 class _Asked(NamedTuple):
@@ -104,16 +107,16 @@ class RankService:
         try:
             async with asyncio.timeout(budget_s):
                 opened = await self._window.open(openings)
-        except (TimeoutError, StoreUnavailable):
+            self._decided(requests, opened)
+            return [
+                Failed(_refusal(each))
+                if isinstance(each, Refused)
+                else encode(self._answer(each.decision))
+                for each in opened
+            ]
+        except BaseException as error:  # whatever it is: nobody is answered with these
             self._withdrawals.add(opening.name for opening in openings)
-            return [Failed(_too_late())] * len(jobs)
-        self._decided(requests, opened)
-        return [
-            Failed(_refusal(each))
-            if isinstance(each, Refused)
-            else encode(self._answer(each.decision))
-            for each in opened
-        ]
+            return [Failed(_failure(error))] * len(jobs)
 
     def _traced(self, waiting: Waiting, came: Came) -> Waiting:
         trace = self._traces.ranked(came, waiting.decision.decision_id)
@@ -122,6 +125,19 @@ class RankService:
 
 def _too_late() -> Trouble:
     return Trouble(NO_WINDOW, "the store did not take the decision in time", RETRY_AFTER_S)
+
+
+def _failure(error: BaseException) -> Trouble:
+    """What all of a batch are told that ended with this; what is no failure goes on."""
+    if isinstance(error, TimeoutError | StoreUnavailable):
+        return _too_late()
+    if isinstance(error, CorruptState):  # of one of them: the others may well come again
+        _log.error("a batch was not decided: %s", error)
+        return _too_late()
+    if isinstance(error, Exception):
+        _log.error("a batch was not decided", exc_info=error)
+        return Trouble(FAILED, "the server's log says more")
+    raise error
 
 
 def _refusal(refused: Refused) -> Trouble:

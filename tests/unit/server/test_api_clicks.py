@@ -6,8 +6,17 @@ import pytest
 
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, decode_decision
-from shared.ports import StoreUnavailable
-from shared.reward_window import Answer, Attempt, Click, Clicked, Resolution
+from shared.ports import CorruptState, StoreUnavailable
+from shared.reward_window import (
+    Answer,
+    Attempt,
+    Click,
+    Clicked,
+    Opening,
+    Refused,
+    Resolution,
+    Waiting,
+)
 from shared.testing import Crash, CrashPoints
 from tests.unit.server.api_bench import Bench, MakeBench, problem
 
@@ -166,6 +175,50 @@ def test_a_decision_that_the_store_can_not_be_asked_for_may_be_there(bench: Benc
 def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
     bench.window.lose_replies = 1
     assert problem(bench.rank(decision_id="d1")) == (503, "window-unavailable")
+    bench.window.now_ms += 30_000
+    assert bench.sweep() == 0
+    assert bench.rank(decision_id="d1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "answered"),
+    [
+        (CorruptState("one of them is unreadable"), (503, "window-unavailable")),
+        (ZeroDivisionError("nobody thought of it"), (500, "failed")),
+        (asyncio.CancelledError(), None),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("where", ["opening", "reporting"])
+def test_a_slate_that_nobody_saw_teaches_nothing_whatever_came_between(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+    answered: tuple[int, str] | None,
+    where: str,
+) -> None:
+    opened = bench.window.open
+
+    async def open_and_fail(openings: Sequence[Opening]) -> list[Waiting | Refused]:
+        await opened(openings)
+        raise error
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as meanwhile:
+        if where == "opening":
+            meanwhile.setattr(bench.window, "open", open_and_fail)
+        else:
+            meanwhile.setattr(bench.ranks, "_decided", fail)
+        if answered is None:
+            with pytest.raises(asyncio.CancelledError):
+                bench.rank(decision_id="d1")
+        else:
+            assert problem(bench.rank(decision_id="d1")) == answered
+            assert str(error) in caplog.text
+    bench.run(bench.ranks.settle())
     bench.window.now_ms += 30_000
     assert bench.sweep() == 0
     assert bench.rank(decision_id="d1").status_code == 200
