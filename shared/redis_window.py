@@ -1,7 +1,8 @@
 """The reward window in Redis: every transition one script, on one shard, by the store's clock.
 
     reco:{<model>:w<S>}:decisions   decision_id → what waits, as JSON
-    reco:{<model>:w<S>}:states      decision_id → "w <attempt>", "c <rank> <ms> <trace> <sent>", …
+    reco:{<model>:w<S>}:states      decision_id → "w <attempt>,… <withdrawn>,…", "x <withdrawn>,…",
+                                    "c <rank> <ms> <trace> <sent>", or "z …" likewise
     reco:{<model>:w<S>}:due         waiting decisions by the end of their window
     reco:{<model>:w<S>}:outbox      resolutions to be published, by the end of their lease
     reco:{<model>:w<S>}:kept        resolved and published, by when they are forgotten
@@ -81,7 +82,8 @@ class RedisWindow:
         """See `RewardWindow.open`: one round trip for all of them."""
         # Each shard holds its share of what may wait.
         most_waiting = -(-self._rules.most_waiting // SHARDS)
-        limits = (b"%d" % self._rules.window_ms, b"%d" % most_waiting)
+        numbers = (self._rules.window_ms, most_waiting, self._rules.most_attempts)
+        limits = [b"%d" % number for number in numbers]
         lines: dict[tuple[int, str], list[bytes]] = defaultdict(list)
         places: dict[tuple[int, str], list[int]] = defaultdict(list)
         for place, (waiting, attempt) in enumerate(openings):
@@ -101,7 +103,8 @@ class RedisWindow:
 
     async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """See `RewardWindow.withdraw`."""
-        arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
+        limits = (self._rules.keep_ms, self._rules.most_attempts)
+        arguments: dict[int, list[Any]] = defaultdict(lambda: [*limits])
         for each in attempts:
             arguments[shard_of(each.decision_id)] += each
         await self._run(window_scripts.WITHDRAW, list(arguments.items()))

@@ -37,7 +37,8 @@ class Attempt(NamedTuple):
 
     decision_id: str
     attempt: str
-    """Different for each: a decision that a second one was answered with is not withdrawn."""
+    """Different for each, without space or comma: a decision is forgotten when every attempt that
+    was answered with it is withdrawn."""
 
 
 class Opening(NamedTuple):
@@ -59,7 +60,7 @@ class Refused(Enum):
     REUSED = "reused"
     """The decision_id belongs to another request."""
     WITHDRAWN = "withdrawn"
-    """This attempt was given up before it arrived."""
+    """This attempt was given up before it arrived, or may have been: there were too many."""
 
 
 class Click(NamedTuple):
@@ -140,6 +141,9 @@ class WindowRules(NamedTuple):
     refused."""
     most_kept: int = 200_000
     """Resolved decisions kept at once; beyond it the oldest are forgotten early."""
+    most_attempts: int = 300
+    """Attempts at one decision that are remembered; beyond it all others are refused, as it could
+    not be known which of them were withdrawn."""
 
 
 class RewardWindow(Protocol):
@@ -157,7 +161,7 @@ class RewardWindow(Protocol):
 
     async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """Nobody saw the answers of these attempts: forget them, or refuse them if they are yet to
-        arrive. What another attempt was answered with stays."""
+        arrive. What another attempt was answered with stays, until that is withdrawn as well."""
 
     async def click(self, clicks: Sequence[Click]) -> list[Clicked]:
         """Resolve by clicks; those that resolve are leased to the caller, to publish."""
@@ -183,8 +187,6 @@ WAITING: Final = "w"
 CLICKED: Final = "c"
 EXPIRED: Final = "z"
 WITHDRAWN: Final = "x"
-ANSWERED: Final = "-"
-"""In the place of the attempt's name: several attempts were answered."""
 
 
 def learned(resolution: Resolution) -> list[Outcome]:

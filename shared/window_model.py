@@ -6,7 +6,6 @@ The fake of the window and the chaos tests run on it, and the contract suite hol
 import msgspec
 
 from shared.reward_window import (
-    ANSWERED,
     CLICKED,
     EXPIRED,
     WAITING,
@@ -28,7 +27,10 @@ from shared.reward_window import (
 class _Entry(msgspec.Struct):
     waiting: Waiting | None
     kind: str
-    attempt: str = ""
+    live: list[str] = []
+    """Attempts that were answered with it, while it waits …"""
+    gone: list[str] = []
+    """… and those that were withdrawn, whether they have arrived or not."""
     clicked_rank: int = 0
     resolved_ms: int = 0
     acknowledged: bool = False
@@ -56,14 +58,17 @@ class WindowModel:
         if entry and entry.waiting:
             if entry.waiting.request != opening.waiting.request:
                 return Refused.REUSED
-            if entry.attempt != opening.attempt:
-                entry.attempt = ANSWERED
+            if entry.kind == WAITING and opening.attempt not in entry.live:
+                if self._refuses(entry, opening.attempt):
+                    return Refused.WITHDRAWN
+                entry.live.append(opening.attempt)
             return entry.waiting
-        if entry and entry.attempt == opening.attempt:
+        if entry and self._refuses(entry, opening.attempt):
             return Refused.WITHDRAWN
         if len(self._due) + len(self._outbox) >= self._rules.most_waiting:
             return Refused.FULL
-        self._entries[decision_id] = _Entry(opening.waiting, WAITING, opening.attempt)
+        gone = entry.gone if entry else []
+        self._entries[decision_id] = _Entry(opening.waiting, WAITING, [opening.attempt], gone)
         self._due[decision_id] = now_ms + self._rules.window_ms
         self._kept.pop(decision_id, None)
         return opening.waiting
@@ -71,12 +76,17 @@ class WindowModel:
     def withdraw(self, withdrawn: Attempt, now_ms: int) -> None:
         """See `RewardWindow.withdraw`."""
         decision_id, attempt = withdrawn
-        entry = self._entries.get(decision_id)
-        ours = entry and entry.kind == WAITING and entry.attempt == attempt
-        if entry and entry.waiting and not ours:
+        entry = self._entries.get(decision_id) or _Entry(None, WITHDRAWN)
+        if entry.kind in (CLICKED, EXPIRED):
+            return
+        if attempt in entry.live:
+            entry.live.remove(attempt)
+        if not self._refuses(entry, attempt):
+            entry.gone.append(attempt)
+        if entry.live:
             return
         self._due.pop(decision_id, None)
-        self._entries[decision_id] = _Entry(None, WITHDRAWN, attempt)
+        self._entries[decision_id] = _Entry(None, WITHDRAWN, gone=entry.gone)
         self._kept[decision_id] = now_ms + self._rules.keep_ms
 
     def click(self, click: Click, now_ms: int) -> Clicked:
@@ -127,6 +137,10 @@ class WindowModel:
     def load(self) -> Load:
         """See `RewardWindow.load`."""
         return Load(len(self._due), len(self._outbox), len(self._kept))
+
+    def _refuses(self, entry: _Entry, attempt: str) -> bool:
+        known = len(entry.live) + len(entry.gone)
+        return attempt in entry.gone or known >= self._rules.most_attempts
 
     def _expire(self, decision_id: str) -> None:
         self._resolve(decision_id, 0, self._due[decision_id], 0)

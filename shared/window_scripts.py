@@ -17,16 +17,43 @@ local function expire(id, at)
 end
 """
 
+_ATTEMPTS: Final = """
+local function has(names, name)
+    return string.find(',' .. names .. ',', ',' .. name .. ',', 1, true) ~= nil
+end
+local function with(names, name) return names == '' and name or names .. ',' .. name end
+local function without(names, name)
+    local left = {}
+    for each in string.gmatch(names, '[^,]+') do
+        if each ~= name then left[#left + 1] = each end
+    end
+    return table.concat(left, ',')
+end
+local function attempts(state)
+    if string.sub(state, 1, 1) == 'x' then return '', string.sub(state, 3) end
+    return string.match(state, '^w (%S*) ?(%S*)$')
+end
+local function waits(live, gone) return 'w ' .. live .. (gone == '' and '' or ' ' .. gone) end
+local function refuses(live, gone, name, most)
+    if has(gone, name) then return true end
+    local _, known = string.gsub(with(live, gone), '[^,]+', '')
+    return known >= most
+end
+"""
+"""What is known of the attempts at a decision: those answered with it, and those withdrawn."""
+
 # Memory is checked at a script's first write only. Where a decision is resolved that is the ZREM,
 # which is always allowed: a full store still lets windows end and outboxes empty. Where none is
-# resolved and the outbox holds something, TAKE removes what is not there.
+# resolved and the outbox holds something, TAKE removes what is not there; WITHDRAW does always.
 OPEN: Final = (
     _HEAD
+    + _ATTEMPTS
     + """
-local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local window, most, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4]
+local most_attempts = tonumber(ARGV[3])
 local waiting = redis.call('ZCARD', due) + redis.call('ZCARD', outbox)
 local ends = ms(now + window)
-local text, from, place, answers = ARGV[4], 1, 0, {}
+local text, from, place, answers = ARGV[5], 1, 0, {}
 local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
 local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end
 while from <= #text do
@@ -36,23 +63,29 @@ while from <= #text do
     local state = redis.call('HGET', states, id)
     local kind = state and string.sub(state, 1, 1)
     local answer
+    local live, gone = '', ''
+    if kind == 'w' or kind == 'x' then live, gone = attempts(state) end
     if opened[id] then
         answer = same(opened[id], stored) and opened[id] or 'reused'
     elseif kind and kind ~= 'x' then
         answer = redis.call('HGET', decisions, id)
         if not same(answer, stored) then
             answer = 'reused'
-        elseif kind == 'w' and state ~= 'w ' .. attempt then
-            redis.call('HSET', states, id, 'w -')
+        elseif kind == 'w' and not has(live, attempt) then
+            if refuses(live, gone, attempt, most_attempts) then
+                answer = 'withdrawn'
+            else
+                redis.call('HSET', states, id, waits(with(live, attempt), gone))
+            end
         end
-    elseif state == 'x ' .. attempt then
+    elseif kind and refuses(live, gone, attempt, most_attempts) then
         answer = 'withdrawn'
     elseif waiting >= most then
         answer = 'full'
     else
         opened[id], waiting = stored, waiting + 1
         bodies[#bodies + 1], bodies[#bodies + 2] = id, stored
-        marks[#marks + 1], marks[#marks + 2] = id, 'w ' .. attempt
+        marks[#marks + 1], marks[#marks + 2] = id, waits(attempt, gone)
         dues[#dues + 1], dues[#dues + 2] = ends, id
         if kind then again[#again + 1] = id end
     end
@@ -80,15 +113,25 @@ Answers of those that do not simply wait from now on: place, answer, place, …
 
 WITHDRAW: Final = (
     _HEAD
+    + _ATTEMPTS
     + """
-for i = 2, #ARGV, 2 do
+redis.call('ZREM', due, '')
+for i = 3, #ARGV, 2 do
     local id, attempt = ARGV[i], ARGV[i + 1]
-    local state = redis.call('HGET', states, id)
-    if not state or string.sub(state, 1, 1) == 'x' or state == 'w ' .. attempt then
-        redis.call('ZREM', due, id)
-        redis.call('HDEL', decisions, id)
-        redis.call('HSET', states, id, 'x ' .. attempt)
-        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    local state = redis.call('HGET', states, id) or 'x '
+    local kind = string.sub(state, 1, 1)
+    if kind == 'w' or kind == 'x' then
+        local live, gone = attempts(state)
+        live = without(live, attempt)
+        if not refuses(live, gone, attempt, tonumber(ARGV[2])) then gone = with(gone, attempt) end
+        if live ~= '' then
+            redis.call('HSET', states, id, waits(live, gone))
+        else
+            redis.call('ZREM', due, id)
+            redis.call('HDEL', decisions, id)
+            redis.call('HSET', states, id, 'x ' .. gone)
+            redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+        end
     end
 end
 """

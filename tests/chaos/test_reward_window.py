@@ -5,13 +5,14 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shared.events import decode_outcome, encode
 from shared.reward_window import (
     Answer,
     Click,
     Opening,
+    Refused,
     Resolution,
     Waiting,
     learned,
@@ -21,6 +22,7 @@ from tests.contract.window_suite import RULES, waiting
 
 PRODUCTS = (8, 42, 61)
 _REPLICAS = st.integers(0, 2)
+_ATTEMPTS = st.sampled_from("abcd")
 
 
 class Replicas(RuleBasedStateMachine):
@@ -36,6 +38,10 @@ class Replicas(RuleBasedStateMachine):
         """Decisions that some client was answered with."""
         self.answered: set[tuple[str, str]] = set()
         """The attempts that were."""
+        self.arrived: set[tuple[str, str]] = set()
+        """The attempts that the window let wait, or answered with what waits."""
+        self.given_up: set[tuple[str, str]] = set()
+        """The attempts that were withdrawn."""
         self.confirmed: dict[str, int] = {}
         """decision_id → rank of the click that was answered 2xx."""
         self.memory: dict[int, list[Resolution]] = defaultdict(list)
@@ -43,21 +49,34 @@ class Replicas(RuleBasedStateMachine):
         self.published: dict[int, list[Resolution]] = defaultdict(list)
         """In Kafka, which the window has not been told."""
 
-    @rule(number=st.integers(0, 4), attempt=st.sampled_from("ab"), reply_lost=st.booleans())
+    @initialize(most=st.sampled_from([2, 300]))
+    def remember(self, most: int) -> None:
+        """Of few attempts, or of all that there are."""
+        self.most = most
+        self.window = WindowModel(RULES._replace(keep_ms=10**9, most_attempts=most))
+
+    @rule(number=st.integers(0, 4), attempt=_ATTEMPTS, reply_lost=st.booleans())
     def rank(self, number: int, attempt: str, reply_lost: bool) -> None:
-        """A request or its retry; a replica without an answer withdraws, at once or never."""
+        """A request or its retry; a replica without an answer withdraws, before or after it
+        arrives, or never."""
         opening = Opening(waiting(number), attempt)
         answer = self.window.open(opening, self.now_ms)
-        if isinstance(answer, Waiting) and not reply_lost:
-            self.answered.add((f"d-{number}", attempt))
+        given_up = opening.name in self.given_up
+        assert answer is not Refused.WITHDRAWN or given_up or self.most == 2
+        if isinstance(answer, Waiting):
+            self.arrived.add(opening.name)
+        if isinstance(answer, Waiting) and not reply_lost and not given_up:
+            self.answered.add(opening.name)
             self.shown.setdefault(f"d-{number}", answer)
             assert answer == self.shown[f"d-{number}"]
 
-    @rule(number=st.integers(0, 4), attempt=st.sampled_from("ab"))
+    @rule(number=st.integers(0, 4), attempt=_ATTEMPTS)
     def give_up(self, number: int, attempt: str) -> None:
         """An attempt whose answer nobody saw: before or after it arrives."""
-        if (f"d-{number}", attempt) not in self.answered:
-            self.window.withdraw(Opening(waiting(number), attempt).name, self.now_ms)
+        name = Opening(waiting(number), attempt).name
+        if name not in self.answered:
+            self.given_up.add(name)
+            self.window.withdraw(name, self.now_ms)
 
     @rule(replica=_REPLICAS, number=st.integers(0, 4), product=st.sampled_from(PRODUCTS))
     def click(self, replica: int, number: int, product: int) -> None:
@@ -115,6 +134,14 @@ class Replicas(RuleBasedStateMachine):
             rewards_and_ranks = {_essence(outcome) for outcome in distinct}
             assert rewards_and_ranks in resolutions
             assert len(rewards_and_ranks) == len(distinct)
+
+    @invariant()
+    def nothing_waits_that_nobody_can_have_seen(self) -> None:
+        """It would end without a click, and teach that nobody wanted it."""
+        for decision_id in {name[0] for name in self.arrived}:
+            found = self.window.find(decision_id)
+            if found and found.due_ms is not None:
+                assert {name for name in self.arrived if name[0] == decision_id} - self.given_up
 
     def teardown(self) -> None:
         """Let everything come to its end: nothing shown is left unresolved."""

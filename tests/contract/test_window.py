@@ -122,8 +122,8 @@ def seen(answers: object) -> object:
 
 _NUMBERS = st.integers(0, 2)
 _STEPS = st.one_of(
-    st.tuples(st.just("open"), _NUMBERS, st.sampled_from("ab"), st.sampled_from(["r", "s"])),
-    st.tuples(st.just("withdraw"), _NUMBERS, st.sampled_from("ab"), st.just("r")),
+    st.tuples(st.just("open"), _NUMBERS, st.sampled_from("abc"), st.sampled_from(["r", "s"])),
+    st.tuples(st.just("withdraw"), _NUMBERS, st.sampled_from("abc"), st.just("r")),
     st.tuples(
         st.just("click"), _NUMBERS, st.sampled_from([8, 42, 192]), st.sampled_from(["", "t"])
     ),
@@ -152,11 +152,12 @@ def do(bench: Bench, step: tuple[Any, ...]) -> object:
 
 
 @settings(max_examples=60)
-@given(st.lists(_STEPS, max_size=25))
+@given(st.lists(_STEPS, max_size=25), st.sampled_from([2, 300]))
 def test_the_scripts_do_what_the_model_does(
-    server: EmbeddedStore, steps: list[tuple[Any, ...]]
+    server: EmbeddedStore, steps: list[tuple[Any, ...]], most_attempts: int
 ) -> None:
-    fake, real = FakeBench(RULES), RealBench(server.url, RULES)
+    rules = RULES._replace(most_attempts=most_attempts)
+    fake, real = FakeBench(rules), RealBench(server.url, rules)
     try:
         for step in steps:
             assert seen(do(real, step)) == seen(do(fake, step)), step
@@ -226,6 +227,32 @@ def test_a_full_store_lets_the_outbox_empty_when_no_window_ends_any_more(
         assert load(bench).outbox == 0
     finally:
         bench.client.config_set("maxmemory", "0")
+
+
+def test_a_full_store_lets_attempts_be_withdrawn(real: Callable[[WindowRules], RealBench]) -> None:
+    bench = real(RULES)
+    for attempt in "ab":
+        open_one(bench, waiting(1), attempt)
+    bench.client.config_set("maxmemory", "1")
+    try:
+        for attempt in "abc":
+            bench.run(bench.window.withdraw([Opening(waiting(1), attempt).name]))
+        assert load(bench) == (0, 0, 1)
+    finally:
+        bench.client.config_set("maxmemory", "0")
+
+
+def test_a_decision_of_before_attempts_were_counted_waits_on(
+    real: Callable[[WindowRules], RealBench],
+) -> None:
+    bench = real(RULES)
+    open_one(bench, waiting(1))
+    states = f"reco:{{{bench.model}:w{shard_of('d-1')}}}:states"
+    bench.client.hset(states, "d-1", "w -")  # several were answered
+    for attempt in "ab":
+        open_one(bench, waiting(1), attempt)
+        bench.run(bench.window.withdraw([Opening(waiting(1), attempt).name]))
+    assert find(bench, 1) is not None
 
 
 def test_a_store_that_is_away_is_unavailable_and_named() -> None:

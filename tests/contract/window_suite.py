@@ -236,8 +236,25 @@ class WindowSuite:
         bench = make(RULES)
         for attempt in ("a", "b"):
             bench.run(bench.window.withdraw([Opening(waiting(1), attempt).name]))
+        for attempt in ("a", "b"):
             assert open_one(bench, waiting(1), attempt) is Refused.WITHDRAWN
         assert open_one(bench, waiting(1), "c") == waiting(1)
+        assert open_one(bench, waiting(1), "a") is Refused.WITHDRAWN
+        bench.run(bench.window.withdraw([Opening(waiting(1), "c").name]))
+        for attempt in ("a", "b", "c"):
+            assert open_one(bench, waiting(1), attempt) is Refused.WITHDRAWN
+
+    def test_of_more_attempts_than_can_be_remembered_none_is_let_in(self, make: MakeBench) -> None:
+        bench = make(RULES._replace(most_attempts=3))
+        for attempt in "abcd":
+            bench.run(bench.window.withdraw([Opening(waiting(1), attempt).name]))
+        for attempt in "abcde":
+            assert open_one(bench, waiting(1), attempt) is Refused.WITHDRAWN
+        for attempt in "abc":
+            assert open_one(bench, waiting(2), attempt) == waiting(2)
+        assert open_one(bench, waiting(2), "d") is Refused.WITHDRAWN
+        click(bench, 2, 8)
+        assert open_one(bench, waiting(2), "d") == waiting(2)
 
     def test_a_decision_that_a_retry_was_answered_with_is_not_withdrawn(
         self, make: MakeBench
@@ -245,12 +262,22 @@ class WindowSuite:
         bench = make(RULES)
         for attempt in ("a", "b"):
             open_one(bench, waiting(1), attempt)
-        bench.run(bench.window.withdraw([Opening(waiting(1), each).name for each in "ab"]))
+        bench.run(bench.window.withdraw([Opening(waiting(1), "a").name]))
         assert click(bench, 1, 42).answer is Answer.COUNTED
         open_one(bench, waiting(2), "a")
         click(bench, 2, 42)
         bench.run(bench.window.withdraw([Opening(waiting(2), "a").name]))
         assert click(bench, 2, 42).answer is Answer.AGAIN
+
+    def test_a_decision_that_no_attempt_was_answered_with_after_all_is_withdrawn(
+        self, make: MakeBench
+    ) -> None:
+        bench = make(RULES)
+        for attempt in "abc":
+            open_one(bench, waiting(1), attempt)
+        bench.run(bench.window.withdraw([Opening(waiting(1), each).name for each in "acb"]))
+        assert load(bench) == Load(0, 0, 1)
+        assert click(bench, 1, 42).answer is Answer.UNKNOWN
 
     def test_a_decision_that_is_there_twice_in_one_batch_waits_once(self, make: MakeBench) -> None:
         bench = make(RULES)

@@ -162,6 +162,20 @@ MUTANTS = (
         ("tests/unit/server/test_api_clicks.py",),
     ),
     Mutant(
+        "every attempt that was withdrawn is remembered",
+        "shared/window_scripts.py",
+        "then gone = with(gone, attempt) end",
+        "then gone = attempt end",
+        ("tests/contract/test_window.py",),
+    ),
+    Mutant(
+        "every attempt that was withdrawn is remembered, under any interleaving",
+        "shared/window_model.py",
+        "entry.gone.append(attempt)",
+        "entry.gone[:] = [attempt]",
+        ("tests/chaos",),
+    ),
+    Mutant(
         "trailers counted",
         "server/guarded_protocol.py",
         "if self._bytes > MOST_HEADER_BYTES:",
