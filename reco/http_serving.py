@@ -125,6 +125,7 @@ def open_http(
     )
     settings = Settings(_version(), options.limits, options.keys, options.origins)
     _measure(metrics, ranker, resolver)
+    metrics.put_aside.read(lambda: window.put_aside)
     app = create_app(parts, settings, extra_routes(gate))
     try:
         server = HttpServer(options.address, app, gate, Deadlines(drain_s=options.drain_s))

@@ -205,6 +205,9 @@ class ServerMetrics(ServiceMetrics):
         self.outbox = self._gauge(
             "reco_outbox_resolutions", "Resolutions that Kafka has not acknowledged yet."
         )
+        self.put_aside = self._counter(
+            "reco_decisions_put_aside", "Resolved decisions that could not be read in the store."
+        )
 
 
 class TrainerMetrics(ServiceMetrics):

@@ -11,10 +11,11 @@ The braces keep a shard in one slot of a Redis Cluster, and every key is named t
 """
 
 import itertools
+import logging
 import secrets
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import hexdigits
 from typing import Any, Final
 
@@ -26,7 +27,6 @@ from shared.redis_scripts import RedisScripts, ScriptCall
 from shared.reward_window import (
     CLICKED,
     EXPIRED,
-    WAITING,
     Answer,
     Attempt,
     Click,
@@ -45,6 +45,10 @@ SHARDS: Final = 4
 `_name_in` reckons in bits."""
 
 _NAMES: Final = ("decisions", "states", "due", "outbox", "kept")
+_LAST_MS: Final = 253_402_300_799_000
+"""Times end with the year 9999."""
+_log = logging.getLogger(__name__)
+
 _REFUSALS: Final = {answer.value.encode(): answer for answer in Refused}
 
 
@@ -62,6 +66,7 @@ class RedisWindow:
     """
 
     def __init__(self, url: str, model: str, rules: WindowRules, timeout_s: float = 2.0) -> None:
+        self.put_aside = 0
         self._rules = rules
         # Bytes here and below: the client takes its time to make them of anything else.
         self._keys = [
@@ -144,10 +149,16 @@ class RedisWindow:
                 break
             arguments = [self._rules.lease_ms, limit - len(taken), most_kept]
             [reply] = await self._run(window_scripts.TAKE, [(shard, arguments)])
-            for stored, state in zip(reply[::2], reply[1::2], strict=True):
-                resolution = _resolution(stored, state)
-                if resolution:
-                    taken.append(resolution)
+            corrupt: dict[str, CorruptState] = {}
+            for decision_id, stored, state in zip(
+                reply[::3], reply[1::3], reply[2::3], strict=True
+            ):
+                try:
+                    taken.append(_resolved(stored, state))
+                except CorruptState as error:
+                    corrupt[decision_id.decode()] = error
+            if corrupt:
+                await self._put_aside(shard, corrupt)
         return taken
 
     async def acknowledge(self, decision_ids: Sequence[str]) -> None:
@@ -168,6 +179,13 @@ class RedisWindow:
     async def close(self) -> None:
         """Close the connections."""
         await self._scripts.close()
+
+    async def _put_aside(self, shard: int, corrupt: Mapping[str, CorruptState]) -> None:
+        """Out of the outbox, where they would be met for ever; forgotten as what is published."""
+        await self._run(window_scripts.PUT_ASIDE, [(shard, [self._rules.keep_ms, *corrupt])])
+        self.put_aside += len(corrupt)
+        for decision_id, error in corrupt.items():
+            _log.error("decision %s is put aside, nothing is learned of it: %s", decision_id, error)
 
     async def _run(self, script: str, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
         """One script with the arguments of each call, on its shard: one round trip."""
@@ -207,12 +225,27 @@ def _waiting(stored: bytes) -> Waiting:
         raise CorruptState(f"a waiting decision is unreadable: {error}") from error
 
 
-def _resolution(stored: bytes, state: bytes) -> Resolution | None:
-    kind, *rest = state.decode().split(" ")
-    if kind == WAITING or kind not in (CLICKED, EXPIRED):
-        return None
-    # A state of before there were traces has none.
-    rank, resolved_ms, *trace, acknowledged = rest
-    return Resolution(
-        _waiting(stored), int(rank) or None, int(resolved_ms), acknowledged == "1", "".join(trace)
-    )
+def _resolved(stored: bytes | None, state: bytes | None) -> Resolution:
+    """What the outbox holds; all that is done with it will succeed."""
+    resolution = _resolution(stored, state)
+    if resolution is None:
+        raise CorruptState(f"it is in the outbox, and {state!r}")
+    return resolution
+
+
+def _resolution(stored: bytes | None, state: bytes | None) -> Resolution | None:
+    if stored is None or state is None:
+        raise CorruptState("a decision or its state is missing")
+    try:
+        kind, *rest = state.decode().split(" ")
+        if kind not in (CLICKED, EXPIRED):
+            return None
+        # A state of before there were traces has none.
+        clicked_rank, ms, *trace, acknowledged = rest
+        rank, resolved_ms = int(clicked_rank), int(ms)
+    except ValueError as error:
+        raise CorruptState(f"the state of a decision is unreadable: {error}") from error
+    waiting = _waiting(stored)
+    if not (0 <= rank <= len(waiting.decision.slate) and 0 <= resolved_ms <= _LAST_MS):
+        raise CorruptState(f"the state of a decision is none of its: {state!r}")
+    return Resolution(waiting, rank or None, resolved_ms, acknowledged == "1", "".join(trace))

@@ -153,6 +153,9 @@ class RewardWindow(Protocol):
     answered `AGAIN`.
     """
 
+    put_aside: int
+    """Resolved decisions that could not be read, so far: nothing comes of them."""
+
     def names(self, count: int) -> list[str]:
         """Unique decision_ids for so many new decisions: one batch of `open` at the least cost."""
 
@@ -170,7 +173,8 @@ class RewardWindow(Protocol):
         """What is known of a decision."""
 
     async def take(self, limit: int) -> list[Resolution]:
-        """End the windows that are due, and lease what waits in the outbox, to publish."""
+        """End the windows that are due, and lease what waits in the outbox, to publish. What can't
+        be read there is put aside."""
 
     async def acknowledge(self, decision_ids: Sequence[str]) -> None:
         """These are in Kafka: out of the outbox; kept for a while to answer repeats."""

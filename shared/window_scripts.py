@@ -191,6 +191,7 @@ local taken = redis.call('ZRANGEBYSCORE', outbox, '-inf', ms(now), 'LIMIT', 0, l
 if #taken > 0 then redis.call('ZREM', outbox, '') end
 for _, id in ipairs(taken) do
     redis.call('ZADD', outbox, ms(now + ARGV[1]), id)
+    answers[#answers + 1] = id
     answers[#answers + 1] = redis.call('HGET', decisions, id)
     answers[#answers + 1] = redis.call('HGET', states, id)
 end
@@ -207,6 +208,17 @@ for i = 2, #ARGV do
         local state = redis.call('HGET', states, id)
         redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
         redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    end
+end
+"""
+)
+
+PUT_ASIDE: Final = (
+    _HEAD
+    + """
+for i = 2, #ARGV do
+    if redis.call('ZREM', outbox, ARGV[i]) == 1 then
+        redis.call('ZADD', kept, ms(now + ARGV[1]), ARGV[i])
     end
 end
 """

@@ -28,6 +28,7 @@ class FakeWindow:
     def __init__(self, rules: WindowRules) -> None:
         self.available = True
         self.lose_replies = 0
+        self.put_aside = 0
         self.now_ms = 1_790_000_000_000
         self.model = WindowModel(rules)
 

@@ -229,6 +229,48 @@ def test_a_full_store_lets_the_outbox_empty_when_no_window_ends_any_more(
         bench.client.config_set("maxmemory", "0")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decisions", "{"),
+        ("decisions", '{"decision": 1}'),
+        ("decisions", None),
+        ("states", "c 9 1790000000000  0"),
+        ("states", "c 1 99999999999999999  0"),
+        ("states", "c one 1790000000000  0"),
+        ("states", "c"),
+        ("states", "w a"),
+        ("states", b"\xff"),
+        ("states", None),
+    ],
+)
+def test_a_decision_that_is_corrupt_is_put_aside_and_holds_no_other_up(
+    real: Callable[[WindowRules], RealBench],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str | bytes | None,
+) -> None:
+    bench = real(RULES)
+    for number in range(20):
+        open_one(bench, waiting(number))
+        click(bench, number, 42)
+    key = f"reco:{{{bench.model}:w{shard_of('d-7')}}}:{name}"
+    if value is None:
+        bench.client.hdel(key, "d-7")
+    else:
+        bench.client.hset(key, "d-7", value)
+    for _ in range(2):
+        bench.pass_ms(2 * A_WHILE_MS)
+        taken = {each.waiting.decision.decision_id for each in take(bench)}
+        assert taken == {f"d-{number}" for number in range(20)} - {"d-7"}
+    assert bench.window.put_aside == 1
+    assert [record.getMessage().split()[:2] for record in caplog.records] == [["decision", "d-7"]]
+    assert load(bench) == (0, 19, 1)
+    bench.pass_ms(9 * A_WHILE_MS)
+    take(bench)
+    assert find(bench, 7) is None
+
+
 def test_a_full_store_lets_attempts_be_withdrawn(real: Callable[[WindowRules], RealBench]) -> None:
     bench = real(RULES)
     for attempt in "ab":
