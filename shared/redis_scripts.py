@@ -29,9 +29,10 @@ class RedisScripts:
 
     The client's own calls take a connection out of a pool, look whether it is still open, start a
     task for each timeout and put the connection back, which is most of what a script costs us. So
-    connections stay at hand here, and one deadline holds for all. Where one turns out to be lost
-    none of them is trusted any more, and the commands are sent once more on a new one: they have
-    to be such as may be repeated.
+    connections stay at hand here, and one deadline holds for all. Where one turns out to be lost,
+    or its reply is not waited for any longer, none of those at hand is trusted any more: nothing
+    tells a connection that is half open from a store that is slow. If it is lost, the commands are
+    sent once more on a new one: they have to be such as may be repeated.
 
     Args:
         url: `redis://`, `rediss://` or `unix://` address.
@@ -54,6 +55,7 @@ class RedisScripts:
         pool.connection_kwargs["socket_timeout"] = None
         self._pool = pool
         self._at_hand: list[Any] = []
+        self._closed = False
 
     async def run(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
         """The replies of one script to each of the calls.
@@ -67,11 +69,7 @@ class RedisScripts:
             ("EVALSHA", _digest(script), len(keys), *keys, *arguments) for keys, arguments in calls
         ]
         with self._saying_why():
-            try:
-                return await self._within_timeout(commands)
-            except NoScriptError:  # a store that was started anew
-                await self._within_timeout([("SCRIPT LOAD", script)])
-                return await self._within_timeout(commands)
+            return await self._within_timeout(commands, script)
 
     async def execute(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The replies to these commands.
@@ -83,7 +81,9 @@ class RedisScripts:
             return await self._within_timeout(commands)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; nothing can be sent any more."""
+        self._closed = True
+        await self._give_back()
         await self._pool.aclose()
 
     @contextmanager
@@ -93,37 +93,54 @@ class RedisScripts:
         except (redis.RedisError, *_LOST) as error:
             raise self._address.unavailable(error) from error
 
-    async def _within_timeout(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    async def _within_timeout(
+        self, commands: Sequence[Sequence[Any]], script: str | None = None
+    ) -> list[Any]:
         try:
             async with asyncio.timeout(self._timeout_s):
                 try:
                     return await self._send(commands)
-                except _LOST:
-                    await self._give_back()
+                except NoScriptError:  # a store that was started anew
+                    if script is None:
+                        raise
+                    await self._send([("SCRIPT LOAD", script)])
                     return await self._send(commands)
         except TimeoutError as error:
             raise redis.TimeoutError(f"no answer within {self._timeout_s:g} s") from error
 
     async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        connection = self._at_hand.pop() if self._at_hand else await self._pool.get_connection()
+        try:
+            return await self._send_once(commands)
+        except _LOST:
+            return await self._send_once(commands)
+
+    async def _send_once(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = await self._connection()
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
             replies = [await _reply(connection) for _ in commands]
         except BaseException:
             # There may be replies on their way, for which nobody waits.
-            await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            self._at_hand.append(connection)
+            await self._give_back()
             raise
         self._at_hand.append(connection)
+        if self._closed:
+            await self._give_back()
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
 
+    async def _connection(self) -> Any:
+        if self._closed:
+            raise redis.ConnectionError("its connections are closed")
+        return self._at_hand.pop() if self._at_hand else await self._pool.get_connection()
+
     async def _give_back(self) -> None:
         # Closed: the pool hands them out as they are, and does not notice that a server is gone.
-        while self._at_hand:
-            connection = self._at_hand.pop()
+        doubted, self._at_hand = self._at_hand, []
+        for connection in doubted:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
