@@ -135,7 +135,11 @@ def open_http(
 
 
 def start_http(service: HttpService, as_json: bool) -> None:
-    """Answer from now on, and say where."""
+    """Answer from now on, and say where.
+
+    Raises:
+        NotServing: it did not start.
+    """
     service.server.start()
     if as_json:
         click.echo(msgspec.json.encode({"http": service.url}))

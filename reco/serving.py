@@ -38,6 +38,7 @@ from server.delivery import AT_LEAST_ONCE, undelivered
 from server.experiment import Traffic
 from server.follower import Follower, NoView
 from server.freshness import FreshnessProbe
+from server.http import NotServing
 from server.joint_solver import JointSolver
 from server.model_view import ModelView
 from server.readiness import not_ready
@@ -165,7 +166,8 @@ class ServerProcess:
         """Serve until told to stop.
 
         Raises:
-            click.ClickException: there is no model to serve, or it is not ours.
+            click.ClickException: there is no model to serve, or it is not ours; or the HTTP API
+                did not start, or has ended.
         """
         chosen = self._options
         ranks = chosen.experiment or chosen.policy
@@ -186,7 +188,7 @@ class ServerProcess:
                     start_http(self._http, chosen.as_json)
                 if all(follower.await_view(chosen.patience_s) for follower in followers):
                     self._serve()
-        except NoView as error:
+        except (NoView, NotServing) as error:
             raise click.ClickException(str(error)) from error
         except BrokerUnavailable as error:
             say(undelivered(error, self._delivery))
@@ -202,7 +204,7 @@ class ServerProcess:
         if chosen.stream:
             self._consumer.subscribe(server)
         keep_what_is_there()
-        while not self._stop.is_set():
+        while not self._stop.is_set() and (self._http is None or self._http.server.alive):
             self._heartbeat.beat()
             try:
                 report.lines(server.run_once(POLL_S))
@@ -214,6 +216,8 @@ class ServerProcess:
         self._heartbeat.rest()
         report.tick(last=True)
         server.leave()
+        if self._http and not self._stop.is_set():
+            self._http.server.check()
 
     def _not_alive(self) -> list[str]:
         """Which loop is stuck: the process's own, or one that keeps a view up to date."""

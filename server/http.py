@@ -17,6 +17,14 @@ DRAIN_S: Final = 1.0
 STOP_S: Final = 10.0
 
 
+_log = logging.getLogger(__name__)
+_of_clients = logging.getLogger("uvicorn.error")
+
+
+class NotServing(Exception):
+    """The HTTP server did not come up, or has ended without being told to."""
+
+
 class Deadlines(NamedTuple):
     """How long a client may take."""
 
@@ -45,11 +53,11 @@ class HttpServer:
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         """Where it listens."""
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # clients' faults, mostly
         config = uvicorn.Config(
             app,
             http=protocol_with(deadlines.request_s),
             ws="none",
+            lifespan="on",  # else an app that does not start is served all the same
             log_config=None,
             access_log=False,
             server_header=False,
@@ -60,9 +68,7 @@ class HttpServer:
             backlog=1_024,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=[[self._socket]], name="http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def alive(self) -> bool:
@@ -70,11 +76,28 @@ class HttpServer:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Serve from now on, until `stop`."""
+        """Serve from now on, until `stop`.
+
+        Raises:
+            NotServing: it did not come up; the log says why.
+        """
+        _of_clients.setLevel(logging.ERROR)
         self._thread.start()
         deadline_s = time.monotonic() + self._deadlines.stop_s
         while not self._server.started and self.alive and time.monotonic() < deadline_s:
             time.sleep(0.005)
+        if not self._server.started:
+            raise NotServing(f"the HTTP API at {self.url} did not start")
+        _of_clients.setLevel(logging.CRITICAL)  # clients' faults, mostly
+
+    def check(self) -> None:
+        """Whether it serves as it should, once it was started and until it is stopped.
+
+        Raises:
+            NotServing: it has ended; the log says why.
+        """
+        if not self.alive:
+            raise NotServing(f"the HTTP API at {self.url} has ended")
 
     def stop(self) -> None:
         """Drain, then end: what was asked is answered, and no new connection is taken.
@@ -91,3 +114,11 @@ class HttpServer:
         if self._thread.ident is not None:  # it may have been stopped before it was to serve
             self._thread.join(self._deadlines.stop_s + 2.0)
         self._socket.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run([self._socket])
+        except SystemExit:  # it did not start, and has said why
+            pass
+        except Exception:
+            _log.exception("the HTTP server ended")

@@ -3,17 +3,18 @@
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 
 from server.guard import Gate
-from server.http import HttpServer
+from server.http import HttpServer, NotServing
 from server.listener import BadAddress
 from tests.unit.server.raw_http import PATIENT, QUICK, SHORT, WAIT, App, connected, until_closed
+from tests.waiting import until
 
 
 def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer, app: App) -> None:
@@ -109,6 +110,38 @@ def test_a_server_that_never_served_can_be_stopped_and_leaves_its_port() -> None
     server.stop()
     address = server.url.removeprefix("http://")
     HttpServer(address, Starlette(), Gate(), QUICK).stop()
+
+
+def fail(*_: object) -> None:
+    raise ZeroDivisionError("nobody thought of it")
+
+
+@asynccontextmanager
+async def failing(_: Starlette) -> AsyncIterator[None]:
+    fail()
+    yield
+
+
+@pytest.mark.parametrize("where", ["app", "server"])
+def test_a_server_that_does_not_start_says_so(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Starlette(lifespan=failing if where == "app" else None)
+    if where == "server":
+        monkeypatch.setattr(uvicorn.Server, "run", fail)
+    server = HttpServer("127.0.0.1:0", app, Gate(), QUICK)
+    with pytest.raises(NotServing, match="did not start"):
+        server.start()
+    assert "nobody thought of it" in caplog.text
+    server.stop()
+
+
+def test_a_server_that_has_ended_by_itself_is_noticed(server: HttpServer) -> None:
+    server.check()
+    server._server.should_exit = True
+    until(lambda: not server.alive, "ended", 10.0)
+    with pytest.raises(NotServing, match="has ended"):
+        server.check()
 
 
 @pytest.mark.parametrize(
