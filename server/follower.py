@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from server.model_view import ModelView, WrongModel
-from shared.arm_statistics import CorruptRow
 from shared.health import Heartbeat
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import BrokerUnavailable, CorruptState, LogTruncated
@@ -71,7 +70,7 @@ class Follower(threading.Thread):
                     self.heartbeat.beat()
                 if self.view.error:
                     self._stopping.wait(FOLLOW_S)
-        except (WrongModel, CorruptRow, CorruptState) as error:
+        except (WrongModel, CorruptState) as error:
             self.failure = str(error)
         except Exception as error:  # serving would go on for ever with what it has
             _log.exception("the model can't be followed")

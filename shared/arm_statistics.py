@@ -20,6 +20,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.ports import CorruptState
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 _Scalar = TypeVar("_Scalar", np.float64, np.int64)
@@ -31,7 +33,7 @@ _BLOCK: Final = 512
 """Outcomes that are expanded to products at a time: what fits a core's cache."""
 
 
-class CorruptRow(ValueError):
+class CorruptRow(CorruptState):
     """A stored row is not what `ArmStatistics.pack` wrote."""
 
 

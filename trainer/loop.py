@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.arm_statistics import CorruptRow, row_dtype
+from shared.arm_statistics import row_dtype
 from shared.dead_letter import dead_letter
 from shared.membership import Membership
 from shared.ports import (
@@ -275,7 +275,7 @@ class Trainer:
             except (StoreUnavailable, BrokerUnavailable) as error:
                 self._postpone(partition, now + RETRY_S, error)
                 break  # the next partition would only wait for the same answer
-            except (Refused, CorruptRow, CorruptState) as error:
+            except (Refused, CorruptState) as error:
                 self._postpone(partition, now + REFUSED_RETRY_S, error)
             else:
                 del self._waiting[partition]

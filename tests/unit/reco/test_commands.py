@@ -11,6 +11,7 @@ import pytest
 from infra.embedded import Addresses
 from reco.__main__ import COMMANDS, cli
 from reco.number import Number
+from shared.arm_statistics import CorruptRow
 from shared.kafka import KafkaConsumer
 from shared.ports import CorruptState
 from tests.unit.reco.command_line import Reco
@@ -304,12 +305,13 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
     assert "foo.bar" in result.err
 
 
+@pytest.mark.parametrize("error", [CorruptState, CorruptRow])
 def test_a_state_that_is_none_is_said_in_a_sentence(
-    reco: Reco, monkeypatch: pytest.MonkeyPatch
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise CorruptState("the metadata is incomplete")
+        raise error("this can't be read")
 
     monkeypatch.setattr(cli, "main", fail)
     result = reco("status")
-    assert (result.code, result.err.strip()) == (1, "reco: the metadata is incomplete")
+    assert (result.code, result.err.strip()) == (1, "reco: this can't be read")
