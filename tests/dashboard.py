@@ -111,6 +111,7 @@ class Traffic:
         server.visits.read(self._scrape)
         server.decisions.read(self._each(("stream", 100), ("http", 40)))
         server.skipped.read(self._count(2))
+        server.put_aside.read(self._count(1))
         server.outcomes.read(self._count(300))
         server.clicks.read(self._count(62))
         server.unknown_categories.read(self._count(1))
