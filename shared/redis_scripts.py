@@ -39,7 +39,7 @@ class RedisScripts:
         timeout_s: how long the commands may take, unless the URL says `socket_timeout`.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: it is not the URL of a Redis server.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:

@@ -62,7 +62,7 @@ class RedisWindow:
         timeout_s: how long a call may take before the store counts as unavailable.
 
     Raises:
-        BadAddress: the URL is none.
+        BadAddress: it is not the URL of a Redis server.
     """
 
     def __init__(self, url: str, model: str, rules: WindowRules, timeout_s: float = 2.0) -> None:
