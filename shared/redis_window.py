@@ -170,7 +170,6 @@ class RedisWindow:
 
     async def load(self) -> Load:
         """See `RewardWindow.load`."""
-
         sizes: list[int] = await self._scripts.execute(
             [("ZCARD", keys[name]) for name in range(2, len(_NAMES)) for keys in self._keys]
         )

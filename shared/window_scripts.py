@@ -199,30 +199,30 @@ return answers
 """
 )
 
+_LEAVES: Final = """
+local function leaves(id)
+    if redis.call('ZREM', outbox, id) == 0 then return false end
+    redis.call('ZADD', kept, ms(now + ARGV[1]), id)
+    return true
+end
+"""
+"""Out of the outbox; kept for a while to answer repeats."""
+
 ACKNOWLEDGE: Final = (
     _HEAD
+    + _LEAVES
     + """
 for i = 2, #ARGV do
     local id = ARGV[i]
-    if redis.call('ZREM', outbox, id) == 1 then
+    if leaves(id) then
         local state = redis.call('HGET', states, id)
         redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
-        redis.call('ZADD', kept, ms(now + ARGV[1]), id)
     end
 end
 """
 )
 
-PUT_ASIDE: Final = (
-    _HEAD
-    + """
-for i = 2, #ARGV do
-    if redis.call('ZREM', outbox, ARGV[i]) == 1 then
-        redis.call('ZADD', kept, ms(now + ARGV[1]), ARGV[i])
-    end
-end
-"""
-)
+PUT_ASIDE: Final = _HEAD + _LEAVES + "for i = 2, #ARGV do leaves(ARGV[i]) end\n"
 
 FIND: Final = """
 local decisions, states, due = KEYS[1], KEYS[2], KEYS[3]
