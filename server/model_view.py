@@ -159,7 +159,7 @@ class ModelView:
 
         Raises:
             WrongModel: the store holds the model of another encoder.
-            CorruptState, CorruptRow: what the store holds can't be read as a model.
+            CorruptState: what the store holds can't be read as a model.
         """
         self._solve_if_due()
         if self._clock() < self._retry_at:
