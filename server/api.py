@@ -38,6 +38,7 @@ from server.problems import (
     NO_STORE,
     NO_SUCH_PAGE,
     NOT_ON_SLATE,
+    RETRY_AFTER_S,
     UNCONFIRMED,
     UNKNOWN_DECISION,
     UNKNOWN_PRODUCT,
@@ -45,7 +46,7 @@ from server.problems import (
     Trouble,
     check_loaded,
 )
-from server.rank_service import RETRY_AFTER_S, RankService
+from server.rank_service import RankService
 from server.readiness import api_not_ready, without_addresses
 from server.resolver import Resolver
 from server.view import Viewing

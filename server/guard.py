@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.problems import OVERLOADED, TOO_LARGE, UNAUTHORISED, Trouble
+from server.problems import OVERLOADED, RETRY_AFTER_S, TOO_LARGE, UNAUTHORISED, Trouble
 from shared.metrics import HttpMetrics
 
 MOST_BODY_BYTES: Final = 64 * 1024
@@ -120,7 +120,8 @@ class Guard:
     def _trouble(self, scope: Scope) -> Trouble | None:
         path = scope["path"]
         if self._gate.in_flight > self._limits.in_flight and path not in UNGUARDED:
-            return self._rejected("overload", Trouble(OVERLOADED, "too many requests at once", 1))
+            trouble = Trouble(OVERLOADED, "too many requests at once", RETRY_AFTER_S)
+            return self._rejected("overload", trouble)
         length = _header(scope, b"content-length")
         if length and (not length.isdigit() or int(length) > self._limits.body_bytes):
             detail = f"at most {self._limits.body_bytes} bytes"

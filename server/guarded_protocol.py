@@ -14,7 +14,16 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from server.guard import MOST_BODY_BYTES, NO_CONTENT_POLICY, SECURITY_HEADERS
-from server.problems import HEADERS, NO_HTTP, NO_METHOD, OVERLOADED, SLOW, TOO_LARGE, Trouble
+from server.problems import (
+    HEADERS,
+    NO_HTTP,
+    NO_METHOD,
+    OVERLOADED,
+    RETRY_AFTER_S,
+    SLOW,
+    TOO_LARGE,
+    Trouble,
+)
 
 MOST_HEADER_BYTES: Final = 16 * 1024
 """Of a head; and of the trailers behind a chunked body."""
@@ -119,7 +128,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse headers that are too large, as one segment may bring, and too many requests."""
         if len(self.pipeline) >= MOST_WAITING:
-            raise Trouble(OVERLOADED, "too many requests at once on this connection", 1)
+            why = "too many requests at once on this connection"
+            raise Trouble(OVERLOADED, why, RETRY_AFTER_S)
         self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
         if _REQUEST_LINE + len(self.url) + _on_the_wire(self.headers) <= MOST_HEADER_BYTES:
             super().on_headers_complete()

@@ -10,6 +10,9 @@ from server.api_types import Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+RETRY_AFTER_S: Final = 1
+"""Where nothing says how long it takes."""
+
 
 class Kind(NamedTuple):
     """One kind of problem."""
@@ -142,4 +145,4 @@ def check_loaded(loaded: bool) -> None:
         Trouble: it is not whole yet.
     """
     if not loaded:
-        raise Trouble(NOT_READY, "the model is being read", 1)
+        raise Trouble(NOT_READY, "the model is being read", RETRY_AFTER_S)

@@ -12,14 +12,20 @@ from msgspec import structs
 from server.api_types import RankRequest, RankResponse
 from server.batching import Batcher, Failed
 from server.http_traces import Came, HttpTraces
-from server.problems import FAILED, NO_WINDOW, OVERLOADED, REUSED, Trouble
+from server.problems import (
+    FAILED,
+    NO_WINDOW,
+    OVERLOADED,
+    RETRY_AFTER_S,
+    REUSED,
+    Trouble,
+)
 from server.ranking import Job, Ranking
 from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
 from shared.ports import CorruptState, StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
-RETRY_AFTER_S: Final = 1
 _BATCH: Final = 64
 
 _log = logging.getLogger(__name__)
