@@ -8,6 +8,7 @@ import click
 import pytest
 import yaml
 
+import tests.images
 from reco.__main__ import cli
 
 ROOT = Path(__file__).parents[3]
@@ -100,3 +101,10 @@ def test_keys_are_a_file_of_this_machine_and_none_unless_it_is_named() -> None:
     assert holders == {"server"}
     inside = SERVICES["server"]["environment"]["RECO_API_KEYS"]
     assert inside == "${RECO_API_KEYS:+/run/secrets/api-keys}"
+
+
+def test_tests_start_the_images_that_people_do() -> None:
+    here = Path(tests.images.__file__).read_text()
+    for service, name in (("redpanda", "REDPANDA_IMAGE"), ("redis", "REDIS_IMAGE")):
+        default = SERVICES[service]["image"].removeprefix(f"${{{name}:-").removesuffix("}")
+        assert f'"{name}", "{default}"' in here

@@ -25,11 +25,14 @@ def store(addresses: Addresses) -> Iterator[RedisStore]:
 
 
 @pytest.fixture
-def saved(here: None, reco: Reco, tmp_path: Path) -> Path:
-    """What the store holds, in a file."""
+def saved(here: None, reco: Reco, store: RedisStore, tmp_path: Path) -> Iterator[Path]:
+    """What the store holds, in a file; it holds that again after the test."""
     path = tmp_path / "saved.snapshot"
     assert reco("snapshot", "save", "--out", path).code == 0
-    return path
+    kept = load(path).states
+    yield path
+    for partition, state in kept.items():
+        store.replace(partition, state)
 
 
 def spoiled(path: Path, spoil: Spoil, *partitions: int) -> Path:
@@ -104,7 +107,6 @@ def test_a_snapshot_of_other_partitions_is_held_against_those_that_stay(
 def test_a_snapshot_of_another_log_replaces_a_state_only_by_force(
     reco: Reco, saved: Path, store: RedisStore, spoil: Spoil, said: str
 ) -> None:
-    kept = load(saved)
     before = store.positions(EVERY)
     path = spoiled(saved, spoil)
     result = reco("snapshot", "load", path)
@@ -113,31 +115,22 @@ def test_a_snapshot_of_another_log_replaces_a_state_only_by_force(
     assert "--force" in result.err
     assert len(result.err.splitlines()) == 1
     assert store.positions(EVERY) == before
-    try:
-        assert reco("snapshot", "load", path, "--force").code == 0
-        [now] = store.positions([3])
-        assert now is not None
-        assert now.source == load(path).states[3].position.source
-    finally:
-        for partition, state in kept.states.items():
-            store.replace(partition, state)
+    assert reco("snapshot", "load", path, "--force").code == 0
+    [now] = store.positions([3])
+    assert now is not None
+    assert now.source == load(path).states[3].position.source
 
 
 def test_a_snapshot_of_a_topic_from_before_it_was_made_again_is_refused(
     reco: Reco, saved: Path, store: RedisStore
 ) -> None:
-    kept = load(saved)
-    for partition, state in kept.states.items():
+    for partition, state in load(saved).states.items():
         store.replace(partition, State(of_log(topic_id="second")(state.position), state.rows))
-    try:
-        result = reco("snapshot", "load", spoiled(saved, of_log(topic_id="first")))
-        assert result.code == 2
-        assert "(the topic outcomes was deleted and made again)" in result.err
-        # One that is from before topics had ids may be of either.
-        assert reco("snapshot", "load", spoiled(saved, of_log(topic_id=""))).code == 0
-    finally:
-        for partition, state in kept.states.items():
-            store.replace(partition, state)
+    result = reco("snapshot", "load", spoiled(saved, of_log(topic_id="first")))
+    assert result.code == 2
+    assert "(the topic outcomes was deleted and made again)" in result.err
+    # One that is from before topics had ids may be of either.
+    assert reco("snapshot", "load", spoiled(saved, of_log(topic_id=""))).code == 0
 
 
 def test_a_snapshot_of_another_model_replaces_a_state_only_by_force(
