@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,10 @@ class Prometheus:
         """The loaded rules by name, with their health and state."""
         groups = self._answer("rules")["data"]["groups"]
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
+
+    def evaluated(self) -> list[datetime]:
+        """When each rule was evaluated last."""
+        return [datetime.fromisoformat(rule["lastEvaluation"]) for rule in self.rules().values()]
 
     def _answer(self, path: str, **params: str) -> dict[str, Any]:
         answer = httpx.get(f"{self._url}/api/v1/{path}", params=params)
