@@ -123,19 +123,27 @@ class RedisStore:
         return [_position(values) for values in _guarded(self, ask)]
 
     def scan(self, partition: int) -> Iterator[Rows]:
-        """See `StateStore.scan`: by HSCAN, so a large state does not block the server."""
-        cursor = 0
-        while True:
-            hscan = partial(self._client.hscan, self._state(partition), cursor, count=_PAGE)
-            cursor, page = _guarded(self, hscan)
-            try:
-                rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
-            except ValueError as error:
-                raise CorruptState("the state has a row of no arm") from error
-            if rows:
-                yield rows
-            if cursor == 0:
-                return
+        """See `StateStore.scan`: by HSCAN, so a large state does not block the server.
+
+        On one connection: a cursor means nothing to another process than the one that gave it, and
+        there would be rows that it leaves out. So nothing is tried again here.
+        """
+        pool, cursor = self._client.connection_pool, b"0"
+        connection = _guarded(self, pool.get_connection)
+        try:
+            while True:
+                ask = partial(_hscan, connection, self._state(partition), cursor)
+                cursor, page = _guarded(self, ask)
+                try:
+                    rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
+                except ValueError as error:
+                    raise CorruptState("the state has a row of no arm") from error
+                if rows:
+                    yield rows
+                if cursor == b"0":
+                    return
+        finally:
+            pool.release(connection)
 
     def write(
         self,
@@ -283,6 +291,13 @@ def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
         return command()
     except (redis.RedisError, OSError) as error:
         raise store.unavailable(error) from error
+
+
+def _hscan(connection: Any, key: str, cursor: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """The next cursor, and a page of fields with their values."""
+    connection.send_command("HSCAN", key, cursor, "COUNT", _PAGE)
+    following, page = connection.read_response()
+    return following, dict(zip(page[::2], page[1::2], strict=True))
 
 
 def _batches(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:

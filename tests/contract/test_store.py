@@ -95,6 +95,21 @@ def test_a_row_of_no_arm_is_called_corrupt(server: EmbeddedStore, real: RedisSto
         list(real.scan(0))
 
 
+def test_a_scan_is_not_continued_on_another_connection(
+    server: EmbeddedStore, real: RedisStore
+) -> None:
+    """Who answers there may be another process, to which the cursor means something else."""
+    real.write(0, None, position(1), {arm: bytes(100) for arm in range(1_000)})
+    pages = real.scan(0)
+    next(pages)
+    client = redis.Redis.from_url(server.url)
+    client.client_kill_filter(_type="normal", skipme=True)
+    client.close()
+    with pytest.raises(StoreUnavailable):
+        list(pages)
+    assert sum(len(page) for page in real.scan(0)) == 1_000
+
+
 def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
     server: EmbeddedStore, real: RedisStore
 ) -> None:
