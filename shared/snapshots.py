@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from shared.ports import Source, State, Watermarks
+from shared.ports import ModelConfig, Source, State, Watermarks
 
 SUFFIX: Final = ".snapshot"
 _MAGIC: Final = b"LiveReco snapshot 1\n"
@@ -71,11 +71,18 @@ def load(path: Path) -> Snapshot:
 
 
 class SnapshotFolder:
-    """The snapshots of one model in a folder, as `reco snapshot save` leaves them."""
+    """The snapshots of one model in a folder, as `reco snapshot save` leaves them.
 
-    def __init__(self, folder: Path | None, model: str) -> None:
+    Args:
+        folder: None for none.
+        model: its name.
+        config: what they must have been made with; others are passed over.
+    """
+
+    def __init__(self, folder: Path | None, model: str, config: ModelConfig) -> None:
         self._folder = folder
         self._model = model
+        self._config = config
 
     def newest(self, partition: int, source: Source, held: Watermarks) -> State | None:
         """The furthest state of this partition that the log still continues; None without one."""
@@ -87,7 +94,8 @@ class SnapshotFolder:
         usable = [
             state
             for state in states
-            if state.position.source.is_same_log(source)
+            if state.position.config == self._config
+            and state.position.source.is_same_log(source)
             and held.start <= state.position.next_offset <= held.end
         ]
         return max(usable, key=lambda state: state.position.next_offset, default=None)

@@ -58,9 +58,11 @@ class StartingStates:
             CorruptState: what is stored can't be read as a state.
         """
         [position] = self._store.positions([partition])
+        if position:  # before anything takes its place
+            self._check(partition, position, source, held)
         if position is None or position.next_offset < held.start:
             position = self._recovered(partition, position, source, held)
-        self._check(partition, position, source, held)
+            self._check(partition, position, source, held)
         rows: Rows = {}
         for page in self._store.scan(partition):
             rows.update(page)

@@ -81,6 +81,7 @@ def command(
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
     metrics, name = TrainerMetrics(), process_name()
+    config = dataset.config_of(gamma)
     group = f"{TRAINER_GROUP}-{model}"
     trainer = Trainer(
         consumer := cluster.consumer(OUTCOMES, group, reset="error", name=name),
@@ -88,7 +89,7 @@ def command(
         store,
         lambda: cluster.source(OUTCOMES),
         Rules.of(
-            dataset.config_of(gamma),
+            config,
             dataset.arms,
             source.partitions,
             dedupe_window,
@@ -96,7 +97,7 @@ def command(
         ),
         writer=name,
         clock=time.monotonic,
-        recover=SnapshotFolder(snapshots, model).newest,
+        recover=SnapshotFolder(snapshots, model, config).newest,
         wrote=wrote(metrics, open_trace("trainer", "learn")),
     )
     say(f"training {model!r} from {cluster.describe()} into {store.describe()}")

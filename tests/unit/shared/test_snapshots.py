@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from shared.ports import Position, Source, State, Watermarks
 from shared.snapshots import SUFFIX, Snapshot, SnapshotError, SnapshotFolder, load, save
@@ -58,8 +59,19 @@ def test_the_furthest_snapshot_that_the_log_continues_is_taken(
     for offset in (3, 5, 8):
         save(tmp_path / f"{offset}{SUFFIX}", snapshot(offset))
     (tmp_path / f"broken{SUFFIX}").write_text("damaged")
-    state = SnapshotFolder(tmp_path, "m").newest(0, SOURCE, held)
+    state = SnapshotFolder(tmp_path, "m", CONFIG).newest(0, SOURCE, held)
     assert (state.position.next_offset if state else None) == found
+
+
+def test_a_snapshot_of_another_encoder_does_not_hide_an_older_one_that_fits(tmp_path: Path) -> None:
+    save(tmp_path / f"fits{SUFFIX}", snapshot(5))
+    other = snapshot(8)
+    position = structs.replace(
+        other.states[0].position, config=structs.replace(CONFIG, encoder_id="new")
+    )
+    save(tmp_path / f"other{SUFFIX}", Snapshot("m", {0: State(position, other.states[0].rows)}))
+    found = SnapshotFolder(tmp_path, "m", CONFIG).newest(0, SOURCE, Watermarks(0, 9))
+    assert found == snapshot(5).states[0]
 
 
 def test_snapshots_of_another_model_or_log_are_passed_over(tmp_path: Path) -> None:
@@ -67,11 +79,11 @@ def test_snapshots_of_another_model_or_log_are_passed_over(tmp_path: Path) -> No
     save(tmp_path / f"b{SUFFIX}", snapshot(5, source=Source("elsewhere", "outcomes", 2)))
     again = Source("c", "outcomes", 2, topic_id="made again")
     save(tmp_path / f"c{SUFFIX}", snapshot(5, source=again))
-    folder = SnapshotFolder(tmp_path, "m")
+    folder = SnapshotFolder(tmp_path, "m", CONFIG)
     known = Source("c", "outcomes", 2, topic_id="first")
     assert folder.newest(0, known, Watermarks(0, 9)) is None
     assert folder.newest(0, again, Watermarks(0, 9)) is not None
     (tmp_path / f"c{SUFFIX}").unlink()
     assert folder.newest(0, SOURCE, Watermarks(0, 9)) is None
     assert folder.newest(1, SOURCE, Watermarks(0, 9)) is None
-    assert SnapshotFolder(None, "m").newest(0, SOURCE, Watermarks(0, 9)) is None
+    assert SnapshotFolder(None, "m", CONFIG).newest(0, SOURCE, Watermarks(0, 9)) is None

@@ -124,6 +124,22 @@ def test_a_state_that_is_not_of_this_log_or_model_is_refused_and_left_as_it_is(
     assert world.store.states[home] == spoiled
 
 
+def test_no_snapshot_takes_the_place_of_a_state_of_another_log() -> None:
+    world = trimmed_world()
+    snapshot, home = world.store.dump(), RULES.partitions[1]
+    world.broker.trim(OUTCOMES, home, 2)
+    position = changed(
+        world.store.states[home].position,
+        source=Source("other", OUTCOMES, PARTITIONS),
+        next_offset=1,
+    )
+    world.store.states[home] = foreign = State(position, {1: b"learned elsewhere"})
+    trainer = world.trainer(recover=lambda partition, source, held: snapshot[partition])
+    world.settle(trainer)
+    assert "another log" in trainer.counts.waiting[home]
+    assert world.store.states[home] == foreign
+
+
 def test_a_topic_that_was_made_again_is_noticed_though_it_has_grown_beyond_the_state() -> None:
     world = World()
     world.broker.recreate(OUTCOMES, "first")
