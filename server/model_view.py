@@ -10,7 +10,7 @@ import numpy as np
 from server.partition_view import PartitionView, Update
 from server.scorer import Model
 from server.view import View
-from shared.arm_statistics import ArmStatistics, Integers
+from shared.arm_statistics import ArmStatistics, CorruptRow, Integers
 from shared.events import key_of
 from shared.linucb import solve, untrained
 from shared.partitioner import partition_of
@@ -222,8 +222,12 @@ class ModelView:
             self._lose(str(error))
             changes = []
         for change in changes:
-            update = self._partitions[change.partition].heard(change)
-            self._install(change.partition, update)
+            partition = self._partitions[change.partition]
+            try:
+                self._install(change.partition, partition.heard(change))
+            except CorruptRow:  # the channel is open to others, and what is stored may be whole
+                partition.gaps += 1
+                partition.lost()
         if self._clock() - self._checked_at >= CHECK_EVERY_S:
             self._check()
         for number, partition in enumerate(self._partitions):

@@ -202,7 +202,8 @@ class RedisStore:
 
     def changes(self, partitions: Sequence[int]) -> "RedisChangeFeed":
         """See `StateStore.changes`."""
-        return RedisChangeFeed(self, self._client, [self._keys(p)[1] for p in partitions])
+        channels = {self._keys(partition)[1].encode(): partition for partition in partitions}
+        return RedisChangeFeed(self, self._client, channels)
 
     def bytes_of(self, partition: int) -> int:
         """Memory that the partition's hash takes in the server (`MEMORY USAGE`)."""
@@ -238,7 +239,7 @@ class RedisStore:
 class RedisChangeFeed:
     """`shared.ports.ChangeFeed` on Redis' publish/subscribe."""
 
-    def __init__(self, store: RedisStore, client: Any, channels: list[str]) -> None:
+    def __init__(self, store: RedisStore, client: Any, channels: Mapping[bytes, int]) -> None:
         self._store = store
         self._pubsub = client.pubsub(ignore_subscribe_messages=False)
         self._channels = channels
@@ -253,7 +254,7 @@ class RedisChangeFeed:
                 raise ChangesLost
             while message := self._pubsub.get_message(timeout=0.0 if changes else wait_s):
                 if message["type"] == "message":
-                    changes.append(_decode_change(message["data"]))
+                    changes.append(self._change(message["channel"], message["data"]))
                 elif message["type"] == "subscribe":
                     # Only after a reconnect: what was published in between is gone.
                     self._await_subscriptions(len(self._channels) - 1)
@@ -268,6 +269,12 @@ class RedisChangeFeed:
     def close(self) -> None:
         """Unsubscribe and close the connection."""
         self._pubsub.close()
+
+    def _change(self, channel: bytes, announced: bytes) -> Change:
+        change = _decode_change(announced)
+        if change.partition != self._channels[channel]:
+            raise msgspec.ValidationError(f"it is of partition {change.partition}")
+        return change
 
     def _subscribe(self) -> None:
         def subscribe() -> None:

@@ -1,11 +1,12 @@
 import itertools
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import redis
 
 from infra.embedded import EmbeddedStore
-from shared.ports import ChangesLost, CorruptState, StateStore, StoreUnavailable, Write
+from shared.ports import Change, ChangesLost, CorruptState, StateStore, StoreUnavailable, Write
 from shared.redis_connection import BadAddress
 from shared.redis_store import MAX_ROWS, RedisStore
 from shared.testing import FakeStore
@@ -124,13 +125,23 @@ def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
     feed.close()
 
 
+@pytest.mark.parametrize(
+    "announced",
+    [
+        b"{",
+        msgspec.msgpack.encode(
+            Change(partition=99, generation=1, from_offset=0, to_offset=1, rows={})
+        ),
+    ],
+    ids=["undecodable", "of another partition"],
+)
 def test_an_announcement_that_is_none_is_a_change_that_was_lost(
-    server: EmbeddedStore, real: RedisStore
+    server: EmbeddedStore, real: RedisStore, announced: bytes
 ) -> None:
     feed = real.changes([0])
     client = redis.Redis.from_url(server.url)
     [channel] = feed._channels
-    client.publish(channel, b"{")
+    client.publish(channel, announced)
     with pytest.raises(ChangesLost, match="unreadable"):
         feed.drain(5.0)
     real.write(0, None, position(1), {1: b"row"})

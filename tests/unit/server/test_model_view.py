@@ -14,7 +14,7 @@ from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Floats, packed_length
 from shared.features import Roles
 from shared.linucb import Solution, solve
-from shared.ports import ModelConfig, State
+from shared.ports import Change, ModelConfig, State
 from shared.shared_linucb import Hyperparameters
 from shared.shared_linucb import solve as solve_together
 from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, D, World
@@ -115,6 +115,17 @@ def test_a_lost_announcement_with_nothing_after_it_is_found_by_the_check() -> No
         watched.world.clock.now_s += CHECK_EVERY_S
         watched.view.refresh()
     np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+
+
+def test_an_announcement_with_a_row_that_is_none_is_a_lost_one() -> None:
+    watched = Watched()
+    watched.learn(1)
+    watched.view.refresh()
+    [feed] = watched.world.store._feeds
+    feed.offer(Change(HOME, 1, 1, 2, {1: b"no row"}))
+    watched.view.refresh()
+    np.testing.assert_array_equal(watched.theta(1), watched.stored_theta(1))
+    assert watched.view.gaps == 1
 
 
 def test_with_the_store_away_the_last_view_is_served_and_said_to_be_stale() -> None:
