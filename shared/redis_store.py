@@ -8,6 +8,7 @@ The braces keep what belongs to a partition in one slot of a Redis Cluster.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -53,7 +54,13 @@ redis.call('PUBLISH', KEYS[2], ARGV[4])
 return 'OK'
 """
 
+# Memory is checked before the first HSET; a draft is what a RENAME that failed has left.
 _REPLACE: Final = """
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('DEL', KEYS[3])
+for start = 2, #ARGV, 2000 do
+    redis.call('HSET', KEYS[3], unpack(ARGV, start, math.min(start + 1999, #ARGV)))
+end
 redis.call('RENAME', KEYS[3], KEYS[1])
 redis.call('PUBLISH', KEYS[2], ARGV[1])
 """
@@ -183,22 +190,15 @@ class RedisStore:
             return run()
 
     def replace(self, partition: int, state: State) -> None:
-        """See `StateStore.replace`: built beside under another key, then renamed."""
-        draft = f"{self._state(partition)}:draft"
+        """See `StateStore.replace`: one script, which builds it under another key and renames."""
         [current] = self.positions([partition])
         generation = max(state.position.generation, current.generation if current else 0) + 1
         position = msgspec.structs.replace(state.position, generation=generation)
         change = Change(partition, generation, -1, position.next_offset, {})
-        fields = list(_arm_fields(state.rows).items())
-
-        def build() -> None:
-            self._client.delete(draft)
-            self._client.hset(draft, mapping=_fields(position))
-            for start in range(0, len(fields), MAX_ROWS):
-                self._client.hset(draft, mapping=dict(fields[start : start + MAX_ROWS]))
-            self._replace(keys=[*self._keys(partition), draft], args=[_encode_change(change)])
-
-        _guarded(self, build)
+        fields = {**_fields(position), **_arm_fields(state.rows)}
+        keys = [*self._keys(partition), f"{self._state(partition)}:draft"]
+        arguments = [_encode_change(change), *chain.from_iterable(fields.items())]
+        _guarded(self, partial(self._replace, keys=keys, args=arguments))
 
     def changes(self, partitions: Sequence[int]) -> "RedisChangeFeed":
         """See `StateStore.changes`."""
@@ -340,9 +340,8 @@ def _arguments(write: Write) -> list[bytes]:
     believed = _fields(expected) if expected else dict.fromkeys(_METADATA, b"")
     arguments: list[bytes] = [believed[b"_next"], believed[b"_src"], believed[b"_gen"]]
     arguments.append(_encode_change(change))
-    for field, value in {**_fields(position), **_arm_fields(write.rows)}.items():
-        arguments += (field, value)
-    return arguments
+    fields = {**_fields(position), **_arm_fields(write.rows)}
+    return [*arguments, *chain.from_iterable(fields.items())]
 
 
 def _arm_fields(rows: Mapping[int, bytes]) -> dict[bytes, bytes]:

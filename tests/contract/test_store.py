@@ -1,12 +1,21 @@
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
 import redis
 
 from infra.embedded import EmbeddedStore
-from shared.ports import Change, ChangesLost, CorruptState, StateStore, StoreUnavailable, Write
+from shared.ports import (
+    Change,
+    ChangesLost,
+    CorruptState,
+    State,
+    StateStore,
+    StoreUnavailable,
+    Write,
+)
 from shared.redis_connection import BadAddress
 from shared.redis_store import MAX_ROWS, RedisStore
 from shared.testing import FakeStore
@@ -94,6 +103,23 @@ def test_a_row_of_no_arm_is_called_corrupt(server: EmbeddedStore, real: RedisSto
     client.close()
     with pytest.raises(CorruptState, match="no arm"):
         list(real.scan(0))
+
+
+def test_of_two_who_replace_a_state_at_once_one_prevails_whole(real: RedisStore) -> None:
+    states = [
+        State(position(number), dict.fromkeys(range(2_500), b"%d" % number)) for number in (1, 2)
+    ]
+
+    def replace(state: State) -> None:
+        for _ in range(20):
+            real.replace(0, state)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(replace, states))
+    rows = {arm: row for page in real.scan(0) for arm, row in page.items()}
+    [now] = real.positions([0])
+    assert now
+    assert rows == states[now.next_offset - 1].rows
 
 
 def test_a_scan_is_not_continued_on_another_connection(
