@@ -1,6 +1,5 @@
 """The whole system as processes, on a broker and a store of its own."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,17 +26,13 @@ from shared.events import (
     decode_visit,
 )
 from shared.kafka import KafkaCluster
-from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
-from shared.settings import SERVER_GROUP
-from tests import replay
+from tests import replay, settling, waiting
 
 _T = TypeVar("_T")
 
 MODEL = "e2e"
-DEADLINE_S = 120.0
-_POLL_S = 0.05
-"""Asking takes a few milliseconds, which the processes that are tested need themselves."""
+DEADLINE_S = 240.0
 
 
 class System:
@@ -47,7 +42,7 @@ class System:
         self.addresses = addresses
         self.model = model
         self.cluster = KafkaCluster(addresses.kafka, patience_s=10.0)
-        self.store = RedisStore(addresses.redis, model, timeout_s=1.0)
+        self.store = RedisStore(addresses.redis, model, timeout_s=10.0)
         self.data = load_data(data_folder)
         self.children: dict[str, Child] = {}
         self._folder = data_folder
@@ -84,12 +79,7 @@ class System:
 
         Broker and store may be away meanwhile.
         """
-        deadline_s = time.monotonic() + DEADLINE_S
-        while not _so(condition):
-            if time.monotonic() > deadline_s:
-                words = {name: child.last_words() for name, child in self.children.items()}
-                raise AssertionError(f"never {what}; the processes say {words}")
-            time.sleep(_POLL_S)
+        waiting.until(condition, what, DEADLINE_S, self._last_words)
 
     def records(self, topic: str) -> int:
         """How many records the topic holds."""
@@ -104,14 +94,7 @@ class System:
 
     def settle(self) -> None:
         """Wait until every visit is decided and every outcome learned."""
-        group = self.cluster.consumer(VISITS, f"{SERVER_GROUP}-{self.model}")
-        ends = {p: end for p in range(12) if (end := group.watermarks(p).end)}
-        self.until(
-            lambda: all(group.committed([p]).get(p, 0) >= end for p, end in ends.items()),
-            "all visits decided",
-        )
-        group.close()
-        self.until(self.learned, "all outcomes learned")
+        settling.settle(self.cluster, self.store, self.model, self.until)
 
     def assert_sound(self, visits: int) -> Report:
         """Every visit sent and decided, every bit of the state that of a replay."""
@@ -158,14 +141,11 @@ class System:
 
     def learned(self) -> bool:
         """Whether the trainer has applied all there is."""
-        consumer = self.cluster.consumer(OUTCOMES)
-        ends = [consumer.watermarks(partition).end for partition in range(12)]
-        consumer.close()
-        try:
-            positions = self.store.positions(range(12))
-        except StoreUnavailable:
-            return False
-        return [position.next_offset if position else -1 for position in positions] == ends
+        return settling.learned(self.cluster, self.store)
+
+    def _last_words(self) -> str:
+        words = {name: child.last_words() for name, child in self.children.items()}
+        return f"; the processes say {words}"
 
 
 class EmbeddedSystem(System):
@@ -194,10 +174,3 @@ def running(
         yield system
     finally:
         system.close()
-
-
-def _so(condition: Callable[[], bool]) -> bool:
-    try:
-        return condition()
-    except (BrokerUnavailable, StoreUnavailable):
-        return False

@@ -6,12 +6,11 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -19,18 +18,16 @@ import pytest
 from reco.rebuild import Report
 from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, VISITS, decode_decision, decode_visit
+from shared.events import DECISIONS, VISITS, decode_decision, decode_visit
 from shared.kafka import KafkaCluster
-from shared.ports import BrokerUnavailable, StoreUnavailable
 from shared.redis_store import RedisStore
-from shared.settings import SERVER_GROUP
 from tests import replay
+from tests.settling import settle
+from tests.waiting import until
 
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "linucb"
-HEALTHY_S: Final = 90
-DEADLINE_S: Final = 120.0
-_T = TypeVar("_T")
+HEALTHY_S: Final = 180
 
 
 def require_compose() -> None:
@@ -62,7 +59,7 @@ class Stack:
     def run(
         self,
         *arguments: str,
-        timeout_s: float = 120.0,
+        timeout_s: float = 300.0,
         check: bool = True,
         input_text: str | None = None,
     ) -> str:
@@ -83,11 +80,12 @@ class Stack:
 
     def up(self, *options: str) -> None:
         """Start what is not running, and wait until it is healthy."""
-        self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=600)
+        self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=900)
 
     def remove(self) -> None:
         """Leave nothing of it behind."""
-        self.run("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
+        with suppress(subprocess.TimeoutExpired):
+            self.run("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
         docker("image", "rm", "--force", self.environment["RECO_IMAGE"], check=False)
 
     def reco(self, *arguments: str) -> str:
@@ -160,22 +158,7 @@ class Observer:
 
     def settle(self) -> None:
         """Nobody sends any more: wait until every visit is decided, every outcome learned."""
-        group = self.cluster.consumer(VISITS, f"{SERVER_GROUP}-{MODEL}")
-        log = self.cluster.consumer(OUTCOMES)
-
-        def decided() -> bool:
-            ends = {p: end for p in range(12) if (end := group.watermarks(p).end)}
-            return group.committed(range(12)) == ends
-
-        def learned() -> bool:
-            positions = self.store.positions(range(12))
-            ends = [log.watermarks(partition).end for partition in range(12)]
-            return [position.next_offset if position else 0 for position in positions] == ends
-
-        until(decided, "all visits decided")
-        until(learned, "all outcomes learned")
-        group.close()
-        log.close()
+        settle(self.cluster, self.store, MODEL, until)
 
     def assert_sound(self) -> Report:
         """Nobody sends any more: every visit decided once, every bit that of a replay."""
@@ -188,21 +171,6 @@ class Observer:
         report = self.compared()
         assert (report.violations, report.differing_bits, report.lag) == ([], 0, 0)
         return report
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; broker and store may be away meanwhile."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    why = ""
-    while True:
-        try:
-            if condition():
-                return
-            why = ""
-        except (BrokerUnavailable, StoreUnavailable) as error:
-            why = f" ({error})"
-        assert time.monotonic() < deadline_s, f"never {what}{why}"
-        time.sleep(0.1)
 
 
 def goes_on(observer: Observer) -> None:

@@ -26,10 +26,11 @@ from tests.integration.compose import (
     Observer,
     Stack,
     docker,
+    docker_json,
     goes_on,
     require_compose,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 
@@ -248,7 +249,7 @@ def test_replicas_divide_the_partitions(stack: Stack, observer: Observer) -> Non
 
 
 def test_prometheus_sees_every_replica(stack: Stack) -> None:
-    stack.run("--profile", "obs", "up", "-d", "--no-recreate", "--wait", "prometheus")
+    stack.run("--profile", "obs", "up", "-d", "--no-deps", "--wait", "prometheus")
     prometheus = f"http://127.0.0.1:{stack.environment['RECO_PROMETHEUS_PORT']}"
     query = {"query": "count by (job) (up == 1)"}
 
@@ -257,6 +258,7 @@ def test_prometheus_sees_every_replica(stack: Stack) -> None:
         return {each["metric"]["job"]: int(each["value"][1]) for each in answer["data"]["result"]}
 
     wanted = {name: len(stack.containers(name)) for name in ("server", "trainer", "producer")}
+    assert wanted["server"] == 3
     until(lambda: seen() == wanted, f"{wanted} scraped")
     stack.run("--profile", "obs", "rm", "--stop", "--force", "prometheus")
 
@@ -272,14 +274,18 @@ def test_killed_replicas_come_back_and_lose_nothing(stack: Stack, observer: Obse
 
 
 def crash(stack: Stack, service: str) -> None:
-    """Kill the service's first container, and wait until Docker has started it again."""
+    """Kill the service's first container, and wait until Docker has it running again, and well."""
     container = stack.containers(service)[0]
-
-    def restarts() -> int:
-        return int(docker("inspect", "--format", "{{.RestartCount}}", container["Id"]))
-
     stack.crash(container)
-    until(lambda: restarts() > container["RestartCount"], f"{service} again")
+
+    def well_again() -> bool:
+        [now] = docker_json("inspect", container["Id"])
+        state, before = now["State"], container["State"]
+        return bool(
+            state["StartedAt"] != before["StartedAt"] and state["Health"]["Status"] == "healthy"
+        )
+
+    until(well_again, f"{service} again")
 
 
 @pytest.mark.parametrize("service", ["redis", "redpanda"])

@@ -13,7 +13,8 @@ import pytest
 from server.api_types import Problem
 from server.guard import NO_CONTENT_POLICY, SECURITY_HEADERS
 from server.problems import HEADERS, METHOD, NO_HTTP, NO_SUCH_PAGE, TOO_LARGE
-from tests.integration.compose import ROOT, docker, free_ports, require_compose, until
+from tests.integration.compose import ROOT, docker, free_ports, require_compose
+from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
 

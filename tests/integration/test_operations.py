@@ -14,7 +14,8 @@ from shared.events import OUTCOMES, VISITS
 from shared.redis_store import RedisStore
 from shared.snapshots import Snapshot, load
 from tests import replay
-from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on, until
+from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on
+from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
 
@@ -58,8 +59,12 @@ def test_a_full_store_stops_learning_and_not_serving(
     goes_on(observer)
     limit = str(admin.config_get("maxmemory")["maxmemory"])
     admin.config_set("maxmemory", "1mb")
-    until(lambda: "NOT SERVED" in stack.run("logs", "--tail", "5", "trainer"), "trainers waiting")
-    assert "maxmemory" in stack.run("logs", "--tail", "5", "trainer")
+
+    def waiting() -> bool:
+        said = stack.run("logs", "--tail", "5", "trainer")
+        return "NOT SERVED" in said and "maxmemory" in said
+
+    until(waiting, "trainers waiting, and why")
     decided = len(observer.decided())
     until(lambda: len(observer.decided()) > decided, "decisions all the same")
     admin.config_set("maxmemory", limit)
