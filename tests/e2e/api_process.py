@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
-
 from tests.e2e.system import EmbeddedSystem, running
+from tests.waiting import ready
 
 
 class Served(NamedTuple):
@@ -24,9 +23,11 @@ def serving(data_folder: Path, logs: Path, **options: str | float) -> Iterator[S
     """One server and one trainer on the embedded broker and store."""
     with running(data_folder, logs) as system:
         system.start("trainer", "train")
+        # Whoever runs the tests may be busy: it is no question of milliseconds here.
+        options = {"rank_budget_ms": 5_000, **options}
         server = system.start("server", "serve", "--no-stream", http="127.0.0.1:0", **options)
         url: str = server.lines.get(timeout=40)["http"]
-        system.until(lambda: httpx.get(f"{url}/readyz").status_code == 200, "ready")
+        system.until(lambda: ready(url), "ready")
         yield Served(system, url)
 
 

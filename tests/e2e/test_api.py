@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
 @pytest.fixture(scope="module")
 def served(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(data_folder, tmp_path_factory.mktemp("logs"), reward_window="2s") as served:
+    with serving(data_folder, tmp_path_factory.mktemp("logs"), reward_window="10s") as served:
         yield served
 
 

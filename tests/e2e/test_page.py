@@ -18,6 +18,7 @@ from tests.e2e.browser import require_browser, window
 from tests.e2e.live_page import PATIENCE_MS, answering, opened
 from tests.e2e.system import System, running
 from tests.live_scenario import Feeding
+from tests.waiting import ready
 
 ENDS_OF_TEXTS = """(cells) => cells.map((cell) => {
   const text = document.createRange();
@@ -57,7 +58,9 @@ def system(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def address(system: System) -> str:
-    return str(system.children["server"].lines.get(timeout=PATIENCE_MS / 1e3)["http"])
+    url = str(system.children["server"].lines.get(timeout=PATIENCE_MS / 1e3)["http"])
+    system.until(lambda: ready(url), "ready")
+    return url
 
 
 def number(page: Page, selector: str) -> int:

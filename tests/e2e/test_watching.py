@@ -12,6 +12,7 @@ from infra.embedded import free_port
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
 from tests.e2e.system import MODEL, EmbeddedSystem
+from tests.waiting import ready
 
 
 def free_address() -> str:
@@ -32,13 +33,6 @@ class Operator:
         assert code == (0 if shown["healthy"] else 1)
         return shown
 
-    @staticmethod
-    def ready(address: str) -> bool:
-        try:
-            return httpx.get(f"http://{address}/readyz").status_code == 200
-        except httpx.ConnectError:
-            return False
-
 
 def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
     system: EmbeddedSystem, capsys: pytest.CaptureFixture[str]
@@ -46,12 +40,18 @@ def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
     operator, server, trainer = Operator(system, capsys), free_address(), free_address()
     system.start("trainer", "train", metrics=trainer)
     system.start("server", "serve", metrics=server, stale_limit_s=1.0)
-    system.until(lambda: operator.ready(server) and operator.ready(trainer), "ready")
+    system.until(lambda: ready(f"http://{server}") and ready(f"http://{trainer}"), "ready")
     system.produce(100, 100.0)
     system.await_records(OUTCOMES, 200)
     system.settle()
-    system.until(lambda: operator.status()["healthy"], "healthy")
-    shown = operator.status()
+    looks: list[dict[str, Any]] = []
+
+    def healthy() -> bool:
+        looks.append(operator.status())
+        return bool(looks[-1]["healthy"])
+
+    system.until(healthy, "healthy")
+    shown = looks[-1]
     owners = {row["topic"]: row["owner"] for row in shown["partitions"]}
     assert owners[VISITS] == shown["servers"][0]["name"]
     assert owners[OUTCOMES] == shown["trainers"][0]["name"]
@@ -64,21 +64,21 @@ def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
         "noticed that the trainer is gone",
     )
     system.store_server.kill()
-    system.until(lambda: not operator.ready(server), "not ready with a model that is too old")
+    system.until(lambda: not ready(f"http://{server}"), "not ready with a model that is too old")
     [away] = operator.status()["reasons"]
     assert "does not serve" in away
     system.store_server.start()
     system.again("trainer")
-    system.until(lambda: operator.ready(server) and operator.ready(trainer), "ready again")
+    system.until(lambda: ready(f"http://{server}") and ready(f"http://{trainer}"), "ready again")
 
 
 def test_a_server_that_leaves_says_so_wherever_one_asks(system: EmbeddedSystem) -> None:
     metrics = free_address()
     server = system.start("server", "serve", http="127.0.0.1:0", metrics=metrics, drain="1m")
     api: str = server.lines.get(timeout=40)["http"]
-    system.until(lambda: Operator.ready(metrics), "ready")
+    system.until(lambda: ready(f"http://{metrics}"), "ready")
     os.kill(server.pid, signal.SIGTERM)
-    system.until(lambda: not Operator.ready(metrics), "not ready")
+    system.until(lambda: not ready(f"http://{metrics}"), "not ready")
     for url in (api, f"http://{metrics}"):
         assert httpx.get(f"{url}/readyz").json()["reasons"] == ["the server is shutting down"]
         assert httpx.get(f"{url}/livez").status_code == 200

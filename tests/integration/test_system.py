@@ -91,7 +91,7 @@ def test_broker_and_store_are_killed_and_the_system_goes_on_without_a_hand(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.e2e.system.DEADLINE_S", 120.0)  # sessions have to time out
+    monkeypatch.setattr("tests.e2e.system.DEADLINE_S", 400.0)  # sessions have to time out
     broker, store = mortal
     make_anew(KafkaCluster(broker.address), list(PARTITIONS))
     system = System(Addresses(broker.address, store.url), name, data_folder, tmp_path)
