@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import msgspec
@@ -17,30 +19,45 @@ from tests.waiting import until
 DEADLINE_S = 240.0
 
 
-def demo(data_folder: Path, *options: str) -> "subprocess.Popen[str]":
-    """Start the demo."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "reco", "demo", "--data", str(data_folder), *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Whoever runs the tests in the background may have Ctrl-C ignored, which is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+class Demo(Protocol):
+    """Starts the demo with these options."""
+
+    def __call__(self, *options: str) -> "subprocess.Popen[str]": ...
 
 
-def run(data_folder: Path, tmp_path: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
+@pytest.fixture
+def demo(data_folder: Path) -> Iterator[Demo]:
+    """Demos of which none outlives its test."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> "subprocess.Popen[str]":
+            process = subprocess.Popen(
+                [sys.executable, "-m", "reco", "demo", "--data", str(data_folder), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Tests in the background may have Ctrl-C ignored, which is inherited.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def run(demo: Demo, tmp_path: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
     """Exit code, what was shown, and the JSON."""
     file = tmp_path / "verdict.json"
-    process = demo(data_folder, "--json", str(file), *options)
+    process = demo("--json", str(file), *options)
     shown, errors = process.communicate(timeout=DEADLINE_S)
     assert errors == ""
     return process.returncode, shown, msgspec.json.decode(file.read_bytes())
 
 
-def test_the_demo_learns_and_passes(data_folder: Path, tmp_path: Path) -> None:
-    code, shown, verdict = run(data_folder, tmp_path, "--visits", "300", "--rate", "100")
+def test_the_demo_learns_and_passes(demo: Demo, tmp_path: Path) -> None:
+    code, shown, verdict = run(demo, tmp_path, "--visits", "300", "--rate", "100")
     assert code == 0
     assert verdict["verdict"] == "pass"
     assert verdict["reasons"] == []
@@ -62,10 +79,10 @@ def test_the_demo_learns_and_passes(data_folder: Path, tmp_path: Path) -> None:
     assert "verdict: pass" in shown
 
 
-def test_the_demo_passes_though_processes_are_killed(data_folder: Path, tmp_path: Path) -> None:
+def test_the_demo_passes_though_processes_are_killed(demo: Demo, tmp_path: Path) -> None:
     plot = tmp_path / "curves.png"
     arguments = ("--cold", "--chaos", "--visits", "400", "--policy", "shared-linucb")
-    code, shown, verdict = run(data_folder, tmp_path, *arguments, "--plot", str(plot))
+    code, shown, verdict = run(demo, tmp_path, *arguments, "--plot", str(plot))
     assert (code, verdict["verdict"]) == (0, "pass")
     assert "share of the possible uplift" in shown
     assert "the prototype's rule" in shown
@@ -76,10 +93,10 @@ def test_the_demo_passes_though_processes_are_killed(data_folder: Path, tmp_path
     assert shown.count("kill -9") == verdict["kills"]
 
 
-def test_the_page_is_there_from_the_start_and_stays_with_hold(data_folder: Path) -> None:
+def test_the_page_is_there_from_the_start_and_stays_with_hold(demo: Demo) -> None:
     # So few that a slow machine, which learns little in their time, is not judged by their clicks.
     visits = JUDGED_FROM // 2
-    process = demo(data_folder, "--cold", "--visits", str(visits), "--rate", "50", "--hold")
+    process = demo("--cold", "--visits", str(visits), "--rate", "50", "--hold")
     address = line_with(process, "page: ").rpartition("page: ")[2].strip()
     until(lambda: "<title>LiveReco" in page(address), "a page that answers")
     line_with(process, "verdict: pass")
@@ -142,8 +159,8 @@ def alive(pids: set[int]) -> set[int]:
     return pids & {int(pid) for pid, state in rows if not state.startswith("Z")}
 
 
-def test_a_demo_that_loses_its_broker_says_so_and_ends(data_folder: Path) -> None:
-    process = demo(data_folder, "--cold", "--visits", "5000")
+def test_a_demo_that_loses_its_broker_says_so_and_ends(demo: Demo) -> None:
+    process = demo("--cold", "--visits", "5000")
     children = started(process)
     owner = min(children)  # broker and store were started first
     os.kill(owner, signal.SIGKILL)
@@ -157,14 +174,14 @@ def test_a_demo_that_loses_its_broker_says_so_and_ends(data_folder: Path) -> Non
     ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_a_demo_that_is_ended_early_leaves_nothing_behind(
-    data_folder: Path,
+    demo: Demo,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: signal.Signals,
     code: int,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    process = demo(data_folder, "--cold", "--visits", "5000")
+    process = demo("--cold", "--visits", "5000")
     children = started(process)
     assert len(children) >= 4
     os.kill(process.pid, how)
