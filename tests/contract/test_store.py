@@ -26,7 +26,7 @@ models = itertools.count()
 
 @pytest.fixture
 def real(server: EmbeddedStore) -> Iterator[RedisStore]:
-    store = RedisStore(server.url, f"m{next(models)}", timeout_s=1.0)
+    store = RedisStore(server.url, f"m{next(models)}", timeout_s=10.0)
     yield store
     store.close()
 

@@ -53,7 +53,7 @@ class RealBench:
 
     def __init__(self, url: str, rules: WindowRules) -> None:
         self.model = f"w{next(models)}"
-        self.window: RewardWindow = RedisWindow(url, self.model, rules, timeout_s=1.0)
+        self.window: RewardWindow = RedisWindow(url, self.model, rules, timeout_s=10.0)
         self.client: Any = redis.Redis.from_url(url)
         self._loop = Loop()
 

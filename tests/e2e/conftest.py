@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.browser import browser, require_browser, window
+from tests.e2e.demos import Demo, demos
 from tests.e2e.system import EmbeddedSystem, running
 
 
@@ -14,6 +15,12 @@ from tests.e2e.system import EmbeddedSystem, running
 def system(data_folder: Path, tmp_path: Path) -> Iterator[EmbeddedSystem]:
     with running(data_folder, tmp_path) as system:
         yield system
+
+
+@pytest.fixture
+def demo(data_folder: Path) -> Iterator[Demo]:
+    with demos(data_folder) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

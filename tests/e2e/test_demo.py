@@ -3,57 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
 
 import httpx
 import msgspec
 import pytest
 
 from reco.verdict import JUDGED_FROM
+from tests.e2e.demos import DEADLINE_S, Demo, run
 from tests.waiting import until
-
-DEADLINE_S = 240.0
-
-
-class Demo(Protocol):
-    """Starts the demo with these options."""
-
-    def __call__(self, *options: str) -> "subprocess.Popen[str]": ...
-
-
-@pytest.fixture
-def demo(data_folder: Path) -> Iterator[Demo]:
-    """Demos of which none outlives its test."""
-    with ExitStack() as stack:
-
-        def start(*options: str) -> "subprocess.Popen[str]":
-            process = subprocess.Popen(
-                [sys.executable, "-m", "reco", "demo", "--data", str(data_folder), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                # Tests in the background may have Ctrl-C ignored, which is inherited.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
-
-        yield start
-
-
-def run(demo: Demo, tmp_path: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
-    """Exit code, what was shown, and the JSON."""
-    file = tmp_path / "verdict.json"
-    process = demo("--json", str(file), *options)
-    shown, errors = process.communicate(timeout=DEADLINE_S)
-    assert errors == ""
-    return process.returncode, shown, msgspec.json.decode(file.read_bytes())
 
 
 def test_the_demo_learns_and_passes(demo: Demo, tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from tests.e2e.test_demo import run
+from tests.e2e.demos import Demo, run
 
 
-def test_the_demo_learns_and_passes_over_http(data_folder: Path, tmp_path: Path) -> None:
-    code, shown, verdict = run(
-        data_folder, tmp_path, "--via-http", "--visits", "200", "--rate", "40"
-    )
+def test_the_demo_learns_and_passes_over_http(demo: Demo, tmp_path: Path) -> None:
+    code, shown, verdict = run(demo, tmp_path, "--via-http", "--visits", "200", "--rate", "40")
     assert (code, verdict["verdict"], verdict["reasons"]) == (0, "pass", [])
     assert verdict["visits"] == 200
     assert verdict["replay"]["differing_bits"] == 0

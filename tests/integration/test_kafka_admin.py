@@ -11,14 +11,16 @@ from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
 from shared.ports import BrokerUnavailable, EventConsumer
 from tests.images import REDPANDA_IMAGE
-from tests.integration.containers import require_docker
+from tests.integration.containers import START_S, require_docker
 from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(900)  # the container starts within the first test's time
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KafkaCluster]:
     require_docker()
-    container = RedpandaContainer(REDPANDA_IMAGE).start(timeout=60)
+    container = RedpandaContainer(REDPANDA_IMAGE).start(timeout=START_S)
     try:
         cluster = KafkaCluster(container.get_bootstrap_server(), patience_s=20.0)
         cluster.create_topics({VISITS: 4, DEAD_LETTERS: 3})
@@ -58,7 +60,7 @@ def test_owners_are_known_by_the_name_that_they_joined_with(cluster: KafkaCluste
     assert member.client_id == "server-1"
     assert sorted(member.partitions) == [(VISITS, partition) for partition in range(4)]
     consumer.close()
-    assert admin.members("servers") == []
+    until(lambda: admin.members("servers") == [], "nobody in the group")
 
 
 def test_a_group_that_nobody_joins_keeps_offsets_and_notes(cluster: KafkaCluster) -> None:

@@ -43,10 +43,11 @@ def test_a_store_that_appends_keeps_its_data_over_a_restart_at_the_same_address(
 
 def test_a_store_that_sleeps_answers_nobody_and_can_be_closed_nonetheless() -> None:
     store = EmbeddedStore()
-    with redis.Redis.from_url(store.url, socket_timeout=0.2, retry=None) as client:
+    hasty = redis.Redis.from_url(store.url, socket_timeout=0.2, retry=None)
+    with hasty, redis.Redis.from_url(store.url) as client:
         assert client.ping()
         with store.asleep(), pytest.raises(redis.TimeoutError):
-            client.ping()
+            hasty.ping()
         assert client.ping()
         with store.asleep():
             store.close()

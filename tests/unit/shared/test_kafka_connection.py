@@ -49,7 +49,7 @@ def test_an_address_where_nobody_is_gets_the_whole_patience(address: str) -> Non
 
 def test_a_host_that_there_is_not_is_named() -> None:
     with pytest.raises(BrokerUnavailable, match=r"Failed to resolve 'no-such-host\.invalid:9092'"):
-        KafkaCluster("no-such-host.invalid", patience_s=1.0)
+        KafkaCluster("no-such-host.invalid", patience_s=4.0)
 
 
 def test_a_file_that_there_is_not_is_named_with_its_variable(certificate: Certificate) -> None:

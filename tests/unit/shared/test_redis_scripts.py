@@ -100,14 +100,14 @@ def test_one_deadline_holds_for_all_that_is_sent_together(
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("budget_s", [5.0, 0.1], ids=["into its deadline", "until cancelled"])
+@pytest.mark.parametrize("budget_s", [20.0, 0.1], ids=["into its deadline", "until cancelled"])
 def test_after_a_call_that_waited_in_vain_no_connection_at_hand_is_taken_for_a_good_one(
     store: EmbeddedStore, budget_s: float
 ) -> None:
     async def scene() -> None:
         wire = Wire(store.port)
         async with wire.held():
-            scripts = RedisScripts(wire.url, 0.5)
+            scripts = RedisScripts(wire.url, 2.0)
             await asyncio.gather(*(scripts.execute(PING) for _ in range(5)))
             wire.lose()
             with pytest.raises((StoreUnavailable, TimeoutError)):
@@ -123,9 +123,9 @@ def test_the_deadline_holds_for_the_loading_of_a_script_too(store: EmbeddedStore
     async def scene() -> None:
         wire = Wire(store.port)
         async with wire.held():
-            scripts = RedisScripts(wire.url, 0.5)
+            scripts = RedisScripts(wire.url, 2.0)
             await scripts.execute(PING)
-            wire.delay_s = 0.1  # each way
+            wire.delay_s = 0.4  # each way
             with pytest.raises(StoreUnavailable, match="within"):
                 await scripts.run("return 1", [ScriptCall([], [])])
             await scripts.close()
