@@ -49,7 +49,7 @@ def test_every_query_of_the_dashboard_returns_data(prometheus: Prometheus, query
 
 def test_what_is_captured_of_the_uplift_is_what_was_exported(prometheus: Prometheus) -> None:
     [query] = [query for query in QUERIES if query.where == "Uplift captured"]
-    [sample] = prometheus.query(query.expression)
+    [sample] = prometheus.until(lambda: prometheus.query(query.expression), query.where)
     assert float(sample["value"][1]) == pytest.approx((64 - 50) / (67 - 50))
 
 
@@ -67,8 +67,11 @@ def test_alerts_notice_what_is_wrong_and_nothing_else(prometheus: Prometheus) ->
     prometheus.until(lambda: noticed() >= FIRING | PENDING, "noticed all that is wrong")
     # What is noticed beside it may be the next rule to be evaluated.
     since = max(prometheus.evaluated())
-    prometheus.until(lambda: min(prometheus.evaluated()) > since, "evaluated each rule again")
-    assert noticed() == FIRING | PENDING
+    prometheus.until(
+        # A scrape that took too long may raise one for a moment.
+        lambda: min(prometheus.evaluated()) > since and noticed() == FIRING | PENDING,
+        "noticed what is wrong and nothing else",
+    )
     for alert in FIRING:
         assert prometheus.rules()[alert]["state"] == "firing"
 
