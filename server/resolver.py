@@ -148,10 +148,12 @@ class Resolver:
         """Sweep until cancelled; whatever fails is tried again."""
         while True:
             try:
-                while await self.sweep() == TAKE:
-                    pass
+                # First: while Kafka is away sweeping fails, and the outbox is what grows then.
                 self.load = await self._window.load()
+                swept = await self.sweep()
                 self._sweep_error = ""
+                if swept == TAKE:
+                    continue
             except BrokerUnavailable:  # said where it was met
                 await asyncio.sleep(RETRY_S)
             except (StoreUnavailable, CorruptState) as error:

@@ -18,7 +18,7 @@ from shared.reward_window import (
     Waiting,
 )
 from shared.testing import Crash, CrashPoints
-from tests.unit.server.api_bench import Bench, MakeBench, problem
+from tests.unit.server.api_bench import RULES, Bench, MakeBench, problem
 
 
 def test_a_click_is_learned_by_the_cascade_and_answered_once_kafka_has_it(bench: Bench) -> None:
@@ -254,6 +254,36 @@ def test_a_replica_that_dies_between_decision_and_publication_is_continued_by_an
     ids = [outcome.outcome_id for outcome in other.outcomes()]
     assert len(ids) == (4 if point == 2 else 2)  # published twice, under the same ids
     assert other.click("d1", product).status_code == 200
+
+
+def test_what_waits_for_kafka_is_counted_while_kafka_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.resolver.RETRY_S", 0.0)
+    monkeypatch.setattr("server.resolver.SWEEP_S", 0.0)
+    for name in ("d1", "d2"):
+        bench.rank(decision_id=name)
+    bench.window.now_ms += 30_000
+    bench.broker.available = False
+    take = bench.window.take
+
+    async def take_again(limit: int) -> list[Resolution]:
+        bench.window.now_ms += RULES.lease_ms  # so that there is something to publish every time
+        return await take(limit)
+
+    monkeypatch.setattr(bench.window, "take", take_again)
+
+    async def scene() -> None:
+        sweeping = asyncio.create_task(bench.resolver.run())
+        async with asyncio.timeout(10.0):
+            while bench.resolver.load.outbox < 2:
+                await asyncio.sleep(0.0)
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
+
+    bench.run(scene())
+    assert bench.resolver.load.waiting == 0
+    assert bench.resolver.error == "the fake broker is away"
 
 
 def test_sweeping_goes_on_whatever_it_meets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
