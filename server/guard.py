@@ -123,7 +123,7 @@ class Guard:
             trouble = Trouble(OVERLOADED, "too many requests at once", RETRY_AFTER_S)
             return self._rejected("overload", trouble)
         length = _header(scope, b"content-length")
-        if length and (not length.isdigit() or int(length) > self._limits.body_bytes):
+        if length and _exceeds(length, self._limits.body_bytes):
             detail = f"at most {self._limits.body_bytes} bytes"
             return self._rejected("too large", Trouble(TOO_LARGE, detail))
         if self._keys and path.startswith(_GUARDED) and not self._known(scope):
@@ -179,6 +179,12 @@ class Guard:
                 self._children[key] = children
         children[0].inc()
         children[1].observe(seconds)
+
+
+def _exceeds(length: bytes, most: int) -> bool:
+    """Whether a Content-Length is no number, or one above this. It may begin with many zeros."""
+    digits = length.lstrip(b"0") or b"0"
+    return not digits.isdigit() or len(digits) > len(str(most)) or int(digits) > most
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:

@@ -193,6 +193,19 @@ def test_a_body_without_a_length_is_counted(bench: Bench) -> None:
     assert problem(answer) == (413, "too-large")
 
 
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [(b"9" * 5_000, 413), (b"65537", 413), (b"%05000d" % 2, 200), (b"0", 200)],
+    ids=["5,000 nines", "64 KiB and 1", "zeros before 2", "0"],
+)
+def test_a_length_may_have_any_number_of_digits(bench: Bench, length: bytes, status: int) -> None:
+    answer = bench.ask("GET", "/livez", headers={b"content-length": length})
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if status != 200:
+        assert problem(answer) == (413, "too-large")
+
+
 def test_what_is_not_there_or_not_allowed_is_a_problem_too(bench: Bench) -> None:
     for method, path in (("GET", "/nowhere"), ("POST", "/v1/rank/"), ("GET", "/docs/")):
         assert problem(bench.ask(method, path)) == (404, "not-found")
