@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with what it lacks: a deadline for each request, a limit for its headers."""
+"""uvicorn's HTTP/1.1 with what it lacks: deadlines for request and answer, a limit for headers."""
 
 import asyncio
 import sys
@@ -38,6 +38,10 @@ MOST_WAITING: Final = 16
 REQUEST_S: Final = 10.0
 """From a connection, or a request's first byte, to its last one: no slow loris holds a place."""
 
+ANSWER_S: Final = 10.0
+"""How long more of an answer may wait for its client than a handler should add to; and, up to twice
+as long, anything at all once the connection was closed. Who does not read holds no place either."""
+
 SILENT_S: Final = 0.5
 """How long a connection may take to send its first request once the server is stopping."""
 
@@ -64,7 +68,12 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
     request_s: ClassVar[float] = REQUEST_S
+    answer_s: ClassVar[float] = ANSWER_S
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    """While too much of an answer waits for the client."""
+    _look: asyncio.TimerHandle | None = None
+    """The next one at whether a connection that was closed has ended."""
     _silent: asyncio.TimerHandle | None = None
     _part = _HEAD
     """The part that is being received."""
@@ -80,14 +89,29 @@ class GuardedProtocol(HttpToolsProtocol):
             transport.abort()
         else:
             self._arm()
+            self._look_again(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and tell the handler that is answering, even if more requests wait."""
         self._disarm()
+        for timer in (self._unread, self._look):
+            if timer is not None:
+                timer.cancel()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take its answer as fast as it comes: it has until the deadline."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
 
     def shutdown(self) -> None:
         """The server leaves. Whoever has connected and is yet to ask gets a moment for it."""
@@ -169,6 +193,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _look_again(self, closed: bool) -> None:
+        """End what was closed at the last look. It has waited since for a client to take the rest.
+
+        Whoever closes a connection, the transport's buffer is sent first, however long it takes.
+        """
+        if closed:
+            self.transport.abort()
+        else:
+            closing = self.transport.is_closing()
+            self._look = self.loop.call_later(self.answer_s, self._look_again, closing)
+
     def _too_slow(self) -> None:
         self._end_with(Trouble(SLOW, f"at most {self.request_s:g} s for all of it"))
 
@@ -191,9 +226,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return not cycle.response_complete or self._part is _BODY
 
 
-def protocol_with(request_s: float) -> type[GuardedProtocol]:
-    """The protocol with this deadline; uvicorn makes its instances itself."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"request_s": request_s})
+def protocol_with(request_s: float, answer_s: float) -> type[GuardedProtocol]:
+    """The protocol with these deadlines; uvicorn makes its instances itself."""
+    deadlines = {"request_s": request_s, "answer_s": answer_s}
+    return type("GuardedProtocol", (GuardedProtocol,), deadlines)
 
 
 class _Trailers(list[tuple[bytes, bytes]]):

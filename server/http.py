@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server.guard import Gate
-from server.guarded_protocol import REQUEST_S, protocol_with
+from server.guarded_protocol import ANSWER_S, REQUEST_S, protocol_with
 from server.listener import let_no_more_in, listening
 
 KEEP_ALIVE_S: Final = 75
@@ -29,6 +29,7 @@ class Deadlines(NamedTuple):
     """How long a client may take."""
 
     request_s: float = REQUEST_S
+    answer_s: float = ANSWER_S
     drain_s: float = DRAIN_S
     stop_s: float = STOP_S
 
@@ -55,7 +56,7 @@ class HttpServer:
         """Where it listens."""
         config = uvicorn.Config(
             app,
-            http=protocol_with(deadlines.request_s),
+            http=protocol_with(deadlines.request_s, deadlines.answer_s),
             ws="none",
             lifespan="on",  # else an app that does not start is served all the same
             log_config=None,

@@ -134,6 +134,20 @@ MUTANTS = (
         ("tests/unit/server/test_http.py",),
     ),
     Mutant(
+        "who does not read is hung up on",
+        "server/guarded_protocol.py",
+        "self._unread = self.loop.call_later(self.answer_s, self.transport.abort)",
+        "pass",
+        ("tests/unit/server/test_guarded_protocol.py",),
+    ),
+    Mutant(
+        "what was closed ends though nobody reads it",
+        "server/guarded_protocol.py",
+        "if closed:",
+        "if False:",
+        ("tests/unit/server/test_guarded_protocol.py",),
+    ),
+    Mutant(
         "what is above on a slate is known",
         "server/kinship.py",
         "left *= _narrowing(kin, best, own / alpha)",

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import cast
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,19 +15,25 @@ from starlette.routing import Route
 
 from server.api_types import Problem
 from server.guard import Gate
+from server.guarded_protocol import GuardedProtocol
 from server.http import Deadlines, HttpServer
 
 QUICK = Deadlines(request_s=0.3, drain_s=0.2, stop_s=5.0)
-PATIENT = Deadlines(request_s=600.0, drain_s=0.0, stop_s=600.0)
+PATIENT = Deadlines(request_s=600.0, answer_s=600.0, drain_s=0.0, stop_s=600.0)
 
 
 class App:
-    """Answers with the body; `/wait` and `/block` once `go` is set, `/stream` for ever."""
+    """Answers with the body; `/wait` and `/block` once `go` is set, `/stream` for ever.
+
+    `/flood` and `/large` are more than waits for a client outside the server.
+    """
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.go = threading.Event()
         self.left = threading.Event()
+        self.enough: Callable[[], bool] = lambda: False
+        """Asked between the parts of a flood, on the server's own loop: whether it is to end."""
         self.failures: list[Exception] = []
         self.routes = Starlette(
             routes=[
@@ -35,6 +42,8 @@ class App:
                 Route("/wait", self.wait),
                 Route("/block", self.block),
                 Route("/stream", self.stream),
+                Route("/flood", self.flood),
+                Route("/large", self.large),
             ],
             exception_handlers={Exception: self.failed},
         )
@@ -66,6 +75,23 @@ class App:
 
         return StreamingResponse(events(), headers={"Connection": "close"})
 
+    async def flood(self, request: Request) -> StreamingResponse:
+        """As much as the client takes and more, in parts smaller than what makes a writer wait."""
+
+        async def parts() -> AsyncGenerator[bytes]:
+            try:
+                while not self.enough():
+                    yield b"a" * 16_384
+                    await asyncio.sleep(0)
+            finally:
+                self.left.set()
+
+        return StreamingResponse(parts(), headers={"Connection": "close"})
+
+    async def large(self, request: Request) -> PlainTextResponse:
+        """One that is written in one go."""
+        return PlainTextResponse(b"a" * LARGE)
+
     async def block(self, request: Request) -> PlainTextResponse:
         """The same on the server's own loop, which accepts nobody meanwhile."""
         return self.wait(request)
@@ -89,9 +115,18 @@ def serving(app: App, deadlines: Deadlines) -> Iterator[HttpServer]:
 
 
 def connected(server: HttpServer) -> socket.socket:
-    """A raw connection."""
+    """A raw connection. Little waits for the client to read it outside the server."""
     host, _, port = server.url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10.0)
+    connection = socket.socket()
+    connection.settimeout(10.0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def connections(server: HttpServer) -> list[GuardedProtocol]:
+    """Those that the server has."""
+    return [*cast(set[GuardedProtocol], server._server.server_state.connections)]
 
 
 def reply_to(server: HttpServer, *parts: bytes) -> bytes:
@@ -136,6 +171,7 @@ def problem(answer: bytes) -> str:
     return found.type.removeprefix("/docs#")
 
 
+LARGE = 8 * 2**20
 HEAD = b"POST /echo HTTP/1.1\r\nhost: a\r\n"
 SHORT = HEAD + b"content-length: 2\r\n\r\nhi"
 WAIT = b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n"

@@ -7,17 +7,20 @@ from server.guarded_protocol import MOST_HEADER_BYTES, MOST_WAITING, MOST_WIRE_B
 from server.http import HttpServer
 from tests.unit.server.raw_http import (
     HEAD,
+    LARGE,
     PATIENT,
     SHORT,
     WAIT,
     App,
     connected,
+    connections,
     half_closed,
     problem,
     reply_to,
     serving,
     until_closed,
 )
+from tests.waiting import until
 
 
 def test_a_request_in_time_is_answered_and_the_connection_kept(server: HttpServer) -> None:
@@ -204,3 +207,46 @@ def test_not_any_number_of_requests_waits_behind_another(server: HttpServer, app
         assert app.entered.wait(10.0)
         connection.sendall(WAIT * (10 * MOST_WAITING))
         assert problem(until_closed(connection)) == "overloaded"
+
+
+LARGE_ONE = b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n"
+FLOOD = b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n"
+UNREAD = PATIENT._replace(answer_s=0.3)
+
+
+@pytest.mark.parametrize("asked", [LARGE_ONE * 3, FLOOD], ids=["one behind another", "a stream"])
+def test_who_does_not_read_is_hung_up_on_and_no_handler_waits(app: App, asked: bytes) -> None:
+    with serving(app, UNREAD) as server, connected(server) as connection:
+        connection.sendall(asked)
+        assert connection.recv(1) == b"H"
+        until(lambda: not connections(server), "hung up on", 60.0)
+        until(lambda: not server._server.server_state.tasks, "let go of", 60.0)
+        assert app.failures == []
+
+
+def test_who_does_not_read_the_last_of_an_answer_is_hung_up_on_too(app: App) -> None:
+    """It is too little to make a handler wait, so nothing but the connection is held."""
+    with serving(app, UNREAD) as server, connected(server) as connection:
+
+        def unsent() -> int:
+            return sum(each.transport.get_write_buffer_size() for each in connections(server))
+
+        app.enough = lambda: unsent() > 0
+        connection.sendall(FLOOD)
+        assert app.left.wait(60.0)
+        assert unsent() < 65_536
+        until(lambda: not connections(server), "hung up on", 60.0)
+
+
+def test_who_reads_an_answer_that_is_large_keeps_the_connection(app: App) -> None:
+    deadlines = PATIENT._replace(answer_s=3.0)
+    with serving(app, deadlines) as server, connected(server) as one, connected(server) as another:
+        one.sendall(LARGE_ONE)
+        left = LARGE
+        while left > 0:
+            left -= len(one.recv(1_048_576))
+        another.sendall(LARGE_ONE)
+        assert another.recv(1) == b"H"
+        until(lambda: len(connections(server)) == 1, "the other hung up on", 60.0)
+        one.sendall(HEAD + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200" in until_closed(one)
