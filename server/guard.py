@@ -28,6 +28,7 @@ NO_CONTENT_POLICY: Final = (
 """Of every answer without one of its own."""
 
 _GUARDED: Final = "/v1/"
+_STREAM: Final = b"text/event-stream"
 _CLOSE: Final = (b"connection", b"close")
 
 
@@ -47,6 +48,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.in_flight = 0
+        """A stream of events is answered once it begins: what offers one limits how many are open.
+        """
         self.draining = False
         """Whether the server is stopping: every answer then asks its client to go elsewhere."""
 
@@ -91,21 +94,29 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_s, status = self._clock(), 500
+        started_s, status, in_flight = self._clock(), 500, True
+
+        def answered() -> None:
+            nonlocal in_flight
+            if in_flight:
+                in_flight = False
+                self._gate.in_flight -= 1
+                self._observe(scope, status, self._clock() - started_s)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._mark(message)
+                if (_header(message["headers"], b"content-type") or b"").startswith(_STREAM):
+                    answered()
             await send(message)
 
         self._gate.in_flight += 1
         try:
             await self._answer(scope, receive, answer)
         finally:
-            self._gate.in_flight -= 1
-            self._observe(scope, status, self._clock() - started_s)
+            answered()
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         trouble = self._trouble(scope)
@@ -122,7 +133,7 @@ class Guard:
         if self._gate.in_flight > self._limits.in_flight and path not in UNGUARDED:
             trouble = Trouble(OVERLOADED, "too many requests at once", RETRY_AFTER_S)
             return self._rejected("overload", trouble)
-        length = _header(scope, b"content-length")
+        length = _header(scope["headers"], b"content-length")
         if length and _exceeds(length, self._limits.body_bytes):
             detail = f"at most {self._limits.body_bytes} bytes"
             return self._rejected("too large", Trouble(TOO_LARGE, detail))
@@ -133,7 +144,7 @@ class Guard:
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
         """Refuse a body without a length that turns out too large."""
-        if _header(scope, b"transfer-encoding") is None:
+        if _header(scope["headers"], b"transfer-encoding") is None:
             return receive
         seen = 0
 
@@ -149,7 +160,7 @@ class Guard:
         return counted
 
     def _known(self, scope: Scope) -> bool:
-        scheme, _, key = (_header(scope, b"authorization") or b"").partition(b" ")
+        scheme, _, key = (_header(scope["headers"], b"authorization") or b"").partition(b" ")
         # Every key is compared, each in constant time: the duration tells nothing.
         matches = [hmac.compare_digest(key.strip(), each) for each in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
@@ -160,7 +171,7 @@ class Guard:
 
     def _mark(self, message: Message) -> None:
         headers = message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
-        if not any(name == NO_CONTENT_POLICY[0] for name, _ in headers):
+        if _header(headers, NO_CONTENT_POLICY[0]) is None:
             headers.append(NO_CONTENT_POLICY)
         if self._gate.draining:
             headers.append(_CLOSE)
@@ -187,9 +198,8 @@ def _exceeds(length: bytes, most: int) -> bool:
     return not digits.isdigit() or len(digits) > len(str(most)) or int(digits) > most
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    value: bytes
-    for name, value in scope["headers"]:
+def _header(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    for name, value in headers:
         if name == wanted:
             return value
     return None

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api_types import ExplainRequest, ProductId, RankContext
 from server.endpoint import announced, decoded
@@ -34,7 +35,6 @@ WORD_S: Final = 2.0
 MOST_CLIENTS: Final = 64
 QUEUED: Final = 8
 """Messages that wait for a client: one that is further behind is let go."""
-SEND_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
 
 _EVENTS: Final = "text/event-stream"
@@ -72,14 +72,25 @@ class _Live:
     async def page(self, _: Request) -> Response:
         return Response(self._page, media_type="text/html", headers=self._page_headers)
 
-    async def stream(self, request: Request) -> Response:
-        if self._hub.full:
-            return Trouble(OVERLOADED, "too many pages are open", RETRY_AFTER_S).response()
-        if request.method == "HEAD":
+    async def stream(self, request: Request) -> ASGIApp:
+        if request.method == "HEAD" and not self._hub.full:
             answer = Response(media_type=_EVENTS)
             del answer.headers["Content-Length"]  # that of no stream
             return answer
-        return _Stream(self._hub.subscribe(), media_type=_EVENTS, headers=_CLOSE)
+        return self._streamed
+
+    async def _streamed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Server-sent events to one client. It has a place from here on, until it has left.
+
+        One that does not read them is hung up on by the protocol.
+        """
+        with self._hub.place() as events:
+            answer = (
+                Trouble(OVERLOADED, "too many pages are open", RETRY_AFTER_S).response()
+                if events is None
+                else StreamingResponse(events, media_type=_EVENTS, headers=_CLOSE)
+            )
+            await answer(scope, receive, send)
 
     async def explain(self, request: Request) -> Response:
         body = await _body(request)
@@ -134,26 +145,41 @@ class Hub:
         self._stopping = stopping
         self._every_s = every_s
         self._word_s = word_s
+        self._places = 0
+        """Those that are taken. A client that is too slow has its own until it is gone."""
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._beat: asyncio.Task[None] | None = None
 
     @property
     def full(self) -> bool:
         """Whether no further client is taken."""
-        return len(self._clients) >= MOST_CLIENTS
+        return self._places >= MOST_CLIENTS
 
-    async def subscribe(self) -> AsyncGenerator[bytes]:
-        """The stream of one client; it ends when the client is too slow, or the process stops."""
+    @contextmanager
+    def place(self) -> Iterator[AsyncGenerator[bytes] | None]:
+        """The stream of one client, which has its place for the length of the block.
+
+        The stream ends when the client is too slow, or the process stops. None if there is no
+        place left.
+        """
+        if self.full:
+            yield None
+            return
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED)
+        self._places += 1
         self._clients.add(queue)
         if self._beat is None or self._beat.done():
             self._beat = asyncio.create_task(self._broadcast())
         try:
-            yield _event(self._feed.first())
-            while (message := await queue.get()) is not None:
-                yield message
+            yield self._events(queue)
         finally:
+            self._places -= 1
             self._clients.discard(queue)
+
+    async def _events(self, queue: "asyncio.Queue[bytes | None]") -> AsyncGenerator[bytes]:
+        yield _event(self._feed.first())
+        while (message := await queue.get()) is not None:
+            yield message
 
     async def _broadcast(self) -> None:
         after = sampled = 0
@@ -177,20 +203,6 @@ class Hub:
                 _end(queue)
             else:
                 queue.put_nowait(event)
-
-
-class _Stream(StreamingResponse):
-    """Server-sent events to a client that reads them; one that does not is hung up on."""
-
-    async def stream_response(self, send: Send) -> None:
-        async def in_time(message: Message) -> None:
-            async with asyncio.timeout(SEND_S):
-                await send(message)
-
-        try:
-            await super().stream_response(in_time)
-        except TimeoutError:
-            return
 
 
 def _end(queue: "asyncio.Queue[bytes | None]") -> None:

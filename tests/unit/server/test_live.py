@@ -3,13 +3,22 @@ import base64
 import hashlib
 import re
 import socket
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message
 
 from server.guard import MOST_BODY_BYTES, Gate, Guard, Limits
 from server.http import Deadlines, HttpServer
@@ -229,29 +238,25 @@ def data_of(event: bytes) -> dict[str, Any]:
 
 def test_a_client_is_told_everything_and_then_what_is_new(feeding: Feeding) -> None:
     async def run() -> None:
-        hub = Hub(feeding.feed, lambda: False, every_s=0.0)
-        stream = hub.subscribe()
-        assert "setting" in data_of(await anext(stream))
-        feeding.visit(1)
-        while not (message := data_of(await anext(stream))).get("visits"):
-            assert "setting" not in message
-        assert [visit["number"] for visit in message["visits"]] == [1]
-        await stream.aclose()
+        with a_place(Hub(feeding.feed, lambda: False, every_s=0.0)) as stream:
+            assert "setting" in data_of(await anext(stream))
+            feeding.visit(1)
+            while not (message := data_of(await anext(stream))).get("visits"):
+                assert "setting" not in message
+            assert [visit["number"] for visit in message["visits"]] == [1]
 
     asyncio.run(run())
 
 
 def test_a_client_hears_something_even_while_nothing_happens(feeding: Feeding) -> None:
     async def run() -> None:
-        hub = Hub(feeding.feed, lambda: False, every_s=0.0, word_s=0.0)
-        stream = hub.subscribe()
-        news = [data_of(await anext(stream)) for _ in range(2)]
-        assert all("tendencies" in message for message in news)
-        async with asyncio.timeout(10.0):
-            word = await anext(stream)
-        assert data_of(word)["rates"]["visits"] == 0
-        assert len(word) < 300
-        await stream.aclose()
+        with a_place(Hub(feeding.feed, lambda: False, every_s=0.0, word_s=0.0)) as stream:
+            news = [data_of(await anext(stream)) for _ in range(2)]
+            assert all("tendencies" in message for message in news)
+            async with asyncio.timeout(10.0):
+                word = await anext(stream)
+            assert data_of(word)["rates"]["visits"] == 0
+            assert len(word) < 300
 
     asyncio.run(run())
 
@@ -259,16 +264,15 @@ def test_a_client_hears_something_even_while_nothing_happens(feeding: Feeding) -
 def test_a_client_that_does_not_read_is_let_go(feeding: Feeding) -> None:
     async def run() -> None:
         hub = Hub(feeding.feed, lambda: False, every_s=0.0)
-        slow, quick = hub.subscribe(), hub.subscribe()
-        await anext(slow)
-        await anext(quick)
-        for number in range(QUEUED + 2):
-            feeding.visit(number)
-            await anext(quick)  # keeps up, so it stays
-        assert [event async for event in slow] == []
-        feeding.visit(-1)
-        assert await anext(quick)
-        await quick.aclose()
+        with a_place(hub) as slow, a_place(hub) as quick:
+            await anext(slow)
+            await anext(quick)
+            for number in range(QUEUED + 2):
+                feeding.visit(number)
+                await anext(quick)  # keeps up, so it stays
+            assert [event async for event in slow] == []
+            feeding.visit(-1)
+            assert await anext(quick)
 
     asyncio.run(run())
 
@@ -276,24 +280,134 @@ def test_a_client_that_does_not_read_is_let_go(feeding: Feeding) -> None:
 def test_streams_end_when_the_process_stops(feeding: Feeding) -> None:
     async def run() -> None:
         stopping = asyncio.Event()
-        hub = Hub(feeding.feed, stopping.is_set, every_s=0.0)
-        stream = hub.subscribe()
-        await anext(stream)
-        stopping.set()
-        assert [event async for event in stream if b"setting" in event] == []
+        with a_place(Hub(feeding.feed, stopping.is_set, every_s=0.0)) as stream:
+            await anext(stream)
+            stopping.set()
+            assert [event async for event in stream if b"setting" in event] == []
 
     asyncio.run(run())
 
 
-def test_there_is_a_cap_on_clients(feeding: Feeding) -> None:
+def test_a_client_that_is_let_go_keeps_its_place_until_it_is_gone(feeding: Feeding) -> None:
     async def run() -> None:
-        hub = Hub(feeding.feed, lambda: False)
-        streams: list[AsyncGenerator[bytes]] = []
-        while not hub.full:
-            streams.append(hub.subscribe())
-            await anext(streams[-1])
-        assert len(streams) == MOST_CLIENTS
-        await streams[0].aclose()
+        hub = Hub(feeding.feed, lambda: False, every_s=0.0)
+        with ExitStack() as stack:
+            streams = [stack.enter_context(a_place(hub)) for _ in range(MOST_CLIENTS)]
+            for number in range(QUEUED + 2):  # nobody reads them
+                feeding.visit(number)
+                await asyncio.sleep(0.0)
+            assert len([event async for event in streams[0]]) == 1
+            assert hub.full
         assert not hub.full
+
+    asyncio.run(run())
+
+
+@contextmanager
+def a_place(hub: Hub) -> Iterator[AsyncGenerator[bytes]]:
+    with hub.place() as stream:
+        assert stream is not None
+        yield stream
+
+
+class Client:
+    """Asks a page's server for the stream; `status` is what it is answered, once it is."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.left = asyncio.Event()
+        """Set when it hangs up."""
+        self.deaf = False
+        """Whether it is gone when the answer begins."""
+
+    async def ask(self, app: ASGIApp) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/v1/live", "headers": []}
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self.deaf:
+            raise ConnectionResetError
+        self.status = message.get("status", self.status)
+
+
+@asynccontextmanager
+async def asking(app: ASGIApp, clients: Sequence[Client]) -> AsyncIterator[None]:
+    """All of them at once; they have an answer, and hang up at the end of the block."""
+    tasks = [asyncio.create_task(client.ask(app)) for client in clients]
+    async with asyncio.timeout(10.0):
+        while not all(client.status for client in clients):
+            await asyncio.sleep(0.0)
+        yield
+        for client in clients:
+            client.left.set()
+        await asyncio.gather(*tasks)
+
+
+def test_there_is_a_cap_on_clients_that_come_at_the_same_moment(feeding: Feeding) -> None:
+    async def run() -> None:
+        app = Starlette(routes=list(live_routes(feeding.feed, lambda: True)))
+        for _ in range(2):
+            clients = [Client() for _ in range(MOST_CLIENTS + 20)]
+            async with asking(app, clients):
+                assert sorted(each.status for each in clients) == [200] * MOST_CLIENTS + [503] * 20
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_gone_before_the_first_word_leaves_its_place(feeding: Feeding) -> None:
+    async def run() -> None:
+        app = Starlette(routes=list(live_routes(feeding.feed, lambda: True)))
+        for number in range(2 * MOST_CLIENTS):
+            gone = Client()
+            gone.deaf = number % 2 == 0
+            gone.left.set()
+            with suppress(ConnectionResetError):
+                await gone.ask(app)
+        clients = [Client() for _ in range(MOST_CLIENTS)]
+        async with asking(app, clients):
+            assert {each.status for each in clients} == {200}
+
+    asyncio.run(run())
+
+
+def test_a_client_that_meets_a_fault_leaves_its_place(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise ZeroDivisionError("nobody thought of it")
+
+    async def run() -> None:
+        app = Starlette(routes=list(live_routes(feeding.feed, lambda: True)))
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(feeding.feed, "first", fail)
+            for _ in range(MOST_CLIENTS):
+                with pytest.raises(ZeroDivisionError):
+                    await Client().ask(app)
+        clients = [Client() for _ in range(MOST_CLIENTS)]
+        async with asking(app, clients):
+            assert {each.status for each in clients} == {200}
+
+    asyncio.run(run())
+
+
+def test_open_pages_are_no_requests_that_others_have_to_wait_for(feeding: Feeding) -> None:
+    async def run() -> None:
+        routes, gate = Starlette(routes=list(live_routes(feeding.feed, lambda: True))), Gate()
+        metrics = HttpMetrics()
+        app = Guard(routes, gate, Limits(in_flight=1), (), metrics, FakeClock())
+        async with AsyncExitStack() as stack:
+            for _ in range(5):
+                await stack.enter_async_context(asking(app, [Client()]))
+            assert gate.in_flight == 0
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+                assert (await client.get("/")).status_code == 200
+        assert gate.in_flight == 0
+        labels = {"route": "/v1/live", "method": "GET", "status": "200"}
+        assert metrics.registry.get_sample_value("reco_http_requests_total", labels) == 5
 
     asyncio.run(run())
