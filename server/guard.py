@@ -6,7 +6,17 @@ from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.problems import OVERLOADED, RETRY_AFTER_S, TOO_LARGE, UNAUTHORISED, Trouble
+from server.problems import (
+    HEADERS,
+    NO_HTTP,
+    NO_METHOD,
+    OVERLOADED,
+    RETRY_AFTER_S,
+    SLOW,
+    TOO_LARGE,
+    UNAUTHORISED,
+    Trouble,
+)
 from shared.metrics import HttpMetrics
 
 MOST_BODY_BYTES: Final = 64 * 1024
@@ -27,6 +37,19 @@ NO_CONTENT_POLICY: Final = (
 )
 """Of every answer without one of its own."""
 
+CONNECTIONS: Final = "connections"
+UNREAD: Final = "unread"
+_REASONS: Final = {
+    OVERLOADED: "overload",
+    TOO_LARGE: "too large",
+    UNAUTHORISED: "not authorised",
+    HEADERS: "headers too large",
+    SLOW: "slow",
+    NO_HTTP: "not HTTP",
+    NO_METHOD: "not HTTP",
+}
+"""In short, as `HttpMetrics.rejected` explains them."""
+
 _GUARDED: Final = "/v1/"
 _STREAM: Final = b"text/event-stream"
 _CLOSE: Final = (b"connection", b"close")
@@ -41,9 +64,10 @@ class Limits(NamedTuple):
 
 
 class Gate:
-    """How many requests are being answered, and whether the server is about to stop.
+    """How many requests are being answered or were not let in, and whether the server is to stop.
 
-    Shared by the guard and whoever stops the server.
+    Shared by the guard, the protocol beneath it, and whoever stops the server. Belongs to the
+    server's event loop; others may read.
     """
 
     def __init__(self) -> None:
@@ -52,6 +76,13 @@ class Gate:
         """
         self.draining = False
         """Whether the server is stopping: every answer then asks its client to go elsewhere."""
+        self.rejected = dict.fromkeys((*_REASONS.values(), CONNECTIONS, UNREAD), 0)
+        """How many were turned away, by why."""
+
+    def reject(self, trouble: Trouble) -> Trouble:
+        """Count a request that is turned away with this; returns it."""
+        self.rejected[_REASONS[trouble.kind]] += 1
+        return trouble
 
 
 class Guard:
@@ -88,6 +119,7 @@ class Guard:
         self._clock = clock
         self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         metrics.in_flight.set_function(lambda: gate.in_flight)
+        metrics.rejected.read(lambda: {(why,): n for why, n in gate.rejected.items()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or not."""
@@ -123,6 +155,7 @@ class Guard:
         if trouble is None:
             await self._app(scope, self._counted(scope, receive), send)
             return
+        self._gate.reject(trouble)
         headers = {"WWW-Authenticate": "Bearer"} if trouble.kind is UNAUTHORISED else {}
         # The body was not read: what follows it could not be told from a new request.
         headers["Connection"] = "close"
@@ -131,15 +164,12 @@ class Guard:
     def _trouble(self, scope: Scope) -> Trouble | None:
         path = scope["path"]
         if self._gate.in_flight > self._limits.in_flight and path not in UNGUARDED:
-            trouble = Trouble(OVERLOADED, "too many requests at once", RETRY_AFTER_S)
-            return self._rejected("overload", trouble)
+            return Trouble(OVERLOADED, "too many requests at once", RETRY_AFTER_S)
         length = _header(scope["headers"], b"content-length")
         if length and _exceeds(length, self._limits.body_bytes):
-            detail = f"at most {self._limits.body_bytes} bytes"
-            return self._rejected("too large", Trouble(TOO_LARGE, detail))
+            return Trouble(TOO_LARGE, f"at most {self._limits.body_bytes} bytes")
         if self._keys and path.startswith(_GUARDED) and not self._known(scope):
-            detail = "this needs `Authorization: Bearer <key>`"
-            return self._rejected("not authorised", Trouble(UNAUTHORISED, detail))
+            return Trouble(UNAUTHORISED, "this needs `Authorization: Bearer <key>`")
         return None
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
@@ -154,7 +184,7 @@ class Guard:
             seen += len(message.get("body", b""))
             if seen > self._limits.body_bytes:
                 detail = f"at most {self._limits.body_bytes} bytes"
-                raise self._rejected("too large", Trouble(TOO_LARGE, detail))
+                raise self._gate.reject(Trouble(TOO_LARGE, detail))
             return message
 
         return counted
@@ -164,10 +194,6 @@ class Guard:
         # Every key is compared, each in constant time: the duration tells nothing.
         matches = [hmac.compare_digest(key.strip(), each) for each in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
-
-    def _rejected(self, reason: str, trouble: Trouble) -> Trouble:
-        self._metrics.rejected.labels(reason).inc()
-        return trouble
 
     def _mark(self, message: Message) -> None:
         headers = message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]

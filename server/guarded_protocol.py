@@ -13,7 +13,14 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from server.guard import MOST_BODY_BYTES, NO_CONTENT_POLICY, SECURITY_HEADERS
+from server.guard import (
+    CONNECTIONS,
+    MOST_BODY_BYTES,
+    NO_CONTENT_POLICY,
+    SECURITY_HEADERS,
+    UNREAD,
+    Gate,
+)
 from server.problems import (
     HEADERS,
     NO_HTTP,
@@ -67,6 +74,8 @@ _BODY: Final = _Part(
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
+    gate: ClassVar[Gate]
+    """Counts whom this turns away."""
     request_s: ClassVar[float] = REQUEST_S
     answer_s: ClassVar[float] = ANSWER_S
     _deadline: asyncio.TimerHandle | None = None
@@ -86,6 +95,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Start the clock: whoever connects has something to say."""
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
+            self.gate.rejected[CONNECTIONS] += 1
             transport.abort()
         else:
             self._arm()
@@ -105,7 +115,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take its answer as fast as it comes: it has until the deadline."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self.answer_s, self.transport.abort)
+        self._unread = self.loop.call_later(self.answer_s, self._not_read)
 
     def resume_writing(self) -> None:
         """It has taken it."""
@@ -158,6 +168,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if _REQUEST_LINE + len(self.url) + _on_the_wire(self.headers) <= MOST_HEADER_BYTES:
             super().on_headers_complete()
             return
+        self.gate.reject(_TOO_LARGE)
         app, self.app = self.app, _refuse
         try:
             super().on_headers_complete()
@@ -199,10 +210,14 @@ class GuardedProtocol(HttpToolsProtocol):
         Whoever closes a connection, the transport's buffer is sent first, however long it takes.
         """
         if closed:
-            self.transport.abort()
+            self._not_read()
         else:
             closing = self.transport.is_closing()
             self._look = self.loop.call_later(self.answer_s, self._look_again, closing)
+
+    def _not_read(self) -> None:
+        self.gate.rejected[UNREAD] += 1
+        self.transport.abort()
 
     def _too_slow(self) -> None:
         self._end_with(Trouble(SLOW, f"at most {self.request_s:g} s for all of it"))
@@ -211,6 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer with the problem, unless it would land inside another answer, and hang up."""
         if self.transport.is_closing():
             return
+        self.gate.reject(trouble)
         if not self._answered():
             answer = trouble.response()
             headers = [*self.server_state.default_headers, *answer.raw_headers, *_HEADERS]
@@ -226,10 +242,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return not cycle.response_complete or self._part is _BODY
 
 
-def protocol_with(request_s: float, answer_s: float) -> type[GuardedProtocol]:
+def protocol_with(gate: Gate, request_s: float, answer_s: float) -> type[GuardedProtocol]:
     """The protocol with these deadlines; uvicorn makes its instances itself."""
-    deadlines = {"request_s": request_s, "answer_s": answer_s}
-    return type("GuardedProtocol", (GuardedProtocol,), deadlines)
+    its_own = {"gate": gate, "request_s": request_s, "answer_s": answer_s}
+    return type("GuardedProtocol", (GuardedProtocol,), its_own)
 
 
 class _Trailers(list[tuple[bytes, bytes]]):

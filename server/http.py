@@ -56,7 +56,7 @@ class HttpServer:
         """Where it listens."""
         config = uvicorn.Config(
             app,
-            http=protocol_with(deadlines.request_s, deadlines.answer_s),
+            http=protocol_with(gate, deadlines.request_s, deadlines.answer_s),
             ws="none",
             lifespan="on",  # else an app that does not start is served all the same
             log_config=None,

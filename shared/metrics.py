@@ -264,11 +264,12 @@ class HttpMetrics(_Catalogue):
         self.in_flight = Gauge(
             "reco_http_requests_in_flight", "Requests being answered.", registry=self.registry
         )
-        self.rejected = Counter(
+        self.rejected = self._counter(
             "reco_http_rejected",
-            "Requests turned away, by why: overload, budget, too large, not authorised.",
+            "Turned away at the door, by why: requests for overload, too large, not authorised, "
+            "headers too large, slow, not HTTP; connections (there are too many), and unread "
+            "(the client of one does not take its answers).",
             ["reason"],
-            registry=self.registry,
         )
 
 

@@ -101,7 +101,6 @@ class Traffic:
             http.latency.labels("/v1/rank", "POST").observe(seconds)
         for status in ("200", "200", "503"):
             http.requests.labels("/v1/rank", "POST", status).inc(40)
-        http.rejected.labels("overload").inc(40)
         trainer.write_rows.observe(30)
         trainer.write_bytes.observe(34_000)
         return 100.0 * self._scrapes
@@ -118,6 +117,7 @@ class Traffic:
         server.clipped.read(self._count(1))
         server.expected_clicks.read(self._each(("shown", 64), ("random", 50), ("best", 67)))
         server.dead_letters.read(self._each(("visits", 2)))
+        self._http.rejected.read(self._each(("overload", 40)))
         server.resolutions.read(self._each(("click", 30), ("expiry", 10)))
         server.clicks_refused.read(self._each(("late", 1)))
         server.lag.read(lambda: {("visits", "0"): 7_000.0, ("visits", "1"): 4_000.0})

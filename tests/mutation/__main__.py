@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant(
         "who does not read is hung up on",
         "server/guarded_protocol.py",
-        "self._unread = self.loop.call_later(self.answer_s, self.transport.abort)",
+        "self._unread = self.loop.call_later(self.answer_s, self._not_read)",
         "pass",
         ("tests/unit/server/test_guarded_protocol.py",),
     ),

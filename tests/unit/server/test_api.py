@@ -274,6 +274,12 @@ def test_too_much_at_once_is_turned_away_instead_of_queued(make: MakeBench) -> N
     ) == len(rejected)
 
 
+def test_every_reason_to_be_turned_away_is_explained(bench: Bench) -> None:
+    [family] = [f for f in bench.registry.collect() if f.name == "reco_http_rejected"]
+    assert len(family.samples) == len(bench.gate.rejected)
+    assert all(reason in family.documentation for reason in bench.gate.rejected)
+
+
 def test_with_keys_only_who_has_one_is_served(make: MakeBench) -> None:
     bench = make(Settings(keys=[b"first-key-of-the-shop", b"second-key-of-the-shop"]))
     body = {"context": CONTEXT}

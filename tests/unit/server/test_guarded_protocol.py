@@ -9,6 +9,7 @@ from tests.unit.server.raw_http import (
     HEAD,
     LARGE,
     PATIENT,
+    QUICK,
     SHORT,
     WAIT,
     App,
@@ -209,6 +210,41 @@ def test_not_any_number_of_requests_waits_behind_another(server: HttpServer, app
         assert problem(until_closed(connection)) == "overloaded"
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (HEAD, "slow"),
+        (b"GET / HTTP/9.1\r\n\r\n", "not HTTP"),
+        (b"hello\r\n\r\n", "not HTTP"),
+        (HEAD + b"x-large: " + b"a" * MOST_HEADER_BYTES + b"\r\n\r\n", "headers too large"),
+        (HEAD + CHUNKED + b"1;" + b"a" * (2 * MOST_WIRE_BYTES), "too large"),
+        (WAIT * (MOST_WAITING + 2), "overload"),
+    ],
+    ids=["slow", "version", "method", "headers", "body", "requests"],
+)
+def test_whoever_is_turned_away_is_counted_once(app: App, asked: bytes, reason: str) -> None:
+    with serving(app, QUICK if reason == "slow" else PATIENT) as server:
+        reply_to(server, asked)
+        app.go.set()
+        assert turned_away(server) == {reason: 1}
+
+
+def test_too_many_connections_are_not_taken_and_counted(
+    patient: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.guarded_protocol.MOST_CONNECTIONS", 1)
+    with connected(patient) as first, connected(patient) as second:
+        assert until_closed(second) == b""
+        first.sendall(SHORT)
+        assert first.recv(65_536).startswith(b"HTTP/1.1 200")
+    assert turned_away(patient) == {"connections": 1}
+
+
+def turned_away(server: HttpServer) -> dict[str, int]:
+    """How many, by why."""
+    return {reason: n for reason, n in server._gate.rejected.items() if n}
+
+
 LARGE_ONE = b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n"
 FLOOD = b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n"
 UNREAD = PATIENT._replace(answer_s=0.3)
@@ -222,6 +258,7 @@ def test_who_does_not_read_is_hung_up_on_and_no_handler_waits(app: App, asked: b
         until(lambda: not connections(server), "hung up on", 60.0)
         until(lambda: not server._server.server_state.tasks, "let go of", 60.0)
         assert app.failures == []
+        assert turned_away(server) == {"unread": 1}
 
 
 def test_who_does_not_read_the_last_of_an_answer_is_hung_up_on_too(app: App) -> None:
