@@ -145,19 +145,30 @@ class KafkaCluster:
         partitions, topic_id = found
         return Source(self.cluster_id, topic, partitions, topic_id=topic_id)
 
-    def create_topics(self, topics: Mapping[str, int], compacted: Collection[str] = ()) -> None:
-        """Make topics with the broker's default replication.
+    def create_topics(
+        self,
+        topics: Mapping[str, int],
+        compacted: Collection[str] = (),
+        replication: int | None = None,
+    ) -> None:
+        """Make topics.
 
         Args:
             topics: partition counts by name.
             compacted: those that keep the last record of every key for ever.
+            replication: on how many brokers each record lies; None for the broker's default.
 
         Raises:
             BrokerUnavailable: the broker refuses or does not answer.
         """
         compact = {"cleanup.policy": "compact"}
         wanted = [
-            NewTopic(name, num_partitions=count, config=compact if name in compacted else {})
+            NewTopic(
+                name,
+                num_partitions=count,
+                replication_factor=replication or -1,
+                config=compact if name in compacted else {},
+            )
             for name, count in topics.items()
         ]
         futures = self._admin.create_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S)

@@ -12,6 +12,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from shared.kafka import KafkaCluster
@@ -29,6 +30,10 @@ _PASSING: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
 )
 """Said by a broker that has just come up, or of a topic or group that has just been made."""
+_NOT_FOR_US: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 _DIVIDING: Final = (
     ConsumerGroupState.PREPARING_REBALANCING,
     ConsumerGroupState.COMPLETING_REBALANCING,
@@ -136,6 +141,27 @@ class KafkaAdmin:
             )
             for each in found.members
         ]
+
+    def cleanup_policy(self, topic: str) -> str | None:
+        """What becomes of a topic's old records: "compact" keeps the last of every key for ever.
+
+        None where the broker can't say: the embedded one, or one that does not let us ask.
+        """
+        if self._cluster.embedded:
+            return None
+        asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
+
+        def ask() -> str:
+            futures = self._admin.describe_configs([asked], request_timeout=_TIMEOUT_S)
+            policy: str = futures[asked].result()["cleanup.policy"].value
+            return policy
+
+        try:
+            return self._retried(ask)
+        except KafkaException as error:
+            if error.args[0].code() in _NOT_FOR_US:
+                return None
+            raise self._unavailable(error) from error
 
     def _offsets(self, wanted: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
         if not wanted:

@@ -25,6 +25,7 @@ from shared.events import (
     decode_visit,
 )
 from shared.kafka import KafkaCluster
+from shared.kafka_admin import KafkaAdmin
 from shared.ports import EventConsumer, Record
 from shared.settings import COMPACTED, PARTITIONS
 
@@ -42,17 +43,22 @@ def command() -> None:
 
 @command.command("create")
 @options.kafka
+@click.option(
+    "--replication",
+    type=click.IntRange(min=1),
+    help="On how many brokers each record of a new topic lies. [default: the broker's own]",
+)
 @options.patience
-def create_command(kafka: str, patience_s: float) -> None:
+def create_command(kafka: str, replication: int | None, patience_s: float) -> None:
     """Make the topics that are not there yet; a topic that is there is left as it is.
 
-    Example: reco topics create --kafka 127.0.0.1:9092
+    Example: reco topics create --kafka 127.0.0.1:9092 --replication 3
     """
     cluster = open_cluster(kafka, patience_s)
     there = cluster.topics()
     missing = {name: count for name, count in PARTITIONS.items() if name not in there}
     if missing:
-        cluster.create_topics(missing, COMPACTED)
+        cluster.create_topics(missing, COMPACTED, replication)
     for name, wanted in PARTITIONS.items():
         count = there.get(name)
         if count is None:
@@ -64,6 +70,17 @@ def create_command(kafka: str, patience_s: float) -> None:
             raise click.ClickException(
                 f"the topic {name} has {there[name]} partitions instead of {wanted}, so keys would "
                 "lie elsewhere than expected: delete it, or use another cluster"
+            )
+    admin = KafkaAdmin(cluster)
+    for name in there.keys() & {*COMPACTED}:
+        policy = admin.cleanup_policy(name)
+        if policy is None:
+            click.echo(f"whether {name} is compacted, as it has to be, this broker does not say")
+        elif policy != "compact":
+            raise click.ClickException(
+                f"the topic {name} has cleanup.policy={policy}, so products that were added would "
+                "be deleted after a while: set it to compact (kafka-configs --alter --entity-type "
+                f"topics --entity-name {name} --add-config cleanup.policy=compact)"
             )
 
 

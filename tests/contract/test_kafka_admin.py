@@ -48,3 +48,9 @@ def test_a_group_that_nobody_joins_keeps_offsets_and_notes(admin: KafkaAdmin) ->
 
 def test_where_the_broker_can_not_say_who_owns_what_that_is_known(admin: KafkaAdmin) -> None:
     assert admin.members("g") is None
+
+
+def test_where_the_broker_can_not_say_what_becomes_of_old_records_that_is_known(
+    admin: KafkaAdmin,
+) -> None:
+    assert admin.cleanup_policy(DEAD_LETTERS) is None

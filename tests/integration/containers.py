@@ -18,7 +18,7 @@ from testcontainers.core.container import DockerContainer
 from infra.embedded import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
-from shared.settings import PARTITIONS
+from shared.settings import COMPACTED, PARTITIONS
 from tests.images import REDIS_IMAGE, REDPANDA_IMAGE
 from tests.waiting import until
 
@@ -46,7 +46,7 @@ def make_anew(
         for deleted in cluster.admin.delete_topics(there).values():
             deleted.result()
         until(lambda: not set(there) & cluster.topics().keys(), "topics deleted")
-    cluster.create_topics({topic: counts[topic] for topic in topics})
+    cluster.create_topics({topic: counts[topic] for topic in topics}, COMPACTED)
     until(lambda: all(_is_led(cluster, topic, counts[topic]) for topic in topics), "topics made")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from testcontainers.community.kafka import RedpandaContainer
 
-from shared.events import DEAD_LETTERS, VISITS
+from shared.events import DEAD_LETTERS, PRODUCTS, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import Committed, KafkaAdmin
 from shared.ports import BrokerUnavailable, EventConsumer
@@ -23,7 +23,7 @@ def cluster() -> Iterator[KafkaCluster]:
     container = RedpandaContainer(REDPANDA_IMAGE).start(timeout=START_S)
     try:
         cluster = KafkaCluster(container.get_bootstrap_server(), patience_s=20.0)
-        cluster.create_topics({VISITS: 4, DEAD_LETTERS: 3})
+        cluster.create_topics({VISITS: 4, DEAD_LETTERS: 3, PRODUCTS: 1}, [PRODUCTS], replication=1)
         yield cluster
     finally:
         container.stop()
@@ -76,3 +76,14 @@ def test_a_group_that_nobody_joins_keeps_offsets_and_notes(cluster: KafkaCluster
 
     until(committed, "offsets and notes committed")
     assert admin.committed("g", DEAD_LETTERS, range(3)) == noted
+
+
+def test_what_becomes_of_old_records_is_known(cluster: KafkaCluster) -> None:
+    admin = KafkaAdmin(cluster)
+    assert admin.cleanup_policy(PRODUCTS) == "compact"
+    assert admin.cleanup_policy(VISITS) == "delete"
+
+
+def test_more_copies_than_there_are_brokers_are_refused(cluster: KafkaCluster) -> None:
+    with pytest.raises(BrokerUnavailable, match=r"can't create scarce: .*[Rr]eplication factor"):
+        cluster.create_topics({"scarce": 1}, replication=3)

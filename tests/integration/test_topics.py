@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import redis
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from shared.events import OUTCOMES, VISITS, encode, key_of
+from shared.events import OUTCOMES, PRODUCTS, VISITS, encode, key_of
 from shared.kafka import KafkaCluster
 from tests.contract.broker_suite import read
 from tests.e2e.system import System
@@ -46,6 +47,20 @@ def test_another_partition_count_is_refused_in_one_sentence(
     assert result.code == 1
     assert f"the topic {OUTCOMES}" in result.err
     assert "4 partitions instead of 12" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_products_that_would_be_deleted_after_a_while_are_refused_in_one_sentence(
+    reco: Reco, cluster: KafkaCluster, topics: None
+) -> None:
+    assert reco("topics", "create").code == 0
+    setting = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    products = ConfigResource(ConfigResource.Type.TOPIC, PRODUCTS, incremental_configs=[setting])
+    admin = cluster.admin
+    admin.incremental_alter_configs([products])[products].result()
+    result = reco("topics", "create")
+    assert result.code == 1
+    assert "the topic products has cleanup.policy=delete" in result.err
     assert len(result.err.splitlines()) == 1
 
 

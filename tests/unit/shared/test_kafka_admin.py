@@ -64,3 +64,38 @@ def test_a_partition_that_was_not_noted_is_no_success() -> None:
     groups.partition_error = KafkaError.GROUP_AUTHORIZATION_FAILED
     with pytest.raises(BrokerUnavailable, match="authorization"):
         note(groups)
+
+
+class Configs:
+    """The part of librdkafka's admin client that knows topics' settings."""
+
+    def __init__(self, answer: str | Exception) -> None:
+        self.answer = answer
+        self.embedded = False
+        self.address = "localhost:9092"
+        self.admin = self
+
+    def describe_configs(self, asked: list[Any], **_: float) -> dict[Any, Future[Any]]:
+        found: Future[Any] = Future()
+        if isinstance(self.answer, Exception):
+            found.set_exception(self.answer)
+        else:
+            found.set_result({"cleanup.policy": SimpleNamespace(value=self.answer)})
+        return {asked[0]: found}
+
+
+def policy(answer: str | Exception) -> str | None:
+    return KafkaAdmin(Configs(answer)).cleanup_policy("products")  # type: ignore[arg-type]
+
+
+def test_what_becomes_of_old_records_is_what_the_broker_says() -> None:
+    assert policy("compact,delete") == "compact,delete"
+
+
+def test_a_broker_that_does_not_let_us_ask_has_not_said() -> None:
+    assert policy(refused(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is None
+
+
+def test_a_broker_that_does_not_answer_what_becomes_of_old_records_is_away() -> None:
+    with pytest.raises(BrokerUnavailable, match="does not answer"):
+        policy(refused(KafkaError._TIMED_OUT))
