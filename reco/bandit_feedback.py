@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from reco.log_evaluation import Rounds
 from shared.arm_statistics import Floats
-from shared.features import CONTEXT_FEATURES
 
 NPZ: Final = "bandit_feedback.npz"
 CSV: Final = "bandit_feedback.csv"
@@ -53,8 +52,13 @@ def bandit_feedback(log: Rounds, arms: Sequence[int], action_context: Floats | N
     return feedback
 
 
-def write(folder: Path, feedback: Feedback) -> None:
+def write(folder: Path, feedback: Feedback, features: Sequence[str]) -> None:
     """Write both files.
+
+    Args:
+        folder: where to; made if it is not there.
+        feedback: what to write.
+        features: names of the context's columns.
 
     Raises:
         OSError: they can't be written.
@@ -65,7 +69,7 @@ def write(folder: Path, feedback: Feedback) -> None:
     columns = ("action", "position", "reward", "pscore", "pscore_cascade")
     with (folder / CSV).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["decision_id", "product_id", *columns, *CONTEXT_FEATURES])
+        writer.writerow(["decision_id", "product_id", *columns, *features])
         products = feedback["product_id"][feedback["action"]].tolist()
         numbers = zip(*(feedback[name].tolist() for name in columns), strict=True)
         for decision_id, product, cells, x in zip(

@@ -29,7 +29,6 @@ from server.readiness import api_not_ready
 from server.resolver import Resolver
 from server.view import Viewing
 from shared.catalogue import DataSet
-from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
 from shared.live_catalogue import LiveCatalogue
 from shared.metrics import HttpMetrics, ServerMetrics
@@ -94,7 +93,7 @@ def open_http(
         observe_s=metrics.rank_latency.observe,
     )
     traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
-    answers = Answers(catalogue or LiveCatalogue(dataset.products), CONTEXT_FEATURES)
+    answers = Answers(catalogue or LiveCatalogue(dataset.products), dataset.encoder.features)
     lines = HttpLines()
     ranks = RankService(
         ranker,

@@ -87,7 +87,7 @@ def run(asked: Asked) -> None:
     if asked.export:
         feedback = bandit_feedback.bandit_feedback(log, arms, _features(asked, catalogue))
         try:
-            bandit_feedback.write(asked.export, feedback)
+            bandit_feedback.write(asked.export, feedback, dataset.encoder.features)
         except OSError as error:
             raise click.BadParameter(
                 f"can't write to {asked.export} ({error.strerror or error}): name another folder",

@@ -1,5 +1,6 @@
 """`reco inspect`: what the model knows of an arm, and where a partition stands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +21,6 @@ from reco.terminal import printable
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
-from shared.features import CONTEXT_FEATURES
 from shared.linucb import precision, solve, unpack
 from shared.partitioner import partition_of
 from shared.ports import Position
@@ -74,7 +74,7 @@ def arm_command(
         statistics.load({product_id: rows[product_id]} if product_id in rows else {})
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
-    report = _arm(entry.product, partition, statistics)
+    report = _arm(entry.product, partition, statistics, dataset.encoder.features)
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)
@@ -165,7 +165,9 @@ class ArmReport(msgspec.Struct):
     """Square roots of the diagonal of A⁻¹."""
 
 
-def _arm(product: Product, partition: int, statistics: ArmStatistics) -> ArmReport:
+def _arm(
+    product: Product, partition: int, statistics: ArmStatistics, features: Sequence[str]
+) -> ArmReport:
     d = statistics.d
     n = clicks = 0
     theta, deviation, condition = np.zeros(d), np.full(d, LAMBDA**-0.5), 1.0
@@ -186,8 +188,8 @@ def _arm(product: Product, partition: int, statistics: ArmStatistics) -> ArmRepo
         clicks / n if n else None,
         last_offset,
         condition,
-        dict(zip(CONTEXT_FEATURES, theta.tolist(), strict=True)),
-        dict(zip(CONTEXT_FEATURES, deviation.tolist(), strict=True)),
+        dict(zip(features, theta.tolist(), strict=True)),
+        dict(zip(features, deviation.tolist(), strict=True)),
     )
 
 

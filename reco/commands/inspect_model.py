@@ -19,7 +19,6 @@ from shared.arm_statistics import ArmStatistics, CorruptRow, Floats, Integers
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES
 from shared.evidence import LEAST_OUTCOMES, estimate, evidence
-from shared.features import CONTEXT_FEATURES
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import State
 from shared.settings import PARTITIONS
@@ -141,7 +140,7 @@ def _strongest(W: Floats, data: DataSet) -> list[Weight]:
     order = np.argsort(-np.abs(W), axis=None, kind="stable")[:STRONGEST]
     context, product = np.unravel_index(order, W.shape)
     return [
-        Weight(CONTEXT_FEATURES[i], data.feature_names[k], float(W[i, k]))
+        Weight(data.encoder.features[i], data.feature_names[k], float(W[i, k]))
         for i, k in zip(context.tolist(), product.tolist(), strict=True)
         if W[i, k]
     ]

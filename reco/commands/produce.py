@@ -26,7 +26,6 @@ from reco.traces import open_trace
 from reco.via_options import Via
 from shared.catalogue import DataSet
 from shared.events import VISITS, decode_visit
-from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
 from shared.metrics import ProducerMetrics
 from shared.ports import BrokerUnavailable
@@ -194,7 +193,7 @@ class Reporter:
 def _send_history(
     cluster: KafkaCluster, data: DataSet, path: Path, stop: Event, reporter: Reporter
 ) -> None:
-    outcomes = read_history(path, CONTEXT_FEATURES, data.encoder.id, utc_now())
+    outcomes = read_history(path, data.encoder.features, data.encoder.id, utc_now())
     try:
         sent = send_outcomes(cluster.producer(), outcomes, stop)
     except HistoryError as error:

@@ -193,7 +193,7 @@ def test_the_export_has_a_round_for_every_product_looked_at(
     data: DataSet, logged: Logged, joined: Rounds, tmp_path: Path
 ) -> None:
     context = np.arange(len(data.arms) * 2.0).reshape(-1, 2)
-    write(tmp_path, bandit_feedback(joined, data.arms, context))
+    write(tmp_path, bandit_feedback(joined, data.arms, context), data.encoder.features)
     found = dict(np.load(tmp_path / "bandit_feedback.npz"))
     n = int(found["n_rounds"])
     assert n == len(logged.outcomes)

@@ -10,7 +10,7 @@ import redis
 
 from infra.embedded import Addresses, EmbeddedBroker, embedded
 from shared.arm_statistics import ArmStatistics
-from shared.catalogue import DataSet
+from shared.catalogue import DataSet, load_data
 from shared.dead_letter import dead_letter
 from shared.events import (
     DEAD_LETTERS,
@@ -26,6 +26,7 @@ from shared.ports import Position, Source
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, POLICY
 from tests.contract.store_suite import position
+from tests.own_shop import write_folder
 from tests.scenario import record
 from tests.unit.reco.command_line import MODEL, Reco, Result, outcome
 
@@ -111,6 +112,14 @@ def test_an_arm_that_was_never_shown_is_shown_as_such(reco: Reco) -> None:
     result = reco("inspect", "arm", 7)
     assert result.code == 0
     assert "examined 0 times" in result.out
+
+
+@pytest.mark.usefixtures("here")
+def test_an_arm_is_shown_by_the_features_of_its_own_encoder(reco: Reco, tmp_path: Path) -> None:
+    own = write_folder(tmp_path / "own")
+    shown = reco("inspect", "arm", 103, "--data", own, "--json").json()
+    assert list(shown["theta"]) == [*load_data(own).encoder.features]
+    assert "traffic_source_Newsletter" in shown["theta"]
 
 
 @pytest.fixture
