@@ -116,7 +116,8 @@ _OPTIONS: Final = (
         show_default=True,
         type=click.IntRange(min=4),
         help="Decisions that may wait at once, for their clicks or for Kafka, over all servers; "
-        "about 2 KB of Redis each. Beyond it ranking is refused.",
+        "beyond it ranking is refused. As many resolved ones are kept to answer repeats, and each "
+        "takes about 2 KB of Redis.",
     ),
     click.option(
         "--rank-budget-ms",

@@ -1,5 +1,6 @@
 """What docker-compose.yml says by itself; `tests/integration/test_compose.py` runs it."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ["trainer", "server", "producer"]
+
+
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
 def environment(service: str) -> dict[str, str]:
@@ -75,12 +79,56 @@ def test_what_may_be_set_stands_in_the_example_and_nothing_else() -> None:
         for name, value in service.get("environment", {}).items()
         if value is None
     }
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert set(re.findall(r"^#(\w+)=", example, re.MULTILINE)) == used
+    assert set(re.findall(r"^#(\w+)=", EXAMPLE, re.MULTILINE)) == used
+
+
+def test_a_value_in_the_example_is_what_holds_without_it_unless_it_says_for_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = {
+        line[1:].partition("=")[0]: line.partition("=")[2]
+        for above, line in itertools.pairwise(EXAMPLE.splitlines())
+        if re.match(r"#\w+=.", line) and not above.endswith("for example")
+    }
+    by_compose = dict(re.findall(r"\$\{(\w+):-(.+?)\}", TEXT))
+    assert {**shown, **by_compose} == {**by_compose, **shown}
+    for service in OURS:
+        own = {name: shown[name] for name in environment(service).keys() & shown.keys()}
+        for name in own:
+            monkeypatch.delenv(name, raising=False)
+        own = {name: value for name, value in own.items() if name not in by_compose}
+        without = parsed(service, monkeypatch)
+        assert parsed(service, monkeypatch, **own) == without
+
+
+def test_each_service_has_as_many_replicas_as_its_variable_says() -> None:
+    replicas = {name: SERVICES[name]["deploy"]["replicas"] for name in OURS}
+    assert replicas == {name: f"${{RECO_{name.upper()}S:-1}}" for name in OURS}
+
+
+def test_who_works_on_a_model_is_told_the_same_of_it() -> None:
+    told = {name: SERVICES[name]["environment"] for name in ("trainer", "server", "reco")}
+    for variable in ("RECO_MODEL", "RECO_DATA", "RECO_GAMMA"):
+        assert len({environment[variable] for environment in told.values()}) == 1
+    assert told["trainer"]["RECO_TRAIN_DEDUPE_WINDOW"] is None
+    assert told["reco"]["RECO_REPLAY_DEDUPE_WINDOW"] == "${RECO_TRAIN_DEDUPE_WINDOW:-}"
+
+
+def test_data_are_a_folder_of_this_machine_if_one_is_named_and_else_those_of_the_image() -> None:
+    own = {
+        "type": "bind",
+        "source": "${RECO_DATA:-/dev/null}",
+        "target": "/own/data",
+        "read_only": True,
+    }
+    for name in (*OURS, "reco"):
+        assert own in SERVICES[name]["volumes"]
+        assert SERVICES[name]["environment"]["RECO_DATA"] == "/${RECO_DATA:+own/}data"
 
 
 def test_what_a_server_may_be_told_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
+        "RECO_SERVE_STREAM": "false",
         "RECO_CORS_ORIGIN": "https://shop.example http://127.0.0.1:3000",
         "RECO_SERVE_EXPERIMENT": "linucb:50,lints:50",
         "RECO_SERVE_EXPERIMENT_NAME": "second",
@@ -89,6 +137,7 @@ def test_what_a_server_may_be_told_reaches_it(monkeypatch: pytest.MonkeyPatch) -
     }
     assert told.keys() <= environment("server").keys()
     found = parsed("server", monkeypatch, **told)
+    assert not found["stream"]
     assert found["cors_origins"] == ("https://shop.example", "http://127.0.0.1:3000")
     assert (found["experiment"], found["experiment_name"]) == ("linucb:50,lints:50", "second")
     assert (found["epsilon"], found["propensities"]) == (0.05, True)

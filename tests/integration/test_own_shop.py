@@ -1,0 +1,81 @@
+"""docs/adopting.md: the composed system with a catalogue and an encoder that are not ours."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from shared.catalogue import load_data
+from tests.integration.compose import Stack, require_compose, until
+from tests.own_shop import write_folder
+
+pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
+
+VISITOR = {
+    "age": 23,
+    "gender": "F",
+    "latitude": 50.8,
+    "longitude": 7.0,
+    "traffic_source": "Newsletter",
+    "occurred_at": "2026-01-26T07:29:00",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the page's program writes, and two events of the past."""
+    folder = write_folder(tmp_path / "data")
+    features = load_data(folder).encoder.features
+    x = ["0.5"] * len(features)
+    rows = [["event_id", *features, "product_id", "response"], ["1", *x, "101", "1"]]
+    rows.append(["2", *x, "102", "0"])
+    (folder / "history.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    folder.chmod(0o755)  # the containers' user looks in
+    return folder
+
+
+@pytest.fixture
+def shop(folder: Path) -> Iterator[Stack]:
+    """As the page says what to write into `.env`."""
+    require_compose()
+    stack = Stack(f"reco-test-own-{os.getpid()}")
+    stack.environment |= {
+        "RECO_DATA": str(folder),
+        "RECO_MODEL": "shop",
+        "RECO_PRODUCERS": "0",
+        "RECO_SERVE_STREAM": "false",
+        "RECO_REWARD_WINDOW": "1s",
+    }
+    try:
+        stack.up("--build")
+        yield stack
+    finally:
+        stack.remove()
+
+
+def test_a_shop_of_ones_own_is_ranked_clicked_and_replayed(shop: Stack, folder: Path) -> None:
+    assert shop.containers("producer") == []
+    features = load_data(folder).encoder.features
+    with httpx.Client(base_url=shop.http, timeout=30.0) as client:
+        ranked = client.post("/v1/rank", json={"context": VISITOR}).raise_for_status().json()
+        assert {each["product_id"] for each in ranked["slate"]} == {101, 102, 103, 104}
+        click = {"product_id": ranked["slate"][0]["product_id"]}
+        path = f"/v1/decisions/{ranked['decision_id']}/click"
+        client.post(path, json=click).raise_for_status()
+        shop.reco("produce", "--history", "/own/data/history.csv")
+
+        def arm(product_id: int) -> Any:
+            return client.get(f"/v1/arms/{product_id}").raise_for_status().json()
+
+        until(lambda: arm(click["product_id"])["clicks"] > 0, "the click learned")
+        assert [each["feature"] for each in arm(101)["coefficients"]] == [*features]
+    until(lambda: "over 3 outcomes" in shop.reco("replay", "--check"), "all learned")
+    assert "✓ 0 differing bits" in shop.reco("replay", "--check")
+    shown = msgspec.json.decode(shop.reco("inspect", "arm", "101", "--json"))
+    assert list(shown["theta"]) == [*features]
+    strongest = msgspec.json.decode(shop.reco("inspect", "model", "--json"))["strongest"]
+    assert {weight["context"] for weight in strongest} <= {*features}
