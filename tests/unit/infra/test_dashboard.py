@@ -41,6 +41,18 @@ def test_every_label_that_is_asked_for_exists(query: Query, exported: dict[str, 
     assert {*matched, *grouped} <= known | SCRAPED
 
 
+def test_what_every_server_says_of_the_one_store_is_not_added_up() -> None:
+    of_the_store = {"reco_decisions_waiting", "reco_outbox_resolutions"}
+    expressions = [q.expression for q in QUERIES if metrics_in(q.expression) & of_the_store]
+    assert len(expressions) == 3
+    assert all(expression.startswith("max(") for expression in expressions)
+
+
+def test_who_is_turned_away_for_a_wrong_key_is_no_sign_of_overload() -> None:
+    [overloaded] = [query for query in QUERIES if query.where == "Overloaded"]
+    assert 'reco_http_rejected_total{reason="overload"}' in overloaded.expression
+
+
 def test_every_metric_of_ours_is_shown_or_watched(exported: dict[str, set[str]]) -> None:
     shown = {name for query in QUERIES for name in metrics_in(query.expression)}
     informative = {"reco_build_info", "reco_policy_info", "reco_delivery_info"}
