@@ -7,8 +7,8 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +78,16 @@ class Stack:
             raise AssertionError(f"compose {' '.join(arguments)}: {done.stderr}\n{words}")
         return done.stdout
 
+    @contextmanager
+    def told(self, **variables: str) -> Iterator[None]:
+        """As with these in `.env`."""
+        before = self.environment
+        self.environment = {**before, **variables}
+        try:
+            yield
+        finally:
+            self.environment = before
+
     def up(self, *options: str) -> None:
         """Start what is not running, and wait until it is healthy."""
         self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=900)
@@ -103,6 +113,18 @@ class Stack:
             check=True,
         )
         return done.stdout
+
+    def write_snapshot(self, name: str, content: bytes) -> None:
+        """Put a file into the volume `snapshots`."""
+        command = ["run", "--rm", "-T", "--entrypoint", "sh", "reco"]
+        subprocess.run(
+            ["docker", "compose", *command, "-c", f"cat > /snapshots/{name}"],
+            cwd=ROOT,
+            env=self.environment,
+            input=content,
+            capture_output=True,
+            check=True,
+        )
 
     def containers(self, service: str | None = None) -> list[dict[str, Any]]:
         """What Docker knows of the running containers, lowest number first."""

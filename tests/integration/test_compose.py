@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -243,24 +244,38 @@ def divided(observer: Observer, group: str, count: int) -> bool:
 
 def test_replicas_divide_the_partitions(stack: Stack, observer: Observer) -> None:
     servers, trainers = f"{SERVER_GROUP}-{MODEL}", f"{TRAINER_GROUP}-{MODEL}"
-    stack.up("--no-recreate", "--scale", "server=3", "--scale", "trainer=2")
-    until(lambda: divided(observer, servers, 3), "three servers")
-    until(lambda: divided(observer, trainers, 2), "two trainers")
+    with stack.told(RECO_SERVERS="3", RECO_TRAINERS="2"):
+        stack.up("--no-recreate")
+        until(lambda: divided(observer, servers, 3), "three servers")
+        until(lambda: divided(observer, trainers, 2), "two trainers")
+        stack.up()  # as after any other change
+        assert (len(stack.containers("server")), len(stack.containers("trainer"))) == (3, 2)
 
 
 def test_prometheus_sees_every_replica(stack: Stack) -> None:
+    stack.up("--no-recreate", "--scale", "server=3", "--scale", "trainer=2")
     stack.run("--profile", "obs", "up", "-d", "--no-deps", "--wait", "prometheus")
-    prometheus = f"http://127.0.0.1:{stack.environment['RECO_PROMETHEUS_PORT']}"
-    query = {"query": "count by (job) (up == 1)"}
-
-    def seen() -> dict[str, int]:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params=query).json()
-        return {each["metric"]["job"]: int(each["value"][1]) for each in answer["data"]["result"]}
-
     wanted = {name: len(stack.containers(name)) for name in ("server", "trainer", "producer")}
     assert wanted["server"] == 3
-    until(lambda: seen() == wanted, f"{wanted} scraped")
+    until(lambda: answering(stack) == wanted, f"{wanted} scraped")
     stack.run("--profile", "obs", "rm", "--stop", "--force", "prometheus")
+
+
+def test_prometheus_starts_in_an_outage(stack: Stack) -> None:
+    stack.run("stop", "server")
+    stack.run("--profile", "obs", "up", "-d", "--wait", "prometheus")
+    wanted = {name: len(stack.containers(name)) for name in ("trainer", "producer")}
+    until(lambda: answering(stack) == wanted, f"{wanted} scraped")
+    assert stack.containers("server") == []
+    stack.run("--profile", "obs", "rm", "--stop", "--force", "prometheus")
+    stack.up()
+
+
+def answering(stack: Stack) -> dict[str, int]:
+    """How many replicas of each service answer Prometheus now."""
+    address = f"http://127.0.0.1:{stack.environment['RECO_PROMETHEUS_PORT']}/api/v1/targets"
+    targets = httpx.get(address).json()["data"]["activeTargets"]
+    return dict(Counter(each["labels"]["job"] for each in targets if each["health"] == "up"))
 
 
 def test_killed_replicas_come_back_and_lose_nothing(stack: Stack, observer: Observer) -> None:
@@ -270,7 +285,7 @@ def test_killed_replicas_come_back_and_lose_nothing(stack: Stack, observer: Obse
         goes_on(observer)
     stack.run("stop", "producer")
     observer.assert_sound()
-    stack.up("--no-recreate", "--scale", "server=1", "--scale", "trainer=1")
+    stack.up("--no-recreate")  # and so the number without --scale
 
 
 def crash(stack: Stack, service: str) -> None:

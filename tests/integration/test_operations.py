@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from confluent_kafka import Producer, TopicPartition
@@ -14,7 +15,7 @@ from shared.events import OUTCOMES, VISITS
 from shared.redis_store import RedisStore
 from shared.snapshots import Snapshot, load
 from tests import replay
-from tests.integration.compose import MODEL, Observer, Stack, docker, goes_on
+from tests.integration.compose import MODEL, ROOT, Observer, Stack, docker, goes_on
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
@@ -80,12 +81,30 @@ def test_a_backup_is_taken_while_all_runs_and_put_back(
     kept = copy_of(stack, "backup.snapshot", tmp_path)
     generations = [p.generation for p in observer.store.positions(range(12)) if p]
     admin.flushall()
+    remove = ["run", "--rm", "-T", "--entrypoint", "rm", "reco"]
+    stack.run(*remove, "/snapshots/backup.snapshot")  # as if the volume had been lost
+    stack.write_snapshot("backup.snapshot", (tmp_path / "backup.snapshot").read_bytes())
     stack.reco("snapshot", "load", "--force", "/snapshots/backup.snapshot")
     reached = sum(state.position.next_offset for state in kept.states.values())
     until(lambda: observer.learned() >= reached, "as far as the backup")
     assert [p.generation for p in observer.store.positions(range(12)) if p] > generations
     goes_on(observer)
     assert_sound(stack, observer)
+
+
+def test_old_snapshots_are_deleted_but_for_the_last_seven(stack: Stack) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [delete] = re.findall(r"sh reco -c '(ls -t .*)'", page)
+    in_volume = ["run", "--rm", "-T", "--entrypoint", "sh", "reco", "-c"]
+    stack.run(*in_volume, "rm -f /snapshots/*Z.snapshot")
+    dated = [f"linucb-202601{day:02}T000000Z.snapshot" for day in range(1, 11)]
+    made = [f"touch -d 2026-01-{day:02} /snapshots/{name}" for day, name in enumerate(dated, 1)]
+    stack.run(*in_volume, " && ".join([*made, "touch -d 2025-01-01 /snapshots/kept.snapshot"]))
+    stack.run(*in_volume, delete)
+    left = set(stack.run(*in_volume, "ls /snapshots").split())
+    assert {*dated[3:], "kept.snapshot"} <= left
+    assert not left & {*dated[:3]}
+    stack.run(*in_volume, "rm -f /snapshots/*Z.snapshot")
 
 
 def test_a_trainer_that_slept_too_long_harms_nothing(stack: Stack, observer: Observer) -> None:
@@ -140,6 +159,38 @@ def test_passwords_are_changed(stack: Stack, observer: Observer, data: DataSet) 
     again = Observer(stack, data)
     goes_on(again)
     assert_sound(stack, again)
+
+
+def test_passwords_are_chosen(stack: Stack, data: DataSet) -> None:
+    users = ("TRAINER", "SERVER", "PRODUCER", "ADMIN")
+    chosen = {f"RECO_REDIS_{user}_PASSWORD": f"chosen by {user.lower()}" for user in users}
+    with stack.told(**chosen):
+        stack.up("--force-recreate")
+    again = Observer(stack, data)
+    assert "chosen%20by%20admin" in again.addresses["RECO_REDIS"]
+    goes_on(again)
+
+
+def test_api_keys_are_changed_while_old_and_new_are_known(stack: Stack, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    old, new = "the old one, long enough", "the new one, long enough"
+
+    def status(key: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.get(f"{stack.http}/v1/products", headers=headers, timeout=30.0).status_code
+
+    keys.write_text(f"{old}\n")
+    with stack.told(RECO_API_KEYS=str(keys)):
+        stack.up()
+        assert (status(old), status(new)) == (200, 401)
+        with keys.open("a") as file:
+            file.write(f"{new}\n")
+        stack.run("restart", "server")
+        until(lambda: (status(old), status(new)) == (200, 200), "old and new one known")
+        keys.write_text(f"{new}\n")
+        stack.run("restart", "server")
+        until(lambda: (status(old), status(new)) == (401, 200), "only the new one known")
+    stack.up()
 
 
 def test_where_the_log_is_trimmed_a_snapshot_stands_in(

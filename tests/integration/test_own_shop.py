@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from shared.catalogue import load_data
-from tests.integration.compose import Stack, require_compose, until
+from tests.integration.compose import Stack, require_compose
 from tests.own_shop import write_folder
+from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
 
