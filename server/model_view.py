@@ -13,6 +13,7 @@ from server.view import View
 from shared.arm_statistics import ArmStatistics, CorruptRow, Integers
 from shared.events import key_of
 from shared.linucb import solve, untrained
+from shared.live_catalogue import arms_id
 from shared.partitioner import partition_of
 from shared.ports import (
     ChangeFeed,
@@ -108,6 +109,7 @@ class ModelView:
                 np.arange(count),
             )
         )
+        self._arms, self._arms_id = self._model.arms, arms_id(arms)
 
     @property
     def ready(self) -> bool:
@@ -150,7 +152,11 @@ class ModelView:
     def locked(self) -> Iterator[View]:
         """See `Viewing.locked`."""
         with self._lock:
-            yield View(self._model, list(self._positions), self.stale, self._parameters)
+            model = self._model
+            if model.arms is not self._arms:  # hashed once for each set, not for each view
+                self._arms, self._arms_id = model.arms, arms_id(model.arms.tolist())
+            positions = list(self._positions)
+            yield View(model, positions, self.stale, self._parameters, arms_id=self._arms_id)
 
     def refresh(self, wait_s: float = 0.0) -> None:
         """Take in what has changed; waits up to `wait_s` for a first change.

@@ -7,19 +7,18 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 import msgspec
-import numpy as np
 from msgspec import structs
 
 from server.api_types import RankRequest
 from server.experiment import Traffic, Variant
 from server.problems import INVALID, Trouble
-from server.scorer import Model, rank, seeds_of
+from server.restriction import allowed, part
+from server.scorer import rank, seeds_of
 from server.sources import Source, sources_of
 from server.view import View, Viewing
-from shared.arm_statistics import Floats, Integers
+from shared.arm_statistics import Floats
 from shared.events import SlateItem
 from shared.features import Encoder
-from shared.linucb import Solution
 from shared.reward_window import Waiting
 
 
@@ -140,9 +139,11 @@ class Ranker:
             decided_at=decided_at,
             via="http",
         )
-        return Waiting(
-            decision, fingerprint(job.request), min(self._depth or len(slate), len(slate))
-        )
+        request = job.request
+        if not request.whole:
+            asked = {"candidates": request.candidates, "exclude": request.exclude}
+            decision = structs.replace(decision, **asked)
+        return Waiting(decision, fingerprint(request), min(self._depth or len(slate), len(slate)))
 
     def _variants(self, jobs: Sequence[Job]) -> list[Variant]:
         if len(self._traffic.variants) == 1:
@@ -157,7 +158,8 @@ class Ranker:
 
         def ranked(first: int, rows: slice | list[int]) -> list[list[SlateItem]]:
             request, policy = jobs[first].request, variants[first].policy
-            model = _ranked(view.of(policy).model, request)
+            model = view.of(policy).model
+            model = part(model, allowed(model.arms, request.candidates, request.exclude))
             return rank(policy, model, X[rows], seeds[rows], request.k)
 
         kinds = [
@@ -192,27 +194,6 @@ def fingerprint(request: RankRequest) -> str:
     if request.exclude == []:
         request = structs.replace(request, exclude=None)  # says the same
     return blake2b(_encode(request), digest_size=12).hexdigest()
-
-
-def _ranked(model: Model, request: RankRequest) -> Model:
-    """The part of the model that a request asks about."""
-    if request.candidates is not None:
-        return _part(model, np.flatnonzero(np.isin(model.arms, request.candidates)))
-    if request.exclude:
-        return _part(model, np.flatnonzero(~np.isin(model.arms, request.exclude)))
-    return model
-
-
-def _part(model: Model, rows: Integers) -> Model:
-    solution = model.solution
-    return Model(
-        model.arms[rows],
-        model.n[rows],
-        model.clicks[rows],
-        Solution(solution.theta[rows], solution.covariance[rows]),
-        np.flatnonzero(np.isin(rows, model.untrained)),
-        model.kin and model.kin.only(rows),
-    )
 
 
 _encode = msgspec.json.Encoder().encode

@@ -45,6 +45,7 @@ class Source(NamedTuple):
             via=via,
             experiment=self.experiment,
             variant=self.variant.name,
+            arms_id=self.view.arms_id,
         )
 
 

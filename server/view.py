@@ -20,6 +20,8 @@ class View(NamedTuple):
     it beside the policy's own parameters."""
     others: Mapping[str, "View"] = {}
     """Views with another solution of the same rows, by `Policy.solution`."""
+    arms_id: str | None = None
+    """Names the set of the model's arms (`shared.live_catalogue.arms_id`)."""
 
     def of(self, policy: Policy) -> "View":
         """The view that this policy scores."""

@@ -66,7 +66,10 @@ class SlateItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What was shown, and all that is needed to compute it again. Topic `decisions`."""
+    """What was shown, and all that is needed to compute it again from the logs. Topic `decisions`.
+
+    Which model follows from the topic `outcomes`, and which products from the topic `products`.
+    """
 
     decision_id: str
     visit_id: str
@@ -89,6 +92,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Name of the experiment that divides the users, where one runs."""
     variant: str | None = None
     """Which of its policies served this user, by name."""
+    arms_id: str | None = None
+    """Names the set of products that the model ranked (`shared.live_catalogue.arms_id`); None in
+    records of before there was this field."""
+    candidates: list[int] | None = None
+    """Of these products, only those were ranked; None if nothing was asked …"""
+    exclude: list[int] | None = None
+    """… or all but those."""
     schema_version: int = SCHEMA_VERSION
 
 

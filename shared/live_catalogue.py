@@ -5,6 +5,7 @@ topic can be compacted to the last one of each product.
 """
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import NamedTuple
 
 from shared.catalogue import Product
@@ -33,6 +34,16 @@ class Entry(NamedTuple):
         if self.from_offset is None or self.log is None or log is None:
             return self.from_offset
         return self.from_offset if self.log.is_same_log(log) else 0
+
+
+def arms_id(arms: Iterable[int]) -> str:
+    """Names a set of product_ids, in whatever order: 16 hexadecimal digits.
+
+    A decision says by it what could have been shown, and whoever has the catalogue's changes finds
+    the set again (`reco.catalogue_history`).
+    """
+    text = ",".join(map(str, sorted(arms)))
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class LiveCatalogue:

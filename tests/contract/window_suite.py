@@ -63,6 +63,8 @@ def waiting(
         view=[1, 2],
         slate=slate,
         decided_at=NOON,
+        arms_id="5c39e1b4d2f06a87",
+        candidates=[8, 42, 61, 2**53 - 1],
     )
     return Waiting(decision, request, depth=len(slate))
 

@@ -24,7 +24,14 @@ from server.resolver import Resolver
 from server.scorer import Model, Policy
 from server.view import View
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, Outcome, decode_outcome
+from shared.events import (
+    DECISIONS,
+    OUTCOMES,
+    Decision,
+    Outcome,
+    decode_decision,
+    decode_outcome,
+)
 from shared.features import CONTEXT_FEATURES
 from shared.linucb import untrained
 from shared.live_catalogue import LiveCatalogue
@@ -35,6 +42,7 @@ from shared.testing import FakeBroker, FakeClock, FakeWindow
 _T = TypeVar("_T")
 
 RULES = WindowRules(window_ms=30_000, most_waiting=1_000)
+ARMS_ID = "5c39e1b4d2f06a87"
 CONTEXT: dict[str, Any] = {
     "age": 23,
     "gender": "F",
@@ -67,7 +75,7 @@ class StillView:
     @contextmanager
     def locked(self) -> Iterator[View]:
         """See `Viewing`."""
-        yield View(self.model, [3, 5], self.stale)
+        yield View(self.model, [3, 5], self.stale, arms_id=ARMS_ID)
 
 
 class Bench:
@@ -180,15 +188,19 @@ class Bench:
 
     def outcomes(self) -> list[Outcome]:
         """All of the topic, partition by partition."""
-        return [
-            decode_outcome(record.value or b"")
-            for partition in range(self.broker.partitions[OUTCOMES])
-            for record in self.broker.records(OUTCOMES, partition)
-        ]
+        return [decode_outcome(value) for value in self._values(OUTCOMES)]
+
+    def decisions(self) -> list[Decision]:
+        """The same of decisions."""
+        return [decode_decision(value) for value in self._values(DECISIONS)]
 
     def rewards(self) -> dict[str, float]:
         """outcome_id → reward."""
         return {outcome.outcome_id: outcome.reward for outcome in self.outcomes()}
+
+    def _values(self, topic: str) -> list[bytes]:
+        partitions = range(self.broker.partitions[topic])
+        return [r.value or b"" for p in partitions for r in self.broker.records(topic, p)]
 
     def close(self) -> None:
         """End the loop."""

@@ -44,7 +44,10 @@ class FixedView:
         zeros = np.zeros(len(arms), np.int64)
         solution = untrained(len(arms), data.encoder.d, 1.0)
         self.view = View(
-            Model(arms, zeros, zeros, solution, np.arange(len(arms))), [3, 1, 4], stale=False
+            Model(arms, zeros, zeros, solution, np.arange(len(arms))),
+            [3, 1, 4],
+            stale=False,
+            arms_id="5c39e1b4d2f06a87",
         )
 
     @contextmanager

@@ -10,7 +10,7 @@ from server.openapi import EXAMPLES
 from server.problems import KINDS
 from shared.catalogue import DataSet
 from shared.testing import FakeWindow
-from tests.unit.server.api_bench import CONTEXT, RULES, Bench, MakeBench, problem
+from tests.unit.server.api_bench import ARMS_ID, CONTEXT, RULES, Bench, MakeBench, problem
 
 
 def test_a_slate_is_ranked_and_explained(bench: Bench, data: DataSet) -> None:
@@ -42,6 +42,25 @@ def test_candidates_exclude_and_k_choose_what_is_ranked(bench: Bench, data: Data
     assert ranked(candidates=[8], k=50) == [8]
     assert ranked(exclude=data.arms[-3:], k=1) == [data.arms[-4]]
     assert ranked(exclude=[], k=1) == [data.arms[-1]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "candidates", "exclude"),
+    [
+        ({}, None, None),
+        ({"candidates": [8, 42, 192]}, [8, 42, 192], None),
+        ({"exclude": [42]}, None, [42]),
+        ({"exclude": []}, None, None),
+    ],
+)
+def test_the_record_says_what_the_slate_was_chosen_from(
+    bench: Bench, asked: dict[str, Any], candidates: list[int] | None, exclude: list[int] | None
+) -> None:
+    answer = bench.rank(**asked).json()
+    assert bench.click(answer["decision_id"], answer["slate"][0]["product_id"]).is_success
+    [decision] = bench.decisions()
+    assert decision.arms_id == ARMS_ID
+    assert (decision.candidates, decision.exclude) == (candidates, exclude)
 
 
 def test_requests_at_the_same_moment_are_each_answered_with_their_own(

@@ -14,6 +14,7 @@ from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Floats, packed_length
 from shared.features import Roles
 from shared.linucb import Solution, solve
+from shared.live_catalogue import arms_id
 from shared.ports import Change, ModelConfig, State
 from shared.shared_linucb import Hyperparameters
 from shared.shared_linucb import solve as solve_together
@@ -316,6 +317,17 @@ def test_a_new_product_is_ranked_at_once_and_one_with_a_past_brings_it() -> None
         assert view.model.solution.theta[2].tolist() == watched.stored_theta(2).tolist()
 
 
+def test_a_view_names_the_set_of_products_that_it_ranks() -> None:
+    watched = Watched()
+    with watched.view.locked() as view:
+        assert view.arms_id == arms_id(ARMS)
+    watched.learn(1)
+    watched.view.refresh()
+    watched.view.rank_these([*ARMS, 99])
+    with watched.view.locked() as view:
+        assert view.arms_id == arms_id([*ARMS, 99])
+
+
 def test_a_retired_product_is_no_longer_ranked_and_the_others_keep_what_they_know() -> None:
     watched = Watched()
     watched.learn(1, 2, 2)
@@ -343,9 +355,11 @@ def test_solved_together_a_new_product_is_ranked_once_all_is_solved_with_it() ->
     watched.view.rank_these(arms, JointSolver(arms, Z, ROLES, HYPER, estimates=False))
     with watched.view.locked() as view:
         assert view.model.arms.tolist() == list(ARMS)  # still those of before
+        assert view.arms_id == arms_id(ARMS)
     watched.world.clock.now_s += 1.0
     watched.view.refresh()
     with watched.view.locked() as view:
         assert view.model.arms.tolist() == arms
+        assert view.arms_id == arms_id(arms)
         assert view.model.n.sum() == 3
         assert np.abs(view.model.solution.theta[-1]).max() > 0.0  # what its features say

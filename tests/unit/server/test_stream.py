@@ -27,6 +27,7 @@ def test_every_visit_gets_a_decision_that_says_all_that_is_needed_to_repeat_it(
         visit = visits[decision.visit_id]
         assert decision.x == world.data.encoder.encode([visit.context]).X[0].tolist()
         assert decision.view == [3, 1, 4]
+        assert decision.arms_id == "5c39e1b4d2f06a87"
         assert (decision.policy, decision.parameters) == ("linucb", {"alpha": 0.5, "lambda": 1.0})
         assert decision.encoder_id == world.data.encoder.id
         assert len({item.product_id for item in decision.slate}) == 5

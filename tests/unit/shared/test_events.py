@@ -69,6 +69,8 @@ RECORDS: Final[dict[str, msgspec.Struct]] = {
         stale=True,
         experiment="coffee",
         variant="linucb",
+        arms_id="5c39e1b4d2f06a87",
+        exclude=[42, 7],
     ),
     OUTCOMES: Outcome(
         outcome_id="run-0000001:2",
@@ -145,9 +147,12 @@ def test_a_record_of_before_the_optional_fields_gets_their_defaults() -> None:
     fields = json.loads(golden(DECISIONS))
     for name in ("stale", "experiment", "variant", "schema_version"):
         del fields[name]
+    for name in ("arms_id", "candidates", "exclude"):
+        del fields[name]
     decision = decode_decision(json.dumps(fields).encode())
     assert (decision.stale, decision.schema_version) == (False, SCHEMA_VERSION)
     assert (decision.experiment, decision.variant) == (None, None)
+    assert (decision.arms_id, decision.candidates, decision.exclude) == (None, None, None)
 
 
 def test_a_change_of_before_logs_were_named_has_an_offset_of_every_log() -> None:

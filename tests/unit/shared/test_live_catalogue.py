@@ -6,7 +6,7 @@ from msgspec import structs
 
 from shared.catalogue import Product
 from shared.events import OUTCOMES, PRODUCTS, ProductChange, encode, key_of
-from shared.live_catalogue import LiveCatalogue
+from shared.live_catalogue import LiveCatalogue, arms_id
 from shared.ports import BrokerUnavailable, Source
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker
@@ -64,6 +64,12 @@ def test_a_retired_product_is_known_and_not_ranked_and_may_come_back() -> None:
     assert len(catalogue.products) == 2
     catalogue.take(change(2, from_offset=0))
     assert catalogue.arms == [1, 2]
+
+
+def test_a_set_of_products_has_a_name_of_its_own_in_whatever_order() -> None:
+    assert arms_id([192, 8, 42]) == arms_id([8, 42, 192]) == "231a4aecc430b96b"
+    names = [arms_id(arms) for arms in ([], [8], [8, 42], [84, 2], [8, 4, 2], [8, 42, 192])]
+    assert len(set(names)) == len(names)
 
 
 def test_a_compacted_topic_gives_the_same_catalogue() -> None:
