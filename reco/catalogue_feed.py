@@ -13,14 +13,22 @@ from shared.live_catalogue import LiveCatalogue
 from shared.products_feed import ProductsFeed
 
 
-def open_products(cluster: KafkaCluster, data: DataSet) -> ProductsFeed:
+def open_products(
+    cluster: KafkaCluster, data: DataSet, catalogue: LiveCatalogue | None = None
+) -> ProductsFeed:
     """The feed, read to its end as it is now.
+
+    Args:
+        cluster: the broker.
+        data: the prepared products.
+        catalogue: of these; what the feed is folded into, if it is to be one of the caller's.
 
     Raises:
         BrokerUnavailable: there is no such topic (yet), or no answer.
     """
     cluster.source(PRODUCTS)
-    feed = ProductsFeed(cluster.consumer(PRODUCTS), LiveCatalogue(data.products))
+    catalogue = catalogue or LiveCatalogue(data.products)
+    feed = ProductsFeed(cluster.consumer(PRODUCTS), catalogue)
     feed.catch_up()
     return feed
 

@@ -4,19 +4,22 @@ The policy is asked what it would have shown in every logged visit, with the mod
 (or a frozen one), so nothing that it is judged by has taught it.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from reco.past_models import PastModels
+from reco.catalogue_history import CatalogueHistory
+from reco.past_models import PastModels, chains
 from server import thompson
 from server.propensities import Flags, expectation, propensities
+from server.restriction import allowed, part
 from server.scorer import (
     DRAWING,
+    Model,
     Policy,
     choose,
     next_rank,
@@ -34,9 +37,13 @@ class NothingToEvaluate(Exception):
 
 
 class Rounds(NamedTuple):
-    """The decisions that can be used, in the order of their views."""
+    """The decisions that can be used, none before one whose view it follows."""
 
     decisions: list[Decision]
+    arms: list[int]
+    """All products that any of them could show."""
+    sets: Mapping[str | None, Sequence[int]]
+    """What was ranked, by its name (`Decision.arms_id`)."""
     slates: Integers
     """Indices into the arms, N × k; k is as far as anyone looked."""
     X: Floats
@@ -69,10 +76,16 @@ class LogEvaluation(msgspec.Struct, frozen=True):
 def rounds(
     decisions: Iterable[Decision],
     outcomes: Iterable[Outcome],
-    arms: Sequence[int],
+    history: CatalogueHistory,
     encoder_id: str,
 ) -> Rounds:
     """Join decisions with their outcomes and keep what can be used.
+
+    Args:
+        decisions: as logged; one that comes twice counts once.
+        outcomes: of these and others.
+        history: what the decisions were chosen from.
+        encoder_id: that of the encoder here.
 
     Raises:
         NothingToEvaluate: nothing is left.
@@ -80,8 +93,9 @@ def rounds(
     rewards: dict[str, dict[int, float]] = {}
     for outcome in outcomes:
         rewards.setdefault(outcome.decision_id, {}).setdefault(outcome.rank, outcome.reward)
-    known = set(arms)
     unique = {decision.decision_id: decision for decision in reversed(list(decisions))}
+    sets = history.sets(decision.arms_id for decision in unique.values())
+    known = {name: set(arms) for name, arms in sets.items()}
     reasons = {
         key: _unusable(decision, rewards, known, encoder_id) for key, decision in unique.items()
     }
@@ -100,20 +114,26 @@ def rounds(
             "that randomises, such as `reco serve --policy linucb --epsilon 0.1`"
         )
     kept.sort(key=lambda decision: (sum(decision.view), decision.decided_at, decision.decision_id))
-    return _arrays(kept, rewards, arms, dict(skipped))
+    return _arrays(kept, rewards, sets, dict(skipped))
 
 
 def _unusable(
     decision: Decision,
     rewards: Mapping[str, Mapping[int, float]],
-    known: set[int],
+    known: Mapping[str | None, set[int]],
     encoder_id: str,
 ) -> str | None:
     if decision.encoder_id != encoder_id:
         return "another encoder"
     if not all(item.propensity for item in decision.slate):
         return "no propensities"
-    if any(item.product_id not in known for item in decision.slate):
+    if decision.arms_id not in known:
+        return (
+            "a set of products that the catalogue is not known to have had"
+            if decision.arms_id
+            else "no name of the set of products, which has changed since"
+        )
+    if not known[decision.arms_id].issuperset(item.product_id for item in decision.slate):
         return "products that are unknown here"
     if not decision.slate or decision.decision_id not in rewards:
         return "no outcome yet"
@@ -123,9 +143,10 @@ def _unusable(
 def _arrays(
     kept: list[Decision],
     rewards: Mapping[str, Mapping[int, float]],
-    arms: Sequence[int],
+    sets: Mapping[str | None, Sequence[int]],
     skipped: dict[str, int],
 ) -> Rounds:
+    arms = list(dict.fromkeys(arm for ranked in sets.values() for arm in ranked))
     index = {arm: i for i, arm in enumerate(arms)}
     k = max(max(rewards[decision.decision_id]) for decision in kept)
     k = min(k, len(kept[0].slate))
@@ -136,6 +157,8 @@ def _arrays(
                 reward[row, rank - 1], examined[row, rank - 1] = value, True
     return Rounds(
         kept,
+        arms,
+        sets,
         np.array([[index[item.product_id] for item in d.slate[:k]] for d in kept]),
         np.array([decision.x for decision in kept], np.float64),
         np.array([[item.propensity for item in d.slate[:k]] for d in kept], np.float64),
@@ -145,41 +168,35 @@ def _arrays(
     )
 
 
-def evaluate_log(log: Rounds, policy: Policy, models: PastModels, frozen: bool) -> LogEvaluation:
+def evaluate_log(
+    log: Rounds, policy: Policy, models: Callable[[], PastModels], frozen: bool
+) -> LogEvaluation:
     """Estimate the policy's click rate.
 
     Args:
         log: what was decided, and what came of it.
         policy: what to evaluate.
-        models: where the model comes from.
+        models: makes a model as it was before the log.
         frozen: leave the model as it is, instead of bringing it to each decision's view.
     """
-    count, k = log.slates.shape
-    q = off_policy.predicted_rewards(
-        log.slates, log.X, log.reward, log.examined, len(models.model.arms)
-    )
-    target, expected, own = np.empty((count, k)), np.empty((count, k)), np.empty_like(log.slates)
-    for rows in _of_one_view(log.decisions):
-        if not frozen:
-            models.advance(log.decisions[rows.start].view)
-        asked = _asked(policy, models, log, rows, q[rows])
-        target[rows], expected[rows], own[rows] = asked
-    asked_log = Log(log.propensity, target, log.reward)
+    q = off_policy.predicted_rewards(log.slates, log.X, log.reward, log.examined, len(log.arms))
+    would, made_with = _asked_of_all(policy, models, log, q, frozen)
+    asked_log = Log(log.propensity, would.target, log.reward)
     prediction = Prediction(
         np.take_along_axis(q, log.slates, axis=1),
-        expected,
-        off_policy.clicks_ahead(np.take_along_axis(q, own, axis=1)),
+        would.expected,
+        off_policy.clicks_ahead(np.take_along_axis(q, would.own, axis=1)),
     )
-    matched = (log.slates[:, :, None] == own[:, None, :]).any(axis=2)
+    matched = (log.slates[:, :, None] == would.own[:, None, :]).any(axis=2)
     found = off_policy.overlap(asked_log)
     return LogEvaluation(
         policy.name,
-        policy.parameters,
+        policy.parameters | made_with,
         "frozen" if frozen else "as logged",
-        count,
+        len(log.decisions),
         log.skipped,
         dict(Counter(decision.policy for decision in log.decisions)),
-        k,
+        log.slates.shape[1],
         [
             off_policy.on_policy(log.reward),
             off_policy.replay(matched, log.reward, log.examined),
@@ -192,36 +209,94 @@ def evaluate_log(log: Rounds, policy: Policy, models: PastModels, frozen: bool) 
     )
 
 
-def _of_one_view(decisions: Sequence[Decision]) -> Iterator[slice]:
-    start = 0
-    for _, group in groupby(decisions, key=lambda decision: decision.view):
-        end = start + len(list(group))
-        yield slice(start, end)
-        start = end
+class _Would(NamedTuple):
+    """What the policy would have done in N visits, as far as k ranks."""
+
+    target: Floats
+    """Probability of each product that was shown, given the ranks above, N × k."""
+    expected: Floats
+    """Expected q of the next product, N × k."""
+    own: Integers
+    """Its own slates, without ε, N × k."""
+
+
+def _asked_of_all(
+    policy: Policy, models: Callable[[], PastModels], log: Rounds, q: Floats, frozen: bool
+) -> tuple[_Would, dict[str, float]]:
+    """Ask the policy about every visit, with the model and the products that it was decided with.
+
+    Returns:
+        Its answers, own slates as indices into the arms of the log, and what the last model was
+        made with.
+    """
+    shape, made_with = log.slates.shape, dict[str, float]()
+    result = _Would(np.empty(shape), np.empty(shape), np.empty_like(log.slates))
+    column = {arm: i for i, arm in enumerate(log.arms)}
+    place = np.zeros(len(log.arms), np.int64)
+    for chain in _chains(log, frozen):
+        past = models()
+        for rows in _ranked_together(log.decisions, chain):
+            decisions = [log.decisions[row] for row in rows]
+            past.rank_these(log.sets[decisions[0].arms_id])
+            if not frozen:
+                past.advance(decisions[0].view)
+            asked = decisions[0].candidates, decisions[0].exclude
+            model = part(past.model, allowed(past.model.arms, *asked))
+            columns = np.array([column[arm] for arm in model.arms.tolist()])
+            place[columns] = np.arange(len(columns))
+            slates, predicted = place[log.slates[rows]], q[rows][:, columns]
+            would = _asked(policy, model, decisions, log.X[rows], slates, predicted)
+            result.target[rows], result.expected[rows] = would.target, would.expected
+            result.own[rows] = columns[would.own]
+        made_with = past.parameters
+    return result, made_with
+
+
+def _chains(log: Rounds, frozen: bool) -> list[list[int]]:
+    """Rows that one model can be brought along (`reco.past_models.chains`)."""
+    if frozen:
+        return [[*range(len(log.decisions))]]
+    return chains([decision.view for decision in log.decisions])
+
+
+def _ranked_together(decisions: Sequence[Decision], chain: Sequence[int]) -> Iterator[list[int]]:
+    """Rows of a chain that one model ranked the same products of."""
+    for _, same in groupby(chain, key=lambda row: decisions[row].view):
+        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for row in same:
+            decision = decisions[row]
+            asked = [each and tuple(each) for each in (decision.candidates, decision.exclude)]
+            groups[decision.arms_id, *asked].append(row)
+        yield from groups.values()
 
 
 def _asked(
-    policy: Policy, models: PastModels, log: Rounds, rows: slice, q: Floats
-) -> tuple[Floats, Floats, Integers]:
-    """What the policy would have done: probability of what was shown, expected q, its own slate.
+    policy: Policy,
+    model: Model,
+    decisions: Sequence[Decision],
+    X: Floats,
+    slates: Integers,
+    q: Floats,
+) -> _Would:
+    """Ask the policy about decisions of one model.
 
-    Its own slate is the one without ε.
+    Slates are indices into the model's K arms, N × k, as are those that come back; q is N × K.
     """
-    model, X, slates = models.model, log.X[rows], log.slates[rows]
     # The decision's own seed breaks ties as the log did. What is drawn must not repeat its dice.
-    ids = [decision.decision_id for decision in log.decisions[rows]]
+    ids = [decision.decision_id for decision in decisions]
     seeds = seeds_of(ids)
-    k = slates.shape[1]
-    scores, _ = choose(policy, model, X, seeds, k)
+    # As long as it was asked for: a slate that is chosen together depends on all of its products.
+    k, length = slates.shape[1], len(decisions[0].slate)
+    scores, _ = choose(policy, model, X, seeds, length)
     quiet = msgspec.structs.replace(policy, epsilon=0.0)
     again = seeds_of([f"{key} evaluated" for key in ids]) if policy.name in DRAWING else seeds
-    _, own = choose(quiet, model, X, again, k)
+    _, own = choose(quiet, model, X, again, length)
     if policy.name != "lints":
         mixture = next_rank(policy, model, scores, seeds, slates)
-        return (
+        return _Would(
             propensities(mixture, slates, len(model.arms)),
             expectation(mixture, slates, q),
-            own,
+            own[:, :k],
         )
     deviations = policy.alpha * score_deviations(policy, model, X)
     following = [
@@ -232,7 +307,7 @@ def _asked(
         np.take_along_axis(p, s[:, None], 1)[:, 0] for p, s in zip(following, slates, strict=True)
     ]
     expected = [p @ row for p, row in zip(following, q, strict=True)]
-    return np.array(target), np.array(expected), own
+    return _Would(np.array(target), np.array(expected), own[:, :k])
 
 
 def _caution(log: Rounds, found: Overlap) -> str | None:

@@ -1,6 +1,8 @@
 """The model as it stood when a decision was made: the outcomes' log, folded up to its view."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from operator import ge
 
 import numpy as np
 
@@ -20,7 +22,7 @@ class PastModels:
         records: of every partition of the outcomes' log, in offset order.
         lambda_: ridge λ.
         bases: states to start from, where the log does not start at 0.
-        joint: solves these arms together, for a policy whose arms learn from each other.
+        joint: makes what solves such arms together, for a policy whose arms learn from each other.
     """
 
     def __init__(
@@ -30,43 +32,71 @@ class PastModels:
         records: Mapping[int, Sequence[Record]],
         lambda_: float,
         bases: Mapping[int, State],
-        joint: JointSolver | None = None,
+        joint: Callable[[Sequence[int]], JointSolver | None] = lambda arms: None,
     ) -> None:
         self._lambda = lambda_
-        self._joint = joint
-        self._records = {partition: list(found) for partition, found in records.items()}
-        self._row = {arm: row for row, arm in enumerate(arms)}
+        self._joint_of = joint
+        self._records = records
+        self._config = rules.config
         self._folds: dict[int, PartitionFold] = {}
-        count, d = len(arms), rules.config.d
-        zeros = np.zeros(count, np.int64)
-        self.model = Model(
-            np.array(arms, np.int64),
-            zeros,
-            zeros.copy(),
-            untrained(count, d, lambda_),
-            np.arange(count),
-        )
-        """As far as `advance` has brought it."""
         for partition in {*records, *bases}:
             base = bases.get(partition)
             start, rows = (base.position.next_offset, base.rows) if base else (0, None)
             fold = PartitionFold(partition, rules, start, rows)
             fold.read_offset = start
             self._folds[partition] = fold
-            self._take(fold, fold.statistics.arms)
-        self._solve_together()
+        self._begin(arms)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What the model is made with beside the policy's parameters, as far as it has come."""
+        solved = self._joint.parameters if self._joint else {}
+        return solved | ({"gamma": self._config.gamma} if self._config.gamma < 1.0 else {})
+
+    def rank_these(self, arms: Sequence[int]) -> None:
+        """Have these products in the model from now on."""
+        if arms is not self._arms and list(arms) != list(self._arms):
+            self._begin(arms)
 
     def advance(self, view: Sequence[int]) -> None:
         """Take in all outcomes before this view (next offset by partition) that are not in yet."""
+        moved = False
         for partition, end in enumerate(view):
             fold = self._folds.get(partition)
             if fold is None or fold.read_offset >= end:
                 continue
-            due = [r for r in self._records[partition] if fold.read_offset <= r.offset < end]
-            changed = fold.fold(due).changed
+            changed = fold.fold(self._due(fold, end)).changed
             fold.pass_to(end)
-            self._take(fold, changed)
+            # With γ < 1 an outcome ages all arms of its partition.
+            self._take(fold, changed if self._config.gamma == 1.0 else fold.statistics.arms)
+            moved = True
+        if moved:
+            self._solve_together()
+
+    def _begin(self, arms: Sequence[int]) -> None:
+        self._arms, self._row = arms, {arm: row for row, arm in enumerate(arms)}
+        self._joint = self._joint_of(arms)
+        count = len(arms)
+        zeros = np.zeros(count, np.int64)
+        self.model = Model(
+            np.array(arms, np.int64),
+            zeros,
+            zeros.copy(),
+            untrained(count, self._config.d, self._lambda),
+            np.arange(count),
+        )
+        """As far as `advance` has brought it."""
+        for fold in self._folds.values():
+            self._take(fold, fold.statistics.arms)
         self._solve_together()
+
+    def _due(self, fold: PartitionFold, end: int) -> Sequence[Record]:
+        records = self._records.get(fold.partition, [])
+        first, behind = (
+            bisect_left(records, offset, key=lambda record: record.offset)
+            for offset in (fold.read_offset, end)
+        )
+        return records[first:behind]
 
     def _solve_together(self) -> None:
         if self._joint:
@@ -76,16 +106,46 @@ class PastModels:
         known = [arm for arm in arms if arm in self._row]
         if not known:
             return
-        at = [fold.statistics.index[arm] for arm in known]
-        target = [self._row[arm] for arm in known]
-        b, xx = fold.statistics.decayed(fold.next_offset)
+        at = np.array([fold.statistics.index[arm] for arm in known])
+        target = np.array([self._row[arm] for arm in known])
+        b, xx = fold.statistics.decayed_to(at, fold.next_offset)
         n, clicks = fold.statistics.n[at], fold.statistics.clicks[at]
         if self._joint:
-            self._joint.take(np.array(target), n, clicks, b[at], xx[at])
+            self._joint.take(target, n, clicks, b, xx)
             return
-        fresh = solve(b[at], xx[at], self._lambda)
+        fresh = solve(b, xx, self._lambda)
         model = self.model
         model.n[target], model.clicks[target] = n, clicks
         model.solution.theta[target] = fresh.theta
         model.solution.covariance[target] = fresh.covariance
         self.model = model._replace(untrained=np.flatnonzero(model.n == 0))
+
+
+def chains(views: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Divide views into chains along which a model can be brought forward.
+
+    Replicas follow the partitions each at its own pace, so of two views either may be ahead in a
+    partition where the other is behind, and no order has them all. In a chain each view is at
+    least the one before, in every partition. A chain is about a replica.
+
+    Args:
+        views: next offset by partition, ordered so that none comes before one that it follows: by
+            the sum will do.
+
+    Returns:
+        Of each chain, the indices of its views, ascending.
+    """
+    found: list[list[int]] = []
+    ends: list[Sequence[int]] = []
+    for i, view in enumerate(views):
+        number = next((n for n, end in enumerate(ends) if _follows(view, end)), len(ends))
+        if number == len(ends):
+            found.append([])
+            ends.append(view)
+        found[number].append(i)
+        ends[number] = view
+    return found
+
+
+def _follows(view: Sequence[int], end: Sequence[int]) -> bool:
+    return len(view) == len(end) and all(map(ge, view, end))

@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from reco import options
+from reco import options, policy_options
 from reco.commands import evaluate_log
 from reco.number import Number
 from server.scorer import POLICIES, Policy, default_alpha
 from shared.settings import LAMBDA
+from shared.shared_linucb import Hyperparameters
 
 if TYPE_CHECKING:
     from reco.evaluation import Evaluation, PolicyResult
@@ -67,7 +68,9 @@ MAX_SEED: Final = 2**32 - 1
 )
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
 @click.option("--alpha", type=Number(min=0), help="Exploration α. [default: the policy's own]")
+@policy_options.variances
 @options.epsilon
+@options.gamma
 @click.option(
     "--snapshot",
     type=click.Path(path_type=Path),
@@ -94,7 +97,9 @@ def command(
     outcomes: Path | None,
     policy: str,
     alpha: float | None,
+    hyper: Hyperparameters | None,
     epsilon: float | None,
+    gamma: float,
     snapshot: Path | None,
     export: Path | None,
     json_file: str | None,
@@ -115,8 +120,9 @@ def command(
 
     With --log decisions, the click rate that --policy would have had in the logged visits, by
     replay, IPS, SNIPS and doubly robust with 95 % intervals, under the cascade. The log has to be
-    of a policy that randomises (`reco serve --epsilon 0.1`). The JSON holds policy, parameters,
-    model, decisions, skipped, logged, ranks, estimates (a list of estimator, value, interval,
+    of a policy that randomises (`reco serve --epsilon 0.1`). --gamma has to be that of the model;
+    --variances are those of the policy to be evaluated. The JSON holds policy, parameters, model,
+    decisions, skipped, logged, ranks, estimates (a list of estimator, value, interval,
     decisions), overlap and caution.
 
     \b
@@ -130,7 +136,17 @@ def command(
         asked = Policy(policy, strength, LAMBDA, epsilon)
         evaluate_log.run(
             evaluate_log.Asked(
-                data, kafka, patience_s, decisions, outcomes, snapshot, asked, export, json_file
+                data,
+                kafka,
+                patience_s,
+                decisions,
+                outcomes,
+                snapshot,
+                asked,
+                hyper,
+                gamma,
+                export,
+                json_file,
             )
         )
         return

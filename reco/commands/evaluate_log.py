@@ -1,6 +1,7 @@
 """`reco evaluate --log decisions`: another policy's click rate, from decisions and clicks."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,22 +15,24 @@ from rich.text import Text
 from reco import bandit_feedback, options
 from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
+from reco.catalogue_history import CatalogueHistory
 from reco.data import load_or_prepare
 from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
 from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
 from reco.logs import say
 from reco.past_models import PastModels
 from reco.policy_options import joint_solver
+from reco.process import one_blas_thread
 from reco.snapshot_files import bases_from
 from reco.terminal import printable
 from reco.whole_topic import read_topic
+from server.joint_solver import JointSolver
 from server.scorer import Policy
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
-from shared.live_catalogue import LiveCatalogue
 from shared.off_policy import Estimate
-from shared.ports import Record, Source
+from shared.ports import ModelConfig, Record, Source, State
 from shared.products_feed import ProductsFeed
 from shared.settings import LAMBDA, PARTITIONS
 from shared.shared_linucb import Hyperparameters
@@ -54,6 +57,8 @@ class Asked(NamedTuple):
     outcomes: Path | None
     snapshot: Path | None
     policy: Policy
+    hyper: Hyperparameters | None
+    gamma: float
     export: Path | None
     json_file: str | None
 
@@ -62,30 +67,39 @@ def run(asked: Asked) -> None:
     """Read the log, estimate, and say it."""
     if (asked.decisions is None) != (asked.outcomes is None):
         raise click.UsageError("give both --decisions FILE and --outcomes FILE, or neither")
+    one_blas_thread()
     dataset = load_or_prepare(asked.data)
-    decisions, records, products, source = _log(asked, dataset)
-    catalogue = products.catalogue if products else LiveCatalogue(dataset.products)
-    arms = [product.product_id for product in catalogue.products]
+    history = CatalogueHistory(dataset.products)
+    decisions, records, products, source = _log(asked, dataset, history)
     bases = bases_from(asked.snapshot)
     try:
         log = rounds(
             decisions,
             outcomes_of(record for found in records.values() for record in found),
-            arms,
+            history,
             dataset.encoder.id,
         )
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
-    rules = Rules.of(dataset.config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
+    config = dataset.config_of(asked.gamma)
+    _check_fits(bases, config)
+    rules = Rules.of(config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
     rules = rules.on(source) if source else rules
-    joint = joint_solver(asked.policy.name, Hyperparameters(), dataset, catalogue, arms)
-    models = PastModels(arms, rules, records, LAMBDA, bases, joint)
+
+    def solver(arms: Sequence[int]) -> JointSolver | None:
+        return joint_solver(asked.policy.name, asked.hyper, dataset, history, arms)
+
+    def models() -> PastModels:
+        return PastModels(history.arms, rules, records, LAMBDA, bases, solver)
+
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
     console = Console(stderr=asked.json_file == "-")
     _print(result, console)
     options.write_json(msgspec.to_builtins(result), asked.json_file)
     if asked.export:
-        feedback = bandit_feedback.bandit_feedback(log, arms, _features(asked, catalogue))
+        feedback = bandit_feedback.bandit_feedback(
+            log, log.arms, _features(asked, history, log.arms)
+        )
         try:
             bandit_feedback.write(asked.export, feedback, dataset.encoder.features)
         except OSError as error:
@@ -97,7 +111,7 @@ def run(asked: Asked) -> None:
 
 
 def _log(
-    asked: Asked, dataset: DataSet
+    asked: Asked, dataset: DataSet, history: CatalogueHistory
 ) -> tuple[list[Decision], dict[int, list[Record]], ProductsFeed | None, Source | None]:
     if asked.decisions and asked.outcomes:
         try:
@@ -122,10 +136,19 @@ def _log(
             "the log no longer reaches back to its start, so the models of the first decisions "
             "lack what came before; --snapshot FILE evaluates with a frozen one"
         )
-    return found, records, open_products(cluster, dataset), source
+    return found, records, open_products(cluster, dataset, history), source
 
 
-def _features(asked: Asked, catalogue: LiveCatalogue) -> Floats | None:
+def _check_fits(bases: Mapping[int, State], config: ModelConfig) -> None:
+    for state in bases.values():
+        if state.position.config != config:
+            raise click.UsageError(
+                f"the snapshot was made with {state.position.config.unlike(config)} as asked for "
+                "here: give the --gamma that it was made with, or another snapshot"
+            )
+
+
+def _features(asked: Asked, catalogue: CatalogueHistory, arms: Sequence[int]) -> Floats | None:
     path = asked.data / "product_features.csv"
     if not path.is_file():
         return None
@@ -134,7 +157,7 @@ def _features(asked: Asked, catalogue: LiveCatalogue) -> Floats | None:
     found = {int(row[0]): [*map(float, row[1:])] for row in rows}
     for arm, entry in catalogue.entries.items():
         found.setdefault(arm, [entry.features.get(name, 0.0) for name in names])
-    return np.array([found[product.product_id] for product in catalogue.products], np.float64)
+    return np.array([found[arm] for arm in arms], np.float64)
 
 
 def _print(result: LogEvaluation, console: Console) -> None:

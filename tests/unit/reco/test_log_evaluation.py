@@ -7,89 +7,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from producer.simulate import Shoppers
 from reco.__main__ import run
 from reco.bandit_feedback import bandit_feedback, write
 from reco.event_files import UnreadableEvents, read_decisions, read_outcomes
 from reco.log_evaluation import NothingToEvaluate, Rounds, evaluate_log, rounds
-from reco.past_models import PastModels
-from reco.shoppers import feedback_rule, reaction
-from server.scorer import Policy, rank, seeds_of
+from server.scorer import Policy
 from shared.catalogue import DataSet
-from shared.events import OUTCOMES, Decision, Outcome, encode, key_of
-from shared.partitioner import partition_of
-from shared.ports import Record
-from shared.settings import LAMBDA
-from tests.scenario import NOON
-from trainer.apply import Rules
-
-VISITS = 300
-BATCH = 20
-
-
-class Logged:
-    """A small run of a server and a trainer, without either."""
-
-    def __init__(self, data: DataSet, policy: Policy) -> None:
-        self.decisions: list[Decision] = []
-        self.records: dict[int, list[Record]] = {}
-        shoppers = Shoppers(data.users, 5, "run")
-        react, feedback = reaction(data, 5, 5), feedback_rule("cascade", 5)
-        rules = Rules.of(data.config, data.arms, 12)
-        for start in range(0, VISITS, BATCH):
-            visits = [shoppers.visit(number, NOON) for number in range(start, start + BATCH)]
-            view = [len(self.records.get(partition, [])) for partition in range(12)]
-            models = PastModels(data.arms, rules, self.records, LAMBDA, {})
-            models.advance(view)
-            X = data.encoder.encode([visit.context for visit in visits]).X
-            ids = [f"d-{visit.visit_id}" for visit in visits]
-            slates = rank(policy, models.model, X, seeds_of(ids), 5)
-            shown = [[item.product_id for item in slate] for slate in slates]
-            for visit, key, x, slate, clicked in zip(
-                visits, ids, X.tolist(), slates, react(visits, shown), strict=True
-            ):
-                self.decisions.append(
-                    Decision(
-                        decision_id=key,
-                        visit_id=visit.visit_id,
-                        user_id=visit.user_id,
-                        policy=policy.name,
-                        parameters=policy.parameters,
-                        x=x,
-                        encoder_id=data.encoder.id,
-                        view=view,
-                        slate=slate,
-                        decided_at=NOON,
-                    )
-                )
-                for place, reward in feedback(clicked, 5):
-                    self._publish(data, key, x, slate[place - 1].product_id, place, reward)
-
-    def _publish(
-        self, data: DataSet, key: str, x: list[float], product: int, place: int, reward: int
-    ) -> None:
-        outcome = Outcome(
-            outcome_id=f"{key}:{place}",
-            decision_id=key,
-            product_id=product,
-            rank=place,
-            reward=float(reward),
-            x=x,
-            encoder_id=data.encoder.id,
-            decided_at=NOON,
-            resolved_at=NOON,
-        )
-        partition = partition_of(key_of(product), 12)
-        log = self.records.setdefault(partition, [])
-        log.append(Record(OUTCOMES, partition, len(log), key_of(product), encode(outcome)))
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        return [
-            msgspec.json.decode(record.value or b"", type=Outcome)
-            for log in self.records.values()
-            for record in log
-        ]
+from shared.events import OUTCOMES, encode
+from shared.ports import Position, Source, State
+from shared.shared_linucb import Hyperparameters
+from shared.snapshots import Snapshot, save
+from tests.unit.reco.logged import VISITS, Logged
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +27,18 @@ def logged(data: DataSet) -> Logged:
 
 @pytest.fixture(scope="module")
 def joined(data: DataSet, logged: Logged) -> Rounds:
-    return rounds(logged.decisions, logged.outcomes, data.arms, data.encoder.id)
+    return joined_of(data, logged)
 
 
-def models(data: DataSet, logged: Logged) -> PastModels:
-    return PastModels(data.arms, Rules.of(data.config, data.arms, 12), logged.records, LAMBDA, {})
+def joined_of(data: DataSet, logged: Logged) -> Rounds:
+    return rounds(logged.decisions, logged.outcomes, logged.history, data.encoder.id)
 
 
 def test_the_logged_policy_would_have_shown_what_it_showed_with_the_same_probability(
     data: DataSet, logged: Logged, joined: Rounds
 ) -> None:
     own = Policy("linucb", 0.2, epsilon=0.3)
-    result = evaluate_log(joined, own, models(data, logged), frozen=False)
+    result = evaluate_log(joined, own, logged.models, frozen=False)
     values = {estimate.estimator: estimate for estimate in result.estimates}
     assert values["ips"].value == pytest.approx(values["logged"].value, rel=1e-9)
     assert result.overlap.mean_weight == pytest.approx(1.0)
@@ -123,7 +51,7 @@ def test_a_policy_like_the_logged_one_is_estimated_near_it(
     data: DataSet, logged: Logged, joined: Rounds
 ) -> None:
     calm = Policy("linucb", 0.2, epsilon=0.1)
-    result = evaluate_log(joined, calm, models(data, logged), frozen=False)
+    result = evaluate_log(joined, calm, logged.models, frozen=False)
     for estimate in result.estimates:
         assert estimate.value is not None
         assert estimate.interval is not None
@@ -134,7 +62,7 @@ def test_a_policy_like_the_logged_one_is_estimated_near_it(
 def test_a_policy_that_the_log_does_not_reach_comes_with_a_caution(
     data: DataSet, logged: Logged, joined: Rounds
 ) -> None:
-    result = evaluate_log(joined, Policy("linucb", 5.0), models(data, logged), frozen=True)
+    result = evaluate_log(joined, Policy("linucb", 5.0), logged.models, frozen=True)
     assert result.model == "frozen"
     assert result.caution
 
@@ -151,7 +79,7 @@ def test_every_policy_can_be_evaluated(
         reward=joined.reward[:40],
         examined=joined.examined[:40],
     )
-    result = evaluate_log(few, Policy(name), models(data, logged), frozen=False)
+    result = evaluate_log(few, Policy(name), logged.models, frozen=False)
     assert [e.estimator for e in result.estimates] == ["logged", "replay", "ips", "snips", "dr"]
     assert result.overlap.mean_weight >= 0.0
 
@@ -169,7 +97,7 @@ def test_what_can_not_be_used_is_counted_by_reason(data: DataSet, logged: Logged
         *rest,
         *rest,
     ]
-    found = rounds(log, logged.outcomes, data.arms, data.encoder.id)
+    found = rounds(log, logged.outcomes, logged.history, data.encoder.id)
     assert len(found.decisions) == VISITS - 3
     assert found.skipped == {
         "no propensities": 1,
@@ -178,13 +106,13 @@ def test_what_can_not_be_used_is_counted_by_reason(data: DataSet, logged: Logged
         "no outcome yet": 1,
     }
     with pytest.raises(NothingToEvaluate, match="1 with no propensities"):
-        rounds(log[:1], logged.outcomes, data.arms, data.encoder.id)
+        rounds(log[:1], logged.outcomes, logged.history, data.encoder.id)
 
 
 def test_a_log_without_chance_says_so(data: DataSet) -> None:
     certain = Logged(data, Policy("linucb", 0.2))
-    log = rounds(certain.decisions, certain.outcomes, data.arms, data.encoder.id)
-    result = evaluate_log(log, Policy("linucb", 0.0), models(data, certain), frozen=False)
+    log = joined_of(data, certain)
+    result = evaluate_log(log, Policy("linucb", 0.0), certain.models, frozen=False)
     assert result.caution
     assert "never randomised" in result.caution
 
@@ -279,6 +207,52 @@ def test_the_command_prints_and_exports(
     assert (result["policy"], result["decisions"]) == (policy, VISITS)
     assert "effective sample size" in " ".join(err.split())
     assert (tmp_path / "obp" / "bandit_feedback.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("policy", "gamma", "variances"),
+    [("linucb", 0.9, "fixed"), ("shared-linucb", 1.0, "0.01,0.05,0.15")],
+)
+def test_the_command_evaluates_a_log_as_it_was_made(
+    data: DataSet,
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    policy: str,
+    gamma: float,
+    variances: str,
+) -> None:
+    hyper = None if variances == "fixed" else Hyperparameters(0.01, 0.05, 0.15)
+    made = Logged(data, Policy(policy, 0.2, epsilon=0.3), gamma=gamma, hyper=hyper, visits=60)
+    decisions, outcomes = files(made, tmp_path, watched=True)
+    given = ["--data", str(data_folder), "--decisions", str(decisions), "--outcomes", str(outcomes)]
+    asked = ["--policy", policy, "--alpha", "0.2", "--epsilon", "0.3", "--json"]
+    same = ["--gamma", str(gamma), "--variances", variances]
+    assert run(["evaluate", "--log", "decisions", *given, *asked, *same]) == 0
+    result = msgspec.json.decode(capsys.readouterr().out)
+    assert result["overlap"]["mean_weight"] == pytest.approx(1.0, abs=1e-9)
+    assert result["parameters"].get("gamma", 1.0) == gamma
+    assert result["parameters"].get("omega2") == (hyper.omega2 if hyper else None)
+
+
+def test_a_snapshot_of_another_gamma_is_refused(
+    data: DataSet,
+    data_folder: Path,
+    logged: Logged,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    decisions, outcomes = files(logged, tmp_path, watched=True)
+    source = Source("cluster", OUTCOMES, 12)
+    position = Position(0, source, 1, "test", data.config_of(0.9))
+    save(tmp_path / "past.snapshot", Snapshot("main", {0: State(position, {})}))
+    given = ["--data", str(data_folder), "--decisions", str(decisions), "--outcomes", str(outcomes)]
+    frozen = ["--snapshot", str(tmp_path / "past.snapshot")]
+    assert run(["evaluate", "--log", "decisions", *given, *frozen]) == 2
+    err = capsys.readouterr().err
+    assert "γ 0.9, not 1.0" in err
+    assert err.count("\n") == 1
+    assert run(["evaluate", "--log", "decisions", *given, *frozen, "--gamma", "0.9"]) == 0
 
 
 def test_a_policys_name_in_the_log_steers_no_terminal(
