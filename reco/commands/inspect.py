@@ -1,4 +1,4 @@
-"""`reco inspect`: what the model knows of an arm, and where a partition stands."""
+"""`reco inspect`: what the model knows of an arm, where a partition stands, and a decision."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.text import Text
 from reco import options
 from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import catalogue_with
+from reco.commands.inspect_decision import decision_command
 from reco.commands.inspect_model import model_command
 from reco.data import load_or_prepare
 from reco.state import read_states
@@ -29,7 +30,7 @@ from shared.settings import LAMBDA, PARTITIONS
 
 @click.group()
 def command() -> None:
-    """Look at what is stored: one arm, what the arms share, or the partitions.
+    """Look at what is stored: one arm, what the arms share, the partitions, or a decision.
 
     Example: reco inspect arm 192
     """
@@ -83,6 +84,7 @@ def arm_command(
 
 
 command.add_command(model_command)
+command.add_command(decision_command)
 
 
 @command.command("partitions")

@@ -8,6 +8,7 @@ import pytest
 from reco.__main__ import run
 from shared.events import DECISIONS, key_of
 from shared.partitioner import partition_of
+from shared.settings import POLICY
 from tests.e2e.system import MODEL, EmbeddedSystem
 
 NEW = "product_id,name,category,price,is_coffee\n201,Cold Brew,Drinks & Desserts,6.5,1\n"
@@ -46,6 +47,17 @@ def test_a_product_is_added_ranked_learned_and_retired_without_a_restart(
     store = ["--redis", system.store_server.url, "--model", MODEL]
     assert run(["replay", "--check", *where, *store]) == 0
     capsys.readouterr()
+    made = sorted(system.decisions(), key=lambda decision: decision.decided_at)
+    [new, *_] = shown(system, 201)
+    for decision_id in (made[0].decision_id, new, made[-1].decision_id):
+        assert run(["inspect", "decision", decision_id, "--json", *where]) == 0
+        report = msgspec.json.decode(capsys.readouterr().out)
+        assert report["recomputed"]["same"], report
+        assert report["came_of_it"] in ("clicked", "not clicked")
+    assert run(["evaluate", "--log", "decisions", "--policy", POLICY, "--json", *where]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert (found["decisions"], found["skipped"]) == (len(made), {})
+    assert found["overlap"]["mean_weight"] == pytest.approx(1.0, abs=1e-9)
     assert run(["products", "list", "--changed", "--json", *where]) == 0
     [row] = msgspec.json.decode(capsys.readouterr().out)
     assert (row["product_id"], row["state"], row["added"]) == (201, "retired", True)

@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 import redis
+from msgspec import structs
 
 from infra.embedded import Addresses, EmbeddedBroker, embedded
+from server.scorer import Policy
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet, load_data
 from shared.dead_letter import dead_letter
@@ -18,6 +20,7 @@ from shared.events import (
     OUTCOMES,
     PRODUCTS,
     VISITS,
+    encode,
 )
 from shared.kafka import KafkaCluster
 from shared.linucb import precision
@@ -29,6 +32,7 @@ from tests.contract.store_suite import position
 from tests.own_shop import write_folder
 from tests.scenario import record
 from tests.unit.reco.command_line import MODEL, Reco, Result, outcome
+from tests.unit.reco.logged import Logged
 
 
 @pytest.mark.usefixtures("here")
@@ -154,6 +158,42 @@ def test_a_product_that_was_added_is_shown_with_its_rows(
         assert (report["outcomes"], report["arms"], report["trained"]) == (4, 201, 1)
     finally:
         forget(addresses, name, home)
+
+
+def test_a_decision_is_shown_with_what_came_of_it_and_computed_again(
+    reco: Reco, data: DataSet, monkeypatch: pytest.MonkeyPatch, data_folder: Path
+) -> None:
+    logged = Logged(data, Policy("linucb", 0.2, epsilon=0.3), visits=60)
+    last = logged.decisions[-1]
+    other = structs.replace(last, decision_id="d-other", encoder_id="\x1b[31mother")
+    changed = structs.replace(last, decision_id="d-changed", slate=last.slate[::-1])
+    with embedded() as own:
+        monkeypatch.setenv("RECO_KAFKA", own.kafka)
+        monkeypatch.setenv("RECO_DATA", str(data_folder))
+        producer = KafkaCluster(own.kafka, patience_s=10.0).producer()
+        for log in logged.records.values():
+            for each in log:
+                producer.send(OUTCOMES, each.key or b"", each.value or b"")
+        for decision in (*logged.decisions, other, changed):
+            producer.send(DECISIONS, decision.visit_id.encode(), encode(decision))
+        producer.flush(10.0)
+        producer.close()
+        shown = reco("inspect", "decision", last.decision_id)
+        report = reco("inspect", "decision", last.decision_id, "--json").json()
+        strange, wrong, unknown = (
+            reco("inspect", "decision", name) for name in ("d-other", "d-changed", "d-unknown")
+        )
+    assert (shown.code, shown.err) == (0, "")
+    assert "✓ Computed again from the logs, the slate is the same." in shown.out
+    assert report["recomputed"]["slate"] == [item.product_id for item in last.slate]
+    rewards = {o.rank: o.reward for o in logged.outcomes if o.decision_id == last.decision_id}
+    assert [item["reward"] for item in report["slate"]] == [rewards.get(r) for r in range(1, 6)]
+    assert (strange.code, "use the folder it was made with" in strange.out) == (0, True)
+    assert "\x1b" not in strange.out
+    assert "✗ Computed again from the logs" in wrong.out
+    assert "Nothing of it is in the topic outcomes" in wrong.out
+    assert (unknown.code, len(unknown.err.splitlines())) == (2, 1)
+    assert "holds no decision 'd-unknown'" in unknown.err
 
 
 @pytest.mark.usefixtures("here")
