@@ -34,10 +34,12 @@ class Counts:
 
     sent: int = 0
     confirmed: int = 0
-    """Visits that are over: clicked, left, or refused."""
+    """Visits that are over: their shoppers have clicked, too late perhaps, or left."""
     clicks: int = 0
     late: int = 0
     """Clicks that came after the window's end."""
+    forgotten: int = 0
+    """Clicks on decisions that the servers know no more."""
     retries: int = 0
 
 
@@ -156,6 +158,9 @@ class HttpShoppers:
         status, answer = await self._post(path, {"product_id": product_id}, headers)
         if status == 410:
             self.counts.late += 1
+            return None
+        if status == 404:  # the store lost its last second, or made room for others
+            self.counts.forgotten += 1
             return None
         if status != 200:
             raise GivenUp(f"a click was refused with {status}: {answer.get('detail')}")

@@ -87,9 +87,10 @@ def run(
 
 def _sentence(counts: Counts) -> str:
     rate = counts.clicks / counts.confirmed if counts.confirmed else 0.0
+    forgotten = f", clicks forgotten {counts.forgotten:,}" if counts.forgotten else ""
     return (
-        f"{counts.confirmed:,} visits over, click rate {rate:.3f}, late clicks {counts.late:,}, "
-        f"asked again {counts.retries:,}"
+        f"{counts.confirmed:,} visits over, click rate {rate:.3f}, late clicks {counts.late:,}"
+        f"{forgotten}, asked again {counts.retries:,}"
     )
 
 

@@ -121,6 +121,18 @@ def test_a_late_click_is_no_click(data: DataSet) -> None:
     assert all(each.clicked is None for each in over)
 
 
+def test_a_click_on_a_decision_that_is_forgotten_is_no_click_and_ends_nobody_elses_visit(
+    data: DataSet,
+) -> None:
+    api = Api()
+    api.click_status = 404
+    service, over = shop(data, api, 10)
+    counts = service.counts
+    assert (counts.forgotten, counts.late, counts.clicks, counts.confirmed) == (5, 0, 0, 10)
+    assert len(over) == 10
+    assert all(each.clicked is None for each in over)
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
