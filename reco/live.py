@@ -1,5 +1,6 @@
 """What feeds the live page: a thread that reads along on the topics, whoever writes them."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ MOST_RECORDS_PER_S: Final = 5_000
 """Beyond that the page shows a sample, so that it does not take the processor from the serving."""
 RETRY_S: Final = 1.0
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -85,16 +87,18 @@ class Tail(threading.Thread):
         self._ends: dict[int, int] = {}
         self._budget = MOST_RECORDS_PER_S
         self._due_s = 0.0
+        self._error = ""
 
     def run(self) -> None:
         """Read along until stopped; what does not answer is asked again."""
         while not self._stopping.is_set():
             try:
-                self.read_once()
-            except (BrokerUnavailable, LogTruncated):
-                self._close()
+                self._read_or_begin_anew()
+            except Exception as error:  # the page would stand still and say that it is live
+                if repr(error) != self._error:
+                    _log.exception("the live page misses something and goes on with what comes")
+                self._error = repr(error)
                 self._feed.skipped()
-                self._feed.sample()
                 self._stopping.wait(RETRY_S)
         self._close()
 
@@ -109,6 +113,15 @@ class Tail(threading.Thread):
         self._read()
         if self._clock() >= self._due_s:
             self._each_second()
+
+    def _read_or_begin_anew(self) -> None:
+        try:
+            self.read_once()
+        except (BrokerUnavailable, LogTruncated):
+            self._close()
+            self._feed.skipped()
+            self._feed.sample()
+            self._stopping.wait(RETRY_S)
 
     def _open(self) -> None:
         self._consumers = {topic: self._cluster.consumer(topic) for topic in (OUTCOMES, DECISIONS)}

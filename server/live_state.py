@@ -173,6 +173,8 @@ class LiveState:
             if waiting := self._of(decision.decision_id):
                 waiting.decision = decision
         for partition, offset, outcome in outcomes:
+            if outcome.resolved_at.tzinfo is None:  # no moment, and perhaps before all of them
+                continue
             if waiting := self._of(outcome.decision_id):
                 waiting.first_outcome_s = min(waiting.first_outcome_s, now_s)
                 waiting.outcomes.append((partition, offset, outcome.resolved_at.timestamp()))

@@ -48,8 +48,8 @@ class World:
         self.store = FakeStore()
         self.board = FakeBoard(self.clock)
         self.feed = LiveFeed(MovingView(data), Policy(), data, 3, None, self.clock)
-        stop = threading.Event()
-        self.tail = Tail(self.feed, self.cluster, self.store, self.board, stop, self.clock)
+        self.stop = threading.Event()
+        self.tail = Tail(self.feed, self.cluster, self.store, self.board, self.stop, self.clock)
 
     def serve(self, number: int) -> None:
         """A server somewhere decides a visit, which is clicked."""
@@ -146,6 +146,27 @@ def test_a_broker_that_was_away_is_asked_again(world: World) -> None:
     world.serve(1)
     world.read()
     assert world.shown()["rates"]["visits"] == 1
+
+
+def test_what_nobody_thought_of_is_said_once_and_the_page_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("reco.live.RETRY_S", 0.0)
+    errors = [ZeroDivisionError("nobody thought of it") for _ in range(3)]
+    read_once, skipped = world.tail.read_once, list[None]()
+
+    def read() -> None:
+        if errors:
+            raise errors.pop()
+        read_once()
+        world.stop.set()
+
+    monkeypatch.setattr(world.tail, "read_once", read)
+    monkeypatch.setattr(world.feed, "skipped", lambda: skipped.append(None))
+    world.tail.run()
+    assert world.stop.is_set()
+    assert len(skipped) == 3
+    assert caplog.text.count("Traceback") == 1
 
 
 def test_a_store_that_is_away_leaves_the_rest(world: World) -> None:

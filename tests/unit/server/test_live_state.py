@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -101,6 +101,14 @@ def test_a_decision_of_another_encoder_is_left_out(data: DataSet, state: LiveSta
     state.take([other], outcomes(1, 1), 0.0)
     state.take([], [], GRACE_S)
     assert state.rates().visits == 0
+
+
+def test_an_outcome_of_no_certain_moment_is_left_out(data: DataSet, state: LiveState) -> None:
+    first, second = outcomes(1, 2)
+    nowhen = structs.replace(first.outcome, resolved_at=datetime.min)  # noqa: DTZ901
+    state.take([decision(data, 1)], [first._replace(outcome=nowhen), second], 0.0)
+    state.take([], [], GRACE_S)
+    assert [visit.clicked for visit in state.visits] == [12]
 
 
 def test_outcomes_without_a_decision_do_not_pile_up(data: DataSet, state: LiveState) -> None:
