@@ -181,8 +181,10 @@ def test_the_learning_of_a_product_is_asked_for_a_context(
     assert missing.status_code == 404
     unclear = asked(feeding, lambda client: client.get(path, params={**query, "age": "old"}))
     assert unclear.status_code == 422
-    no_number = asked(feeding, lambda client: client.get(f"/v1/learning/{'9' * 5_000}"))
+    huge = f"/v1/learning/{'9' * 5_000}"
+    no_number = asked(feeding, lambda client: client.get(huge, params=query))
     assert no_number.status_code == 422
+    assert no_number.json()["detail"] == "Integer value out of range"
     infinite = asked(feeding, lambda client: client.get(path, params={**query, "latitude": "nan"}))
     assert infinite.status_code == 422
 
