@@ -27,7 +27,7 @@ from server.rank_service import RankService
 from server.ranking import Ranker
 from server.readiness import api_not_ready
 from server.resolver import Resolver
-from server.view import Viewing
+from server.several_views import Followed
 from shared.catalogue import DataSet
 from shared.kafka import KafkaCluster
 from shared.live_catalogue import LiveCatalogue
@@ -65,7 +65,7 @@ def open_http(
     model: str,
     cluster: KafkaCluster,
     dataset: DataSet,
-    ranked: Viewing,
+    ranked: Followed,
     view: ModelView,
     traffic: Traffic,
     depth: int | None,
@@ -114,7 +114,7 @@ def open_http(
         window,
         view,
         answers,
-        lambda: view.ready,
+        lambda: ranked.ready,
         not_ready,
         not_alive,
         gate,

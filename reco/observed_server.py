@@ -10,9 +10,9 @@ import msgspec
 
 from reco.observed import State, by_partition
 from reco.uplift import ExpectedClicks
-from server.model_view import ModelView
 from server.ranking import RankCounts
 from server.readiness import STALE_LIMIT_S, not_ready
+from server.several_views import Followed
 from server.stream import StreamServer
 from shared.events import VISITS
 from shared.kafka_admin import Committed
@@ -36,7 +36,7 @@ class ObservedServer:
     Args:
         metrics: the server's.
         server: its loop.
-        view: its model.
+        view: its model, or all of them where policies rank side by side.
         log: for lag.
         group: whose committed offsets count where nothing was read yet.
         model: name of the model.
@@ -56,7 +56,7 @@ class ObservedServer:
         self,
         metrics: ServerMetrics,
         server: StreamServer,
-        view: ModelView,
+        view: Followed,
         log: Log,
         *,
         group: str,

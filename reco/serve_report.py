@@ -10,7 +10,7 @@ from reco import logs
 from reco.http_lines import Decided, Heard, Told
 from reco.logs import say
 from server.freshness import FreshnessProbe
-from server.model_view import ModelView
+from server.several_views import Followed
 from server.stream import Served, StreamServer
 
 REPORT_EVERY_S: Final = 1.0
@@ -22,7 +22,7 @@ class Reporter:
     def __init__(
         self,
         server: StreamServer,
-        view: ModelView,
+        view: Followed,
         freshness: FreshnessProbe,
         lines_per_s: int,
         as_json: bool,

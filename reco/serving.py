@@ -43,10 +43,9 @@ from server.joint_solver import JointSolver
 from server.model_view import ModelView
 from server.readiness import not_ready
 from server.scorer import Policy, default_alpha
-from server.several_views import SeveralViews
+from server.several_views import Followed, SeveralViews
 from server.stream import StreamServer
 from server.timed_view import TimedView
-from server.view import Viewing
 from shared.events import VISITS
 from shared.health import Heartbeat
 from shared.kafka_admin import KafkaAdmin
@@ -141,7 +140,7 @@ class ServerProcess:
         self._followers = self._followed()
         views = {kind: follower.view for kind, follower in self._followers.items()}
         self._view = next(iter(views.values()))
-        self._ranked: Viewing = SeveralViews(views) if len(views) > 1 else self._view
+        self._ranked: Followed = SeveralViews(views) if len(views) > 1 else self._view
         self._page = Page(
             self._cluster,
             self._store,
@@ -199,7 +198,7 @@ class ServerProcess:
     def _serve(self) -> None:
         chosen, server = self._options, self._server
         report = Reporter(
-            server, self._view, self._freshness, chosen.lines_per_s, chosen.as_json, self._http
+            server, self._ranked, self._freshness, chosen.lines_per_s, chosen.as_json, self._http
         )
         if chosen.stream:
             self._consumer.subscribe(server)
@@ -291,7 +290,7 @@ class ServerProcess:
         return ObservedServer(
             self._metrics,
             self._server,
-            self._view,
+            self._ranked,
             KafkaAdmin(self._cluster),
             group=group,
             model=chosen.model,
@@ -322,7 +321,7 @@ class ServerProcess:
             self._freshness,
             catalogue=self._catalogue,
             metrics=self._metrics,
-            not_ready=lambda: not_ready(self._view, stale_limit_s=chosen.stale_limit_s),
+            not_ready=lambda: not_ready(self._ranked, stale_limit_s=chosen.stale_limit_s),
             not_alive=self._not_alive,
             extra_routes=lambda gate: self._page.routes(self._view, lambda: gate.draining),
         )

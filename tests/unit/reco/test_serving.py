@@ -21,7 +21,7 @@ def test_serving_ends_when_the_api_has_ended(monkeypatch: pytest.MonkeyPatch) ->
     process: Any = object.__new__(ServerProcess)
     process._options = SimpleNamespace(stream=False, lines_per_s=0, as_json=False)
     process._stop, process._http = threading.Event(), SimpleNamespace(server=http)
-    process._view = process._freshness = None
+    process._ranked = process._freshness = None
     process._server, process._heartbeat = MagicMock(), MagicMock()
     process._server.run_once.side_effect = lambda _: http.stop()
     with pytest.raises(NotServing):
