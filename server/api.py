@@ -1,6 +1,7 @@
 """The HTTP API as a Starlette app: decode, ask, answer. Made by a factory; nothing is global."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -42,6 +43,7 @@ from server.problems import (
     UNCONFIRMED,
     UNKNOWN_DECISION,
     UNKNOWN_PRODUCT,
+    UNREADABLE,
     Kind,
     Trouble,
     check_loaded,
@@ -51,11 +53,13 @@ from server.readiness import api_not_ready, without_addresses
 from server.resolver import Resolver
 from server.view import Viewing
 from shared.metrics import CONTENT_TYPE, HttpMetrics, exposition
-from shared.ports import BrokerUnavailable, StoreUnavailable
+from shared.ports import BrokerUnavailable, CorruptState, StoreUnavailable
 from shared.reward_window import Answer, Click, RewardWindow
 
 CLICK_BUDGET_S: Final = 3.0
 """How long a click may wait for the store and Kafka."""
+
+_log = logging.getLogger(__name__)
 
 _DECISION_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -64,6 +68,7 @@ _REFUSALS: Final[dict[Answer, tuple[Kind, str]]] = {
     Answer.LATE: (LATE, "the reward window ended before the click came"),
     Answer.UNKNOWN: (UNKNOWN_DECISION, "there is no decision of this id, or no longer"),
     Answer.NOT_ON_SLATE: (NOT_ON_SLATE, "this decision did not show the product"),
+    Answer.UNREADABLE: (UNREADABLE, "this decision is damaged"),
 }
 
 
@@ -172,6 +177,8 @@ class Api:
         except (TimeoutError, BrokerUnavailable, StoreUnavailable) as error:
             detail = "store or broker did not confirm the click in time"
             raise Trouble(UNCONFIRMED, detail, RETRY_AFTER_S) from error
+        except CorruptState as error:
+            raise _unreadable(decision_id, error) from error
         if clicked.answer in _REFUSALS:
             raise Trouble(*_REFUSALS[clicked.answer])
         return _json(self._parts.answers.clicked(clicked))
@@ -184,6 +191,8 @@ class Api:
         except StoreUnavailable as error:
             detail = "the store can't be asked just now"
             raise Trouble(NO_STORE, detail, RETRY_AFTER_S) from error
+        except CorruptState as error:
+            raise _unreadable(decision_id, error) from error
         if found is None:
             raise Trouble(*_REFUSALS[Answer.UNKNOWN])
         return _json(self._parts.answers.found(found))
@@ -255,6 +264,11 @@ def _decision_id(request: Request) -> str:
     if not _DECISION_ID.fullmatch(decision_id):
         raise Trouble(*_REFUSALS[Answer.UNKNOWN])
     return decision_id
+
+
+def _unreadable(decision_id: str, error: CorruptState) -> Trouble:
+    _log.error("decision %s: %s", decision_id, error)
+    return Trouble(*_REFUSALS[Answer.UNREADABLE])
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> Response:

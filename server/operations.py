@@ -42,6 +42,7 @@ from server.problems import (
     UNCONFIRMED,
     UNKNOWN_DECISION,
     UNKNOWN_PRODUCT,
+    UNREADABLE,
     Kind,
 )
 
@@ -87,7 +88,7 @@ OPERATIONS: Final = (
         "Rank products for a visitor; the decision then waits for its click",
         RankResponse,
         RankRequest,
-        (*_BODY, *_GUARDED, REUSED, NOT_READY, NO_WINDOW),
+        (*_BODY, *_GUARDED, REUSED, UNREADABLE, NOT_READY, NO_WINDOW),
     ),
     Operation(
         "click",
@@ -103,6 +104,7 @@ OPERATIONS: Final = (
             ALREADY_CLICKED,
             LATE,
             NOT_ON_SLATE,
+            UNREADABLE,
             UNCONFIRMED,
         ),
     ),
@@ -113,7 +115,7 @@ OPERATIONS: Final = (
         "What was shown, and what came of it",
         DecisionResponse,
         None,
-        (*_NAMED, UNKNOWN_DECISION, NO_STORE),
+        (*_NAMED, UNKNOWN_DECISION, UNREADABLE, NO_STORE),
     ),
     Operation(
         "arm",

@@ -78,6 +78,12 @@ NOT_ON_SLATE = Kind(
 )
 HEADERS = Kind("headers-too-large", 431, "The headers are too large", "16 KiB at most.")
 FAILED = Kind("failed", 500, "A fault of ours", "Its cause is in the server's log.")
+UNREADABLE = Kind(
+    "unreadable",
+    500,
+    "What is kept of the decision can't be read",
+    "Nothing comes of it, and asking again does not help. The server's log says more.",
+)
 NO_METHOD = Kind("unknown-method", 501, "No such method", "Ask by GET, HEAD or POST.")
 NOT_READY = Kind("not-ready", 503, "Not ready yet", "The model is being read; try again soon.")
 OVERLOADED = Kind(

@@ -18,12 +18,13 @@ from server.problems import (
     OVERLOADED,
     RETRY_AFTER_S,
     REUSED,
+    UNREADABLE,
     Trouble,
 )
 from server.ranking import Job, Ranking
 from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
-from shared.ports import CorruptState, StoreUnavailable
+from shared.ports import StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
 _BATCH: Final = 64
@@ -137,9 +138,6 @@ def _failure(error: BaseException) -> Trouble:
     """What all of a batch are told that ended with this; what is no failure goes on."""
     if isinstance(error, TimeoutError | StoreUnavailable):
         return _too_late()
-    if isinstance(error, CorruptState):  # of one of them: the others may well come again
-        _log.error("a batch was not decided: %s", error)
-        return _too_late()
     if isinstance(error, Exception):
         _log.error("a batch was not decided", exc_info=error)
         return Trouble(FAILED, "the server's log says more")
@@ -151,4 +149,6 @@ def _refusal(refused: Refused) -> Trouble:
         return Trouble(REUSED, "this decision_id was given with another request before")
     if refused is Refused.FULL:
         return Trouble(OVERLOADED, "too many decisions wait to be resolved", RETRY_AFTER_S)
+    if refused is Refused.UNREADABLE:
+        return Trouble(UNREADABLE, "what is kept under this decision_id can't be read")
     return _too_late()

@@ -103,7 +103,8 @@ class RedisWindow:
         replies = await self._run(window_scripts.OPEN, calls)
         for call, reply in zip(lines, replies, strict=True):
             for place, answer in zip(reply[::2], reply[1::2], strict=True):
-                answers[places[call][place]] = _REFUSALS.get(answer) or _waiting(answer)
+                at = places[call][place]
+                answers[at] = _opened(openings[at].waiting.decision.decision_id, answer)
         return answers
 
     async def withdraw(self, attempts: Sequence[Attempt]) -> None:
@@ -124,10 +125,7 @@ class RedisWindow:
                 for decision_id, product_id, trace in clicks
             ],
         )
-        return [
-            Clicked(Answer(reply[0].decode()), _resolution(*reply[1:]) if reply[1:] else None)
-            for reply in replies
-        ]
+        return [_clicked(each, reply) for each, reply in zip(clicks, replies, strict=True)]
 
     async def find(self, decision_id: str) -> Found | None:
         """See `RewardWindow.find`."""
@@ -215,6 +213,31 @@ def _last_of(difference: int) -> str:
 _LAST: Final = tuple(_last_of(difference) for difference in range(SHARDS))
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Waiting).decode
+
+
+def _clicked(click: Click, reply: Sequence[bytes]) -> Clicked:
+    """What the script says. A decision that can't be read spoils no other click of the batch."""
+    answer = Answer(reply[0].decode())
+    try:
+        resolution = _resolution(*reply[1:]) if reply[1:] else None
+        if answer is Answer.UNREADABLE:
+            raise CorruptState(f"its state is {reply[2]!r}, and no window ends")
+    except CorruptState as error:
+        _log.error("a click on decision %s comes to nothing: %s", click.decision_id, error)
+        return Clicked(Answer.UNREADABLE)
+    return Clicked(answer, resolution)
+
+
+def _opened(decision_id: str, answer: bytes) -> Waiting | Refused:
+    """What the script says of one that does not simply wait; likewise."""
+    refused = _REFUSALS.get(answer)
+    try:
+        if refused is Refused.UNREADABLE:
+            raise CorruptState("it is no JSON of a decision, or missing")
+        return refused or _waiting(answer)
+    except CorruptState as error:
+        _log.error("a retry of decision %s has no answer: %s", decision_id, error)
+        return Refused.UNREADABLE
 
 
 def _waiting(stored: bytes) -> Waiting:

@@ -61,6 +61,8 @@ class Refused(Enum):
     """The decision_id belongs to another request."""
     WITHDRAWN = "withdrawn"
     """This attempt was given up before it arrived, or may have been: there were too many."""
+    UNREADABLE = "unreadable"
+    """What is kept under this decision_id is not what this software wrote."""
 
 
 class Click(NamedTuple):
@@ -83,6 +85,8 @@ class Answer(Enum):
     LATE = "late"
     UNKNOWN = "unknown"
     NOT_ON_SLATE = "not-on-slate"
+    UNREADABLE = "unreadable"
+    """What is kept of the decision is not what this software wrote: nothing comes of it."""
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -170,7 +174,11 @@ class RewardWindow(Protocol):
         """Resolve by clicks; those that resolve are leased to the caller, to publish."""
 
     async def find(self, decision_id: str) -> Found | None:
-        """What is known of a decision."""
+        """What is known of a decision.
+
+        Raises:
+            CorruptState: it can't be read.
+        """
 
     async def take(self, limit: int) -> list[Resolution]:
         """End the windows that are due, and lease what waits in the outbox, to publish. What can't

@@ -55,7 +55,10 @@ local waiting = redis.call('ZCARD', due) + redis.call('ZCARD', outbox)
 local ends = ms(now + window)
 local text, from, place, answers = ARGV[5], 1, 0, {}
 local opened, bodies, marks, dues, again = {}, {}, {}, {}, {}
-local function same(one, other) return cjson.decode(one).request == cjson.decode(other).request end
+local function asked(text)
+    local readable, found = pcall(function() return cjson.decode(text).request end)
+    return readable and found
+end
 while from <= #text do
     local space = string.find(text, ' ', from, true)
     local last = string.find(text, '\\n', space, true)
@@ -66,10 +69,13 @@ while from <= #text do
     local live, gone = '', ''
     if kind == 'w' or kind == 'x' then live, gone = attempts(state) end
     if opened[id] then
-        answer = same(opened[id], stored) and opened[id] or 'reused'
+        answer = asked(opened[id]) == asked(stored) and opened[id] or 'reused'
     elseif kind and kind ~= 'x' then
         answer = redis.call('HGET', decisions, id)
-        if not same(answer, stored) then
+        local before = asked(answer)
+        if not before then
+            answer = 'unreadable'
+        elseif before ~= asked(stored) then
             answer = 'reused'
         elseif kind == 'w' and not has(live, attempt) then
             if refuses(live, gone, attempt, most_attempts) then
@@ -143,14 +149,17 @@ CLICK: Final = (
 local id, product = ARGV[2], tonumber(ARGV[3])
 local stored = redis.call('HGET', decisions, id)
 if not stored then return {'unknown'} end
-local rank
-for i, item in ipairs(cjson.decode(stored).decision.slate) do
-    if item.product_id == product then rank = i break end
-end
-if not rank then return {'not-on-slate'} end
+local readable, rank = pcall(function()
+    for i, item in ipairs(cjson.decode(stored).decision.slate) do
+        if item.product_id == product then return i end
+    end
+end)
 local state = redis.call('HGET', states, id)
+if readable and not rank then return {'not-on-slate'} end
+if not (readable and state) then return {'unreadable', stored, state} end
 if string.sub(state, 1, 1) == 'w' then
     local ends = redis.call('ZSCORE', due, id)
+    if not ends then return {'unreadable', stored, state} end
     if tonumber(ends) > now then
         state = 'c ' .. rank .. ' ' .. ms(now) .. ' ' .. ARGV[4] .. ' 0'
         redis.call('ZREM', due, id)

@@ -11,7 +11,16 @@ from infra.embedded import EmbeddedStore
 from shared.ports import StoreUnavailable
 from shared.redis_connection import BadAddress
 from shared.redis_window import SHARDS, RedisWindow, shard_of
-from shared.reward_window import Click, Opening, Refused, Resolution, RewardWindow, WindowRules
+from shared.reward_window import (
+    Answer,
+    Click,
+    Opening,
+    Refused,
+    Resolution,
+    RewardWindow,
+    Waiting,
+    WindowRules,
+)
 from shared.testing import FakeWindow
 from tests.contract.window_suite import (
     A_WHILE_MS,
@@ -269,6 +278,68 @@ def test_a_decision_that_is_corrupt_is_put_aside_and_holds_no_other_up(
     bench.pass_ms(9 * A_WHILE_MS)
     take(bench)
     assert find(bench, 7) is None
+
+
+_DAMAGED = [
+    ("decisions", "{"),
+    ("decisions", '{"decision": 1}'),
+    ("decisions", '{"decision": {"slate": [{"product_id": 42}]}}'),
+    ("states", "c one 1790000000000  0"),
+    ("states", b"\xff"),
+    ("states", None),
+    ("due", None),
+]
+
+
+def damage(bench: RealBench, name: str, value: str | bytes | None) -> None:
+    """What is kept of decision 7 in one of the keys is this instead."""
+    key = f"reco:{{{bench.model}:w{shard_of('d-7')}}}:{name}"
+    if name == "due":
+        bench.client.zrem(key, "d-7")
+    elif value is None:
+        bench.client.hdel(key, "d-7")
+    else:
+        bench.client.hset(key, "d-7", value)
+
+
+@pytest.mark.parametrize(("name", "value"), _DAMAGED)
+def test_a_click_on_a_decision_that_is_corrupt_spoils_no_other(
+    real: Callable[[WindowRules], RealBench],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str | bytes | None,
+) -> None:
+    bench = real(RULES)
+    bench.run(bench.window.open([Opening(waiting(number), "a") for number in range(20)]))
+    damage(bench, name, value)
+    clicks = [Click(f"d-{number}", 42) for number in range(20)]
+    answers = bench.run(bench.window.click(clicks))
+    expected = [Answer.COUNTED] * 20
+    expected[7] = Answer.UNREADABLE
+    assert [each.answer for each in answers] == expected
+    [record] = caplog.records
+    assert "decision d-7" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*_DAMAGED[:2], ("decisions", '{"request": "request"}'), ("decisions", None)],
+)
+def test_a_retry_of_a_decision_that_is_corrupt_spoils_no_other(
+    real: Callable[[WindowRules], RealBench],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str | None,
+) -> None:
+    bench = real(RULES)
+    openings = [Opening(waiting(number), "a") for number in range(20)]
+    bench.run(bench.window.open(openings))
+    damage(bench, name, value)
+    expected: list[Waiting | Refused] = [each.waiting for each in openings]
+    expected[7] = Refused.UNREADABLE
+    assert bench.run(bench.window.open([Opening(waiting(n), "b") for n in range(20)])) == expected
+    [record] = caplog.records
+    assert "decision d-7" in record.getMessage()
 
 
 def test_a_full_store_lets_attempts_be_withdrawn(real: Callable[[WindowRules], RealBench]) -> None:

@@ -183,7 +183,6 @@ def test_a_slate_that_nobody_saw_teaches_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("error", "answered"),
     [
-        (CorruptState("one of them is unreadable"), (503, "window-unavailable")),
         (ZeroDivisionError("nobody thought of it"), (500, "failed")),
         (asyncio.CancelledError(), None),
     ],
@@ -222,6 +221,47 @@ def test_a_slate_that_nobody_saw_teaches_nothing_whatever_came_between(
     bench.window.now_ms += 30_000
     assert bench.sweep() == 0
     assert bench.rank(decision_id="d1").status_code == 200
+
+
+def test_a_click_on_a_decision_that_can_not_be_read_has_its_own_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slates = {d: bench.rank(decision_id=d).json()["slate"] for d in ("d1", "d2", "d3")}
+    clicked = bench.window.click
+
+    async def click(clicks: Sequence[Click]) -> list[Clicked]:
+        answers = zip(clicks, await clicked(clicks), strict=True)
+        return [Clicked(Answer.UNREADABLE) if c.decision_id == "d2" else a for c, a in answers]
+
+    monkeypatch.setattr(bench.window, "click", click)
+    answers = bench.ask_all(
+        [
+            (
+                "POST",
+                f"/v1/decisions/{decision_id}/click",
+                {"json": {"product_id": slate[0]["product_id"]}},
+            )
+            for decision_id, slate in slates.items()
+        ]
+    )
+    assert [answer.status_code for answer in answers] == [200, 500, 200]
+    assert problem(answers[1]) == (500, "unreadable")
+    assert bench.resolver.counts.refused == {"unreadable": 1}
+
+
+def test_a_decision_that_can_not_be_read_is_called_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    product = bench.rank(decision_id="d1").json()["slate"][0]["product_id"]
+
+    async def find(decision_id: str) -> None:
+        raise CorruptState("it is no JSON")
+
+    monkeypatch.setattr(bench.window, "find", find)
+    assert problem(bench.ask("GET", "/v1/decisions/d1")) == (500, "unreadable")
+    bench.run(bench.window.click([Click("d1", product)]))
+    assert problem(bench.click("d1", product)) == (500, "unreadable")  # another publishes, or not
+    assert caplog.text.count("decision d1: it is no JSON") == 2
 
 
 def test_a_click_that_kafka_does_not_confirm_is_not_called_done(bench: Bench) -> None:
