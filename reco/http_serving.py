@@ -83,6 +83,7 @@ def open_http(
         click.UsageError: nothing can listen at the address.
     """
     window = RedisWindow(redis, model, options.rules)
+    catalogue = catalogue or LiveCatalogue(dataset.products)
     ranker = Ranker(
         ranked,
         traffic,
@@ -91,9 +92,10 @@ def open_http(
         utc_now=utc_now,
         clock=time.monotonic,
         observe_s=metrics.rank_latency.observe,
+        catalogue=catalogue,
     )
     traces = HttpTraces(open_trace("server", "decide"), open_trace("server", "click"))
-    answers = Answers(catalogue or LiveCatalogue(dataset.products), dataset.encoder.features)
+    answers = Answers(catalogue, dataset.encoder.features)
     lines = HttpLines()
     ranks = RankService(
         ranker,

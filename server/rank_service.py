@@ -21,10 +21,10 @@ from server.problems import (
     UNREADABLE,
     Trouble,
 )
-from server.ranking import Job, Ranking
+from server.ranking import Job, Ranking, Unrankable, fingerprint
 from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
-from shared.ports import StoreUnavailable
+from shared.ports import CorruptState, StoreUnavailable
 from shared.reward_window import Opening, Refused, RewardWindow, Waiting
 
 _BATCH: Final = 64
@@ -46,7 +46,7 @@ class RankService:
         window: where they wait for their clicks.
         answer: what is said of a decision. It is put into words for a batch at once, which costs
             less than for each in between all that a request's answer goes through.
-        budget_s: from request to answer; whoever can't be served within it is told so.
+        budget_s: from request to slate; whoever can't be served within it is told so.
         clock: monotonic seconds.
         traces: of the requests that came with one.
         decided: told what the window said to each batch; the loop waits for it.
@@ -87,8 +87,16 @@ class RankService:
         Raises:
             Trouble: the request can't be ranked, or not in time.
         """
-        self._ranking.check(request)
-        return await self._batches.submit(_Asked(request, self._clock(), came))
+        asked = _Asked(request, self._clock(), came)
+        try:
+            return await self._batches.submit(asked)
+        except Unrankable as refusal:
+            if request.decision_id is None:
+                raise
+            answer = await self._decided_before(asked, request.decision_id, refusal)
+        if isinstance(answer, Failed):
+            raise answer.error
+        return answer
 
     async def settle(self) -> None:
         """Let what is still to be withdrawn be withdrawn, if the store is there."""
@@ -96,34 +104,82 @@ class RankService:
 
     async def _work(self, asked: list[_Asked]) -> Sequence[bytes | Failed]:
         now_s = self._clock()
-        left_s = [self._budget_s - (now_s - each.at_s) for each in asked]
-        timely = [each for each, left in zip(asked, left_s, strict=True) if left > 0.0]
-        answers = iter(await self._decide(timely, max(left_s)) if timely else [])
-        return [next(answers) if left > 0.0 else Failed(_too_late()) for left in left_s]
+        over = [
+            Failed(_too_late()) if now_s - each.at_s >= self._budget_s else None for each in asked
+        ]
+        timely = [each for each, failed in zip(asked, over, strict=True) if failed is None]
+        answers = iter(await self._decide(timely) if timely else [])
+        return [next(answers) if failed is None else failed for failed in over]
 
-    async def _decide(self, asked: Sequence[_Asked], budget_s: float) -> list[bytes | Failed]:
-        if self._withdrawals.full:
-            return [Failed(_too_late())] * len(asked)
-        attempt = f"{self._replica}.{next(self._attempts)}"
-        names, requests = self._window.names(len(asked)), [each.request for each in asked]
+    async def _decide(self, asked: Sequence[_Asked]) -> list[bytes | Failed]:
+        requests = [each.request for each in asked]
+        names = self._window.names(len(asked))
         jobs = [Job(r.decision_id or name, r) for r, name in zip(requests, names, strict=True)]
+        decided = self._ranked(jobs)
+        opening = [
+            (each, waiting)
+            for each, waiting in zip(asked, decided, strict=True)
+            if isinstance(waiting, Waiting)
+        ]
+        answers = iter(await self._open(opening) if opening else [])
+        return [next(answers) if isinstance(d, Waiting) else Failed(d) for d in decided]
+
+    def _ranked(self, jobs: Sequence[Job]) -> Sequence[Waiting | Trouble]:
+        """What is decided; an error that nobody thought of harms only the job that met it."""
+        try:
+            return self._ranking.decide(jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                half = len(jobs) // 2
+                return [*self._ranked(jobs[:half]), *self._ranked(jobs[half:])]
+            _log.error("a request was not ranked", exc_info=error)
+            return [_fault()]
+
+    async def _decided_before(
+        self, asked: _Asked, decision_id: str, refusal: Unrankable
+    ) -> bytes | Failed:
+        """The answer to a retry of what can be ranked no more: it was shown, and may be clicked."""
+        try:
+            async with asyncio.timeout(self._left_s(asked.at_s)):
+                found = await self._window.find(decision_id)
+        except CorruptState as error:
+            _log.error("decision %s: %s", decision_id, error)
+            return Failed(_refusal(Refused.UNREADABLE))
+        except Exception as error:
+            return Failed(_failure(error))
+        if found is None:
+            return Failed(refusal)
+        if found.waiting.request != fingerprint(asked.request):
+            return Failed(_refusal(Refused.REUSED))
+        # Opened once more: so it stays while this attempt stays, though the first be withdrawn.
+        [answer] = await self._open([(asked, found.waiting)])
+        return answer
+
+    async def _open(self, decided: Sequence[tuple[_Asked, Waiting]]) -> list[bytes | Failed]:
+        """Let them wait, and answer."""
+        if self._withdrawals.full:
+            return [Failed(_too_late())] * len(decided)
+        attempt = f"{self._replica}.{next(self._attempts)}"
         openings = [
             Opening(self._traced(waiting, each.came) if each.came else waiting, attempt)
-            for waiting, each in zip(self._ranking.decide(jobs), asked, strict=True)
+            for each, waiting in decided
         ]
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(self._left_s(max(each.at_s for each, _ in decided))):
                 opened = await self._window.open(openings)
-            self._decided(requests, opened)
-            return [
-                Failed(_refusal(each))
-                if isinstance(each, Refused)
-                else encode(self._answer(each.decision))
-                for each in opened
-            ]
+            self._decided([each.request for each, _ in decided], opened)
+            return [self._said(each) for each in opened]
         except BaseException as error:  # whatever it is: nobody is answered with these
             self._withdrawals.add(opening.name for opening in openings)
-            return [Failed(_failure(error))] * len(jobs)
+            return [Failed(_failure(error))] * len(openings)
+
+    def _said(self, opened: Waiting | Refused) -> bytes | Failed:
+        if isinstance(opened, Refused):
+            return Failed(_refusal(opened))
+        return encode(self._answer(opened.decision))
+
+    def _left_s(self, at_s: float) -> float:
+        return at_s + self._budget_s - self._clock()
 
     def _traced(self, waiting: Waiting, came: Came) -> Waiting:
         trace = self._traces.ranked(came, waiting.decision.decision_id)
@@ -134,13 +190,17 @@ def _too_late() -> Trouble:
     return Trouble(NO_WINDOW, "the store did not take the decision in time", RETRY_AFTER_S)
 
 
+def _fault() -> Trouble:
+    return Trouble(FAILED, "the server's log says more")
+
+
 def _failure(error: BaseException) -> Trouble:
     """What all of a batch are told that ended with this; what is no failure goes on."""
     if isinstance(error, TimeoutError | StoreUnavailable):
         return _too_late()
     if isinstance(error, Exception):
         _log.error("a batch was not decided", exc_info=error)
-        return Trouble(FAILED, "the server's log says more")
+        return _fault()
     raise error
 
 

@@ -11,14 +11,15 @@ from msgspec import structs
 
 from server.api_types import RankRequest
 from server.experiment import Traffic, Variant
-from server.problems import INVALID, Trouble
+from server.problems import INVALID, NOT_READY, RETRY_AFTER_S, Trouble
 from server.restriction import allowed, part
-from server.scorer import rank, seeds_of
+from server.scorer import Model, rank, seeds_of
 from server.sources import Source, sources_of
 from server.view import View, Viewing
 from shared.arm_statistics import Floats
 from shared.events import SlateItem
 from shared.features import Encoder
+from shared.live_catalogue import LiveCatalogue
 from shared.reward_window import Waiting
 
 
@@ -27,6 +28,10 @@ class Job(NamedTuple):
 
     decision_id: str
     request: RankRequest
+
+
+class Unrankable(Trouble):
+    """The model has nothing of what a request asks to rank, or not all."""
 
 
 class RankCounts(msgspec.Struct):
@@ -42,15 +47,8 @@ class Ranking(Protocol):
 
     counts: RankCounts
 
-    def check(self, request: RankRequest) -> None:
-        """Refuse what can't be ranked.
-
-        Raises:
-            Trouble: says why.
-        """
-
-    def decide(self, jobs: Sequence[Job]) -> list[Waiting]:
-        """One decision for each, at least one."""
+    def decide(self, jobs: Sequence[Job]) -> list[Waiting | Unrankable]:
+        """A decision for each of at least one, or why there is none."""
 
 
 class Ranker:
@@ -64,6 +62,7 @@ class Ranker:
         utc_now: for `decided_at`.
         observe_s: told how long each batch took to rank.
         clock: for that.
+        catalogue: what is to be ranked, where a model may be behind it.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Ranker:
         utc_now: Callable[[], datetime],
         clock: Callable[[], float],
         observe_s: Callable[[float], None] = lambda seconds: None,
+        catalogue: LiveCatalogue | None = None,
     ) -> None:
         self.counts = RankCounts()
         self._view = view
@@ -85,39 +85,28 @@ class Ranker:
         self._utc_now = utc_now
         self._clock = clock
         self._observe_s = observe_s
+        self._catalogue = catalogue or LiveCatalogue(())
 
-    def check(self, request: RankRequest) -> None:
-        """See `Ranking.check`."""
-        if request.whole:
-            return
-        if request.candidates is not None and request.exclude is not None:
-            raise Trouble(INVALID, "give candidates or exclude, not both")
-        with self._view.locked() as view:
-            known = set(view.model.arms.tolist())
-        named = set(request.candidates or request.exclude or ())
-        if request.candidates is not None and not named <= known:
-            raise Trouble(INVALID, f"candidates: no product {min(named - known)}, or it is retired")
-        if request.exclude is not None and known <= named:
-            raise Trouble(INVALID, "exclude leaves no product to rank")
-
-    def decide(self, jobs: Sequence[Job]) -> list[Waiting]:
+    def decide(self, jobs: Sequence[Job]) -> list[Waiting | Unrankable]:
         """See `Ranking.decide`."""
         started_s = self._clock()
         encoded = self._encoder.encode([job.request.context for job in jobs])
-        self.counts.decisions += len(jobs)
-        self.counts.unknown_categories += encoded.unknown_categories
-        self.counts.clipped += encoded.clipped
         with self._view.locked() as view:
             variants = self._variants(jobs)
             slates = self._slates(view, encoded.X, jobs, variants)
             sources = sources_of(self._traffic, view)
         decided_at = self._utc_now()
         decided = [
-            self._waiting(job, x, slate, decided_at, sources[variant.name])
+            slate
+            if isinstance(slate, Unrankable)
+            else self._waiting(job, x, slate, decided_at, sources[variant.name])
             for job, x, slate, variant in zip(
                 jobs, encoded.X.tolist(), slates, variants, strict=True
             )
         ]
+        self.counts.decisions += sum(isinstance(each, Waiting) for each in decided)
+        self.counts.unknown_categories += encoded.unknown_categories
+        self.counts.clipped += encoded.clipped
         self._observe_s(self._clock() - started_s)
         return decided
 
@@ -152,15 +141,17 @@ class Ranker:
 
     def _slates(
         self, view: View, X: Floats, jobs: Sequence[Job], variants: Sequence[Variant]
-    ) -> list[list[SlateItem]]:
+    ) -> list[list[SlateItem] | Unrankable]:
         """Rank together what ranks the same products to the same length by the same policy."""
         seeds = seeds_of([job.decision_id for job in jobs])
 
-        def ranked(first: int, rows: slice | list[int]) -> list[list[SlateItem]]:
+        def ranked(first: int, rows: slice | list[int]) -> list[list[SlateItem] | Unrankable]:
             request, policy = jobs[first].request, variants[first].policy
-            model = view.of(policy).model
-            model = part(model, allowed(model.arms, request.candidates, request.exclude))
-            return rank(policy, model, X[rows], seeds[rows], request.k)
+            try:
+                model = self._ranked(view.of(policy).model, request)
+            except Unrankable as refusal:
+                return [refusal] * len(seeds[rows])
+            return [*rank(policy, model, X[rows], seeds[rows], request.k)]
 
         kinds = [
             (request.k, None if request.whole else i, variant.name)
@@ -171,11 +162,36 @@ class Ranker:
         groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for i, kind in enumerate(kinds):
             groups[kind].append(i)
-        slates: list[list[SlateItem]] = [[]] * len(jobs)
+        slates: list[list[SlateItem] | Unrankable] = [[]] * len(jobs)
         for places in groups.values():
             for i, slate in zip(places, ranked(places[0], places), strict=True):
                 slates[i] = slate
         return slates
+
+    def _ranked(self, model: Model, request: RankRequest) -> Model:
+        """The part of the model that a request asks about."""
+        candidates, exclude = request.candidates, request.exclude
+        if candidates is not None and exclude is not None:
+            raise Unrankable(INVALID, "give candidates or exclude, not both")
+        rows = allowed(model.arms, candidates, exclude)
+        count = len(model.arms if rows is None else rows)
+        if candidates is not None and count < len(set(candidates)):
+            raise self._missing(set(candidates) - set(model.arms.tolist()))
+        if exclude and not count:
+            raise Unrankable(INVALID, "exclude leaves no product to rank")
+        if not count:
+            raise Unrankable(NOT_READY, "there is no product to rank", RETRY_AFTER_S)
+        return part(model, rows)
+
+    def _missing(self, arms: set[int]) -> Unrankable:
+        """What to say of candidates that the model lacks."""
+        entries = {arm: self._catalogue.entry(arm) for arm in arms}
+        unknown = [arm for arm, entry in entries.items() if entry is None or entry.retired]
+        if unknown:
+            why = f"candidates: no product {min(unknown)}, or it is retired"
+            return Unrankable(INVALID, why)
+        why = f"candidates: product {min(arms)} is new and not in the model yet"
+        return Unrankable(NOT_READY, why, RETRY_AFTER_S)
 
 
 def _user_id(job: Job) -> int:

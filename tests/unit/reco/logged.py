@@ -21,6 +21,7 @@ from shared.events import OUTCOMES, Decision, Outcome, ProductChange, decode_out
 from shared.live_catalogue import arms_id
 from shared.partitioner import partition_of
 from shared.ports import Record
+from shared.reward_window import Waiting
 from shared.settings import LAMBDA
 from shared.shared_linucb import Hyperparameters
 from shared.testing import FakeClock
@@ -101,7 +102,9 @@ class Logged:
                 )
             ]
             ranker = self._ranker(view(batch, ends))
-            made = [waiting.decision for waiting in ranker.decide(jobs)]
+            decided = ranker.decide(jobs)
+            made = [each.decision for each in decided if isinstance(each, Waiting)]
+            assert len(made) == len(jobs)
             shown = [[item.product_id for item in decision.slate] for decision in made]
             for decision, clicked in zip(made, react(arrived, shown), strict=True):
                 for place, reward in feedback(clicked, len(decision.slate)):

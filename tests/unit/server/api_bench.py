@@ -29,15 +29,17 @@ from shared.events import (
     OUTCOMES,
     Decision,
     Outcome,
+    ProductChange,
     decode_decision,
     decode_outcome,
 )
 from shared.features import CONTEXT_FEATURES
-from shared.linucb import untrained
+from shared.linucb import Solution, untrained
 from shared.live_catalogue import LiveCatalogue
 from shared.metrics import HttpMetrics
 from shared.reward_window import WindowRules
 from shared.testing import FakeBroker, FakeClock, FakeWindow
+from tests.scenario import NOON
 
 _T = TypeVar("_T")
 
@@ -60,6 +62,7 @@ class StillView:
         K = len(data.arms)
         self.ready = True
         self.stale = False
+        self.others: dict[str, View] = {}
         self.model = Model(
             np.array(data.arms),
             np.zeros(K, np.int64),
@@ -75,7 +78,34 @@ class StillView:
     @contextmanager
     def locked(self) -> Iterator[View]:
         """See `Viewing`."""
-        yield View(self.model, [3, 5], self.stale, arms_id=ARMS_ID)
+        yield View(self.model, [3, 5], self.stale, others=self.others, arms_id=ARMS_ID)
+
+
+def grown(model: Model, arms: list[int]) -> Model:
+    """The model for other arms; those that are new score best."""
+    at = {arm: row for row, arm in enumerate(model.arms.tolist())}
+    rows = np.array([at.get(arm, 0) for arm in arms])
+    new = np.array([arm not in at for arm in arms])
+    theta = model.solution.theta[rows]
+    theta[new] = 2.0
+    solution = Solution(theta, model.solution.covariance[rows])
+    untrained = np.zeros(0, np.int64)
+    return Model(np.array(arms), model.n[rows], model.clicks[rows], solution, untrained)
+
+
+def change(product_id: int, *, retired: bool) -> ProductChange:
+    """A product as it is from now on."""
+    return ProductChange(
+        product_id=product_id,
+        name="Cold Brew",
+        category="Brews",
+        price=6.5,
+        is_coffee=False,
+        features={},
+        retired=retired,
+        from_offset=0,
+        changed_at=NOON,
+    )
 
 
 class Bench:
@@ -91,6 +121,8 @@ class Bench:
         step: Callable[[str], None] = lambda name: None,
         budget_s: float = 5.0,
         traces: HttpTraces | None = None,
+        traffic: Traffic | None = None,
+        catalogue: LiveCatalogue | None = None,
     ) -> None:
         self._runner = asyncio.Runner()
         self.window = window or FakeWindow(RULES)
@@ -103,11 +135,12 @@ class Bench:
         self.registry = CollectorRegistry()
         self.ranker = Ranker(
             self.view,
-            Traffic.to(Policy(alpha=0.0)),
+            traffic or Traffic.to(Policy(alpha=0.0)),
             data.encoder,
             None,
             utc_now=lambda: datetime(2026, 1, 5, 12, tzinfo=UTC),
             clock=self.clock,
+            catalogue=catalogue,
         )
         self.lines = HttpLines()
         self.resolver = Resolver(
@@ -119,7 +152,7 @@ class Bench:
             self.lines.resolved,
         )
         traces = traces or HttpTraces()
-        answers = Answers(LiveCatalogue(data.products), CONTEXT_FEATURES)
+        answers = Answers(catalogue or LiveCatalogue(data.products), CONTEXT_FEATURES)
         self.ranks = RankService(
             self.ranker,
             self.window,

@@ -11,42 +11,15 @@ from server.api_types import RankContext, RankRequest
 from server.experiment import Traffic, parse
 from server.live_feed import LiveFeed
 from server.ranking import Job, Ranker
-from server.scorer import Model, Policy, seeds_of
+from server.scorer import Policy, seeds_of
 from shared.catalogue import DataSet
-from shared.events import Context, ProductChange
+from shared.events import Context
 from shared.features import CONTEXT_FEATURES
-from shared.linucb import Solution
 from shared.live_catalogue import LiveCatalogue
+from shared.reward_window import Waiting
 from shared.testing import FakeClock
 from tests.scenario import NOON
-from tests.unit.server.api_bench import StillView
-
-
-def grown(model: Model, arms: list[int]) -> Model:
-    """The model for other arms; those that are new score best."""
-    at = {arm: row for row, arm in enumerate(model.arms.tolist())}
-    rows = np.array([at.get(arm, 0) for arm in arms])
-    new = np.array([arm not in at for arm in arms])
-    theta = model.solution.theta[rows]
-    theta[new] = 2.0
-    solution = Solution(theta, model.solution.covariance[rows])
-    untrained = np.zeros(0, np.int64)
-    return Model(np.array(arms), model.n[rows], model.clicks[rows], solution, untrained)
-
-
-def change(product_id: int, *, retired: bool) -> ProductChange:
-    return ProductChange(
-        product_id=product_id,
-        name="Cold Brew",
-        category="Brews",
-        price=6.5,
-        is_coffee=False,
-        features={},
-        retired=retired,
-        from_offset=0,
-        changed_at=NOON,
-    )
-
+from tests.unit.server.api_bench import StillView, change, grown
 
 CONTEXT = Context(
     age=30,
@@ -80,6 +53,7 @@ def test_the_api_gives_each_user_the_policy_of_the_stream(data: DataSet) -> None
     traffic = parse("linucb:50,random:50", Policy, "e")
     jobs = [Job(f"d-{user}", RankRequest(context=ASKED, k=3, user_id=user)) for user in range(40)]
     for user, waiting in enumerate(ranker(StillView(data), data, traffic).decide(jobs)):
+        assert isinstance(waiting, Waiting)
         decision = waiting.decision
         variant = traffic.variant_of(user)
         assert (decision.experiment, decision.variant) == ("e", variant.name)
@@ -92,7 +66,8 @@ def test_a_request_without_a_user_is_divided_by_its_decision(data: DataSet) -> N
     traffic = parse("linucb:50,random:50", Policy, "e")
     jobs = [Job(f"d-{i}", RankRequest(context=ASKED, k=3)) for i in range(200)]
     decided = ranker(StillView(data), data, traffic).decide(jobs)
-    names = [waiting.decision.variant for waiting in decided]
+    names = [each.decision.variant for each in decided if isinstance(each, Waiting)]
+    assert len(names) == len(jobs)
     assert 60 < names.count("random") < 140
     assert names[0] == traffic.variant_of(int(seeds_of(["d-0"])[0])).name
 
