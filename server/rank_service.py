@@ -25,7 +25,7 @@ from server.ranking import Job, Ranking, Unrankable, fingerprint
 from server.withdrawals import Withdrawals
 from shared.events import Decision, encode
 from shared.ports import CorruptState, StoreUnavailable
-from shared.reward_window import Opening, Refused, RewardWindow, Waiting
+from shared.reward_window import Attempt, Opening, Refused, RewardWindow, Waiting
 
 _BATCH: Final = 64
 
@@ -104,9 +104,7 @@ class RankService:
 
     async def _work(self, asked: list[_Asked]) -> Sequence[bytes | Failed]:
         now_s = self._clock()
-        over = [
-            Failed(_too_late()) if now_s - each.at_s >= self._budget_s else None for each in asked
-        ]
+        over = [self._over(each, now_s) for each in asked]
         timely = [each for each, failed in zip(asked, over, strict=True) if failed is None]
         answers = iter(await self._decide(timely) if timely else [])
         return [next(answers) if failed is None else failed for failed in over]
@@ -168,10 +166,15 @@ class RankService:
             async with asyncio.timeout(self._left_s(max(each.at_s for each, _ in decided))):
                 opened = await self._window.open(openings)
             self._decided([each.request for each, _ in decided], opened)
-            return [self._said(each) for each in opened]
+            now_s = self._clock()
+            over = [self._over(each, now_s) for each, _ in decided]
+            answers = [failed or self._said(one) for failed, one in zip(over, opened, strict=True)]
         except BaseException as error:  # whatever it is: nobody is answered with these
             self._withdrawals.add(opening.name for opening in openings)
             return [Failed(_failure(error))] * len(openings)
+        if any(over):
+            self._withdrawals.add(_unseen(openings, over, opened))
+        return answers
 
     def _said(self, opened: Waiting | Refused) -> bytes | Failed:
         if isinstance(opened, Refused):
@@ -181,9 +184,24 @@ class RankService:
     def _left_s(self, at_s: float) -> float:
         return at_s + self._budget_s - self._clock()
 
+    def _over(self, asked: _Asked, now_s: float) -> Failed | None:
+        """Why a slate would come too late for whoever asked; None if it would not."""
+        return Failed(_too_late()) if now_s - asked.at_s >= self._budget_s else None
+
     def _traced(self, waiting: Waiting, came: Came) -> Waiting:
         trace = self._traces.ranked(came, waiting.decision.decision_id)
         return structs.replace(waiting, trace=trace)
+
+
+def _unseen(
+    openings: Sequence[Opening],
+    over: Sequence[Failed | None],
+    opened: Sequence[Waiting | Refused],
+) -> set[Attempt]:
+    """What nobody is answered with: not even who asked the same in the same batch."""
+    seen = {opening.name for opening, failed in zip(openings, over, strict=True) if not failed}
+    waiting = {o.name for o, one in zip(openings, opened, strict=True) if isinstance(one, Waiting)}
+    return waiting - seen
 
 
 def _too_late() -> Trouble:

@@ -1,12 +1,16 @@
 """One request of a batch harms no other; retries, deadlines, and clients that leave."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from server.api_types import RankRequest
 from server.experiment import Traffic, parse
+from server.problems import Trouble
 from server.ranking import Job, Unrankable
 from server.scorer import Model, Policy
 from server.view import View
@@ -177,3 +181,76 @@ def test_what_the_store_holds_damaged_spoils_only_its_own_retry(
     damaged, whole = asked(bench, {"decision_id": "d1"}, {"decision_id": "d2"})
     assert problem(damaged) == (500, "unreadable")
     assert whole.status_code == 200
+
+
+class Slow:
+    """A store that answers when it is told to."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench = bench
+        self.batches: list[list[str]] = []
+        self._open, self._doors = bench.window.open, list[asyncio.Future[None]]()
+        monkeypatch.setattr(bench.window, "open", self.open)
+
+    async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
+        """As the window does, once it is let."""
+        self.batches.append([each.name.decision_id for each in openings])
+        self._doors.append(asyncio.get_running_loop().create_future())
+        await self._doors[-1]
+        return await self._open(openings)
+
+    async def ask(self, decision_id: str) -> "asyncio.Task[bytes]":
+        """A request that has been taken in."""
+        body = {"context": CONTEXT, "decision_id": decision_id}
+        request = msgspec.convert(body, RankRequest)
+        task = asyncio.ensure_future(self.bench.ranks.rank(request))
+        await self.turns()
+        return task
+
+    async def answer(self) -> None:
+        """The batch that is under way is opened."""
+        self._doors[-1].set_result(None)
+        await self.turns()
+
+    async def turns(self) -> None:
+        """All that is left to do in the loop but what is waited for."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def run(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Tell it; what is to be withdrawn is withdrawn at its end."""
+        self.bench.run(story())
+        self.bench.run(self.bench.ranks.settle())
+
+    def waits(self, decision_id: str) -> bool:
+        """Whether the window waits for a click on it."""
+        return self.bench.window.model.find(decision_id) is not None
+
+
+def kind_of(task: "asyncio.Task[bytes]") -> str:
+    error = task.exception()
+    assert isinstance(error, Trouble)
+    return error.kind.name
+
+
+def test_a_slate_later_than_its_own_budget_is_not_given_and_teaches_nothing(
+    make: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(make(budget_s=0.25), monkeypatch)
+    clock = slow.bench.clock
+
+    async def story() -> None:
+        ahead = await slow.ask("d0")
+        early = await slow.ask("d1")
+        clock.now_s += 0.24
+        late = await slow.ask("d2")
+        await slow.answer()
+        assert ahead.done()
+        assert slow.batches == [["d0"], ["d1", "d2"]]
+        clock.now_s += 0.2
+        await slow.answer()
+        assert kind_of(early) == "window-unavailable"
+        assert await late
+
+    slow.run(story)
+    assert [slow.waits(decision_id) for decision_id in ("d0", "d1", "d2")] == [True, False, True]
