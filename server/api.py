@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from server.answers import Answers
 from server.api_types import ClickRequest, HealthResponse, RankRequest
@@ -22,10 +22,10 @@ from server.cors import Cors
 from server.endpoint import (
     JSON,
     JsonEndpoint,
-    RawHeaders,
     Shortcut,
     announced,
     decoded,
+    hung_up,
     refusal,
 )
 from server.guard import Gate, Guard, Limits
@@ -248,9 +248,10 @@ class Api:
         """What a handler refuses, or fails at."""
         return refusal(error)
 
-    async def _rank(self, wanted: RankRequest, headers: RawHeaders) -> bytes:
+    async def _rank(self, wanted: RankRequest, scope: Scope) -> bytes:
         check_loaded(self._parts.loaded())
-        return await self._parts.ranks.rank(wanted, self._parts.traces.came(headers))
+        came = self._parts.traces.came(scope["headers"])
+        return await self._parts.ranks.rank(wanted, came, hung_up(scope))
 
     def _reasons(self) -> list[str]:
         parts = self._parts

@@ -68,7 +68,7 @@ class Batcher(Generic[T, R]):
             share = -(-around // 2) if answered else around
             size = min(self._most, len(self._waiting), share)
             batch = [self._waiting.popleft() for _ in range(size)]
-            # Whoever has hung up need not be served.
+            # Whoever waits no longer need not be served: a click past its budget, say.
             batch = [(item, future) for item, future in batch if not future.done()]
             if batch:
                 self._running.add(asyncio.ensure_future(self._do(batch)))

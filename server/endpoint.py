@@ -17,6 +17,10 @@ JSON: Final = "application/json"
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names in lower case."""
 
+HUNG_UP: Final = "hung_up"
+"""In the state of an ASGI scope once its client has closed the connection without an answer, as the
+protocol notes (`server.guarded_protocol`): to wait for that would take a task a request."""
+
 _Body = TypeVar("_Body")
 _log = logging.getLogger(__name__)
 
@@ -26,13 +30,13 @@ class JsonEndpoint(Generic[_Body]):
 
     Args:
         decode: the body of a request.
-        handle: its answer, encoded, by body and headers; may raise `Trouble`.
+        handle: its answer, encoded, by body and scope; may raise `Trouble`.
     """
 
     def __init__(
         self,
         decode: Callable[[bytes], _Body],
-        handle: Callable[[_Body, RawHeaders], Awaitable[bytes]],
+        handle: Callable[[_Body, Scope], Awaitable[bytes]],
     ) -> None:
         self._decode = decode
         self._handle = handle
@@ -42,7 +46,7 @@ class JsonEndpoint(Generic[_Body]):
         try:
             content_type = announced(scope["headers"])
             wanted = decoded(content_type, await _body(receive), self._decode)
-            content = await self._handle(wanted, scope["headers"])
+            content = await self._handle(wanted, scope)
         except Exception as error:
             await refusal(error)(scope, receive, send)
             return
@@ -77,6 +81,15 @@ class Shortcut:
             await self._endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def hung_up(scope: Scope) -> Callable[[], bool]:
+    """Tells, whenever it is asked, whether the client has closed the connection.
+
+    One that sends no more may still read. But who gives up does the same, gateways included.
+    """
+    state = scope.get("state", {})
+    return lambda: HUNG_UP in state
 
 
 def announced(headers: RawHeaders) -> str:

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from server.endpoint import HUNG_UP
 from server.guard import (
     CONNECTIONS,
     MOST_BODY_BYTES,
@@ -109,6 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 timer.cancel()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
+            self._answering.scope["state"][HUNG_UP] = True
             self._answering.message_event.set()
         super().connection_lost(exc)
 
@@ -151,6 +153,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_started or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
+        cycle.scope["state"][HUNG_UP] = True
         if self._deadline is None:
             self._arm()
         return True

@@ -21,6 +21,7 @@ from server.learning import Point
 from server.live_feed import Message
 from server.problems import (
     ALREADY_CLICKED,
+    CLOSED,
     HEADERS,
     INVALID,
     LATE,
@@ -88,7 +89,7 @@ OPERATIONS: Final = (
         "Rank products for a visitor; the decision then waits for its click",
         RankResponse,
         RankRequest,
-        (*_BODY, *_GUARDED, REUSED, UNREADABLE, NOT_READY, NO_WINDOW),
+        (*_BODY, *_GUARDED, CLOSED, REUSED, UNREADABLE, NOT_READY, NO_WINDOW),
     ),
     Operation(
         "click",

@@ -34,6 +34,12 @@ MALFORMED = Kind("malformed", 400, "The body can't be read as JSON", "Send one J
 CROSS_ORIGIN = Kind(
     "cross-origin", 400, "Not from such a page", "The server allows it with `--cors-origin`."
 )
+CLOSED = Kind(
+    "closed-early",
+    400,
+    "The connection was closed before the answer",
+    "Keep it open until then: a slate that may not be seen is not given.",
+)
 UNAUTHORISED = Kind(
     "unauthorised", 401, "No valid key", "Send a header `Authorization: Bearer <key>`."
 )

@@ -13,6 +13,7 @@ from server.api_types import RankRequest, RankResponse
 from server.batching import Batcher, Failed
 from server.http_traces import Came, HttpTraces
 from server.problems import (
+    CLOSED,
     FAILED,
     NO_WINDOW,
     OVERLOADED,
@@ -36,6 +37,7 @@ class _Asked(NamedTuple):
     request: RankRequest
     at_s: float
     came: Came | None
+    hung_up: Callable[[], bool]
 
 
 class RankService:
@@ -77,17 +79,24 @@ class RankService:
         # Names every batch, apart from those of all other replicas.
         self._replica, self._attempts = secrets.token_hex(12), itertools.count()
 
-    async def rank(self, request: RankRequest, came: Came | None = None) -> bytes:
+    async def rank(
+        self,
+        request: RankRequest,
+        came: Came | None = None,
+        hung_up: Callable[[], bool] = lambda: False,
+    ) -> bytes:
         """Decide, and return the answer once the decision waits for its click.
 
         Args:
             request: what is asked for.
             came: the trace that it is part of.
+            hung_up: whether the client has closed its connection. What it was to be shown then
+                comes to nothing.
 
         Raises:
             Trouble: the request can't be ranked, or not in time.
         """
-        asked = _Asked(request, self._clock(), came)
+        asked = _Asked(request, self._clock(), came, hung_up)
         try:
             return await self._batches.submit(asked)
         except Unrankable as refusal:
@@ -186,6 +195,8 @@ class RankService:
 
     def _over(self, asked: _Asked, now_s: float) -> Failed | None:
         """Why a slate would come too late for whoever asked; None if it would not."""
+        if asked.hung_up():
+            return Failed(Trouble(CLOSED, "what was decided meanwhile is withdrawn"))
         return Failed(_too_late()) if now_s - asked.at_s >= self._budget_s else None
 
     def _traced(self, waiting: Waiting, came: Came) -> Waiting:

@@ -176,6 +176,13 @@ MUTANTS = (
         ("tests/unit/server/test_api_clicks.py",),
     ),
     Mutant(
+        "withdrawing what came too late for its client",
+        "server/rank_service.py",
+        "if any(over):",
+        "if False:",
+        ("tests/unit/server/test_rank_service.py",),
+    ),
+    Mutant(
         "every attempt that was withdrawn is remembered",
         "shared/window_scripts.py",
         "then gone = with(gone, attempt) end",

@@ -184,10 +184,12 @@ def test_what_the_store_holds_damaged_spoils_only_its_own_retry(
 
 
 class Slow:
-    """A store that answers when it is told to."""
+    """A store that answers when it is told to, and clients that may hang up."""
 
     def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench = bench
+        self.gone: set[str] = set()
+        """Tags of clients that have hung up."""
         self.batches: list[list[str]] = []
         self._open, self._doors = bench.window.open, list[asyncio.Future[None]]()
         monkeypatch.setattr(bench.window, "open", self.open)
@@ -199,11 +201,13 @@ class Slow:
         await self._doors[-1]
         return await self._open(openings)
 
-    async def ask(self, decision_id: str) -> "asyncio.Task[bytes]":
+    async def ask(self, decision_id: str, client: str = "") -> "asyncio.Task[bytes]":
         """A request that has been taken in."""
         body = {"context": CONTEXT, "decision_id": decision_id}
         request = msgspec.convert(body, RankRequest)
-        task = asyncio.ensure_future(self.bench.ranks.rank(request))
+        client = client or decision_id
+        ranked = self.bench.ranks.rank(request, hung_up=lambda: client in self.gone)
+        task = asyncio.ensure_future(ranked)
         await self.turns()
         return task
 
@@ -254,3 +258,81 @@ def test_a_slate_later_than_its_own_budget_is_not_given_and_teaches_nothing(
 
     slow.run(story)
     assert [slow.waits(decision_id) for decision_id in ("d0", "d1", "d2")] == [True, False, True]
+
+
+def test_who_has_hung_up_before_the_batch_leaves_is_not_ranked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(bench, monkeypatch)
+
+    async def story() -> None:
+        await slow.ask("d0")
+        gone, stays = await slow.ask("d1"), await slow.ask("d2")
+        slow.gone.add("d1")
+        await slow.answer()
+        assert slow.batches[1] == ["d2"]
+        await slow.answer()
+        assert kind_of(gone) == "closed-early"
+        assert await stays
+
+    slow.run(story)
+
+
+def test_a_slate_whose_client_hung_up_meanwhile_teaches_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(bench, monkeypatch)
+
+    async def story() -> None:
+        gone = await slow.ask("d1")
+        slow.gone.add("d1")
+        await slow.answer()
+        assert kind_of(gone) == "closed-early"
+
+    slow.run(story)
+    assert not slow.waits("d1")
+    bench.window.now_ms += 30_000
+    assert bench.sweep() == 0
+
+
+def test_who_hangs_up_takes_the_slate_from_nobody_who_asked_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(bench, monkeypatch)
+
+    async def story() -> None:
+        await slow.ask("d0")
+        gone, stays = await slow.ask("d1", "first"), await slow.ask("d1", "again")
+        await slow.answer()
+        assert slow.batches[1] == ["d1", "d1"]
+        slow.gone.add("first")
+        await slow.answer()
+        assert kind_of(gone) == "closed-early"
+        assert await stays
+
+    slow.run(story)
+    assert slow.waits("d1")
+
+
+def test_what_was_refused_to_who_hung_up_is_not_withdrawn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(bench, monkeypatch)
+    withdrawn: list[Attempt] = []
+
+    async def open_(openings: Sequence[Opening]) -> list[Waiting | Refused]:
+        return [Refused.FULL] * len(openings)
+
+    async def withdraw(attempts: Sequence[Attempt]) -> None:
+        withdrawn.extend(attempts)
+
+    monkeypatch.setattr(slow, "_open", open_)
+    monkeypatch.setattr(bench.window, "withdraw", withdraw)
+
+    async def story() -> None:
+        await slow.ask("d1")
+        slow.gone.add("d1")
+        await slow.answer()
+
+    slow.run(story)
+    assert withdrawn == []
