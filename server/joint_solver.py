@@ -9,12 +9,13 @@ import numpy as np
 from server.kinship import Kin
 from server.scorer import Model
 from shared.arm_statistics import Floats, Integers, packed_length
-from shared.evidence import estimate
+from shared.evidence import counted, estimate
 from shared.features import Roles
 from shared.shared_linucb import Hyperparameters, JointModel
 
 ESTIMATE_GROWTH: Final = 1.25
-"""The variances are estimated again once there are so many times the outcomes."""
+"""The variances are estimated again once there are so many times the outcomes, forgotten ones
+included: what is remembered may have stopped growing."""
 
 
 class JointSolver:
@@ -74,7 +75,7 @@ class JointSolver:
         self._hand_over()
         outcomes = int(self._n.sum())
         if self._estimates and outcomes >= self._estimate_from:
-            found = estimate(self._joint, self._n, self._clicks, self._default)
+            found = estimate(self._joint, *counted(self._joint), self._default)
             if found != self._joint.hyper:
                 self._joint.set_values(*found.values())
             self._estimate_from = outcomes * ESTIMATE_GROWTH

@@ -5,9 +5,12 @@ With θ_a and W integrated out, the log evidence of all rewards is (`docs/model.
     -½ [N log 2πσ² + Σ_a log |I + τ² Λ P_a| + log |ω² M|
         + Σ r²/σ² - Σ_a τ² b_aᵀ L H_a L b_a/σ⁴ - vᵀ M⁻¹ v]
 
-and its gradient comes from the posterior alone (Fisher's identity). The rows hold no Σ r²: for
-rewards of 0 and 1 it is the number of clicks, exactly. For rewards in between, clicks is an upper
-bound of it, so σ² comes out somewhat too large, and the policy a little too careful.
+and its gradient comes from the posterior alone (Fisher's identity). N and Σ r² are taken from the
+sums too (`counted`), so with γ < 1 they are forgotten as the sums are: an outcome that counts w in
+them counts as w outcomes here.
+
+**Approximation:** Σ r² is taken for Σ r, which it is for rewards of 0 and 1. Of rewards in between,
+Σ r is an upper bound: σ² comes out somewhat too large, and the policy a little too careful.
 """
 
 from typing import Any, Final, NamedTuple
@@ -15,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from shared.arm_statistics import Floats, Integers
-from shared.linucb import unpack
+from shared.linucb import packed_products, unpack
 from shared.shared_linucb import Hyperparameters, JointModel, Posterior
 
 BOUNDS: Final = Hyperparameters(1e-5, 1e-3, 0.02), Hyperparameters(1.0, 1.0, 1.0)
@@ -25,13 +28,22 @@ PRIOR_SD: Final = 0.5
 """Of each variance's logarithm around its default: little data moves it little."""
 
 LEAST_OUTCOMES: Final = 1_500
-"""With fewer, the defaults stand. Estimated from 600, some runs came to believe, by the outcomes of
-a few products, that features explain nothing, and explored no more."""
+"""With fewer that are not forgotten, the defaults stand. Estimated from 600, some runs came to
+believe, by the outcomes of a few products, that features explain nothing, and explored no more."""
 
 MOST_ARMS: Final = 1_000
 """Of more arms than these, those with most outcomes are asked: a step takes no longer."""
 
 _STEPS: Final = 30
+
+
+class Counted(NamedTuple):
+    """What the sums of K arms count."""
+
+    outcomes: Floats
+    """N of each arm, K."""
+    squares: Floats
+    """Σ r² of each arm, K."""
 
 
 class Evidence(NamedTuple):
@@ -41,13 +53,24 @@ class Evidence(NamedTuple):
     gradient: Floats
 
 
-def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
+def counted(joint: JointModel) -> Counted:
+    """N and Σ r² of the rows: uᵀ S_a u and uᵀ b_a, since u·x = 1 in every context.
+
+    With nothing forgotten these are n and, for rewards of 0 and 1, clicks, to the bit: sums of
+    whole numbers. n and clicks themselves are never forgotten, so with γ < 1 they would not belong
+    to the sums.
+    """
+    u = joint.roles.constant / joint.D  # the rows are sums of D x
+    return Counted(joint.xx @ packed_products(u[None])[0], joint.b @ u)
+
+
+def evidence(joint: JointModel, outcomes: float, squares: float) -> Evidence:
     """How well the model's present variances explain its rows.
 
     Args:
         joint: rows and variances.
         outcomes: N, over all arms.
-        clicks: Σ r², over all arms.
+        squares: Σ r², over all arms.
     """
     tau2, _, sigma2 = joint.hyper.values()
     posterior, trained = joint.solve(), joint.trained
@@ -59,18 +82,20 @@ def evidence(joint: JointModel, outcomes: int, clicks: float) -> Evidence:
         outcomes * np.log(2.0 * np.pi * sigma2)
         + joint.log_determinants.sum()
         + posterior.log_determinant
-        + clicks / sigma2
+        + squares / sigma2
         - explained
     )
     # Each part of the complete likelihood is a normal one: d/d log(variance) is half of
     # (expected sum of squares / variance - how many).
-    squares = _squares(joint, posterior, trained, clicks)
+    expected = _expected_squares(joint, posterior, trained, squares)
     counts = np.array([len(trained) * joint.d, joint.d * joint.Z.shape[1], outcomes])
-    gradient = 0.5 * (squares / np.array(joint.hyper.values()) - counts)
+    gradient = 0.5 * (expected / np.array(joint.hyper.values()) - counts)
     return Evidence(float(log_likelihood), gradient)
 
 
-def _squares(joint: JointModel, posterior: Posterior, trained: Integers, clicks: float) -> Floats:
+def _expected_squares(
+    joint: JointModel, posterior: Posterior, trained: Integers, squares: float
+) -> Floats:
     """Posterior expectations of Σ δ_aᵀ Λ⁻¹ δ_a, ‖W‖² and Σ(r - θ·x)²."""
     tau2, inverse = joint.hyper.tau2, joint.scale.inverse
     theta = posterior.solution.theta[trained] / joint.D
@@ -87,13 +112,16 @@ def _squares(joint: JointModel, posterior: Posterior, trained: Integers, clicks:
         [
             (delta**2).sum() + spread,
             (posterior.W**2).sum() + np.trace(posterior.W_covariance),
-            clicks - 2.0 * (joint.b[trained] * theta).sum() + fitted,
+            squares - 2.0 * (joint.b[trained] * theta).sum() + fitted,
         ]
     )
 
 
 def estimate(
-    joint: JointModel, n: Integers, clicks: Integers | Floats, default: Hyperparameters
+    joint: JointModel,
+    outcomes: Floats | Integers,
+    squares: Floats | Integers,
+    default: Hyperparameters,
 ) -> Hyperparameters:
     """The variances that explain the rows best, given that the defaults are about right.
 
@@ -102,20 +130,20 @@ def estimate(
 
     Args:
         joint: the rows; it is left as it was.
-        n: outcomes of each arm, K.
-        clicks: Σ r² of each arm likewise.
+        outcomes: N of each arm, K (`counted`).
+        squares: Σ r² of each arm likewise.
         default: also what is returned while there are few outcomes.
     """
-    if int(n.sum()) < LEAST_OUTCOMES:
+    if outcomes.sum() < LEAST_OUTCOMES:
         return default
-    most = np.sort(np.argsort(-n, kind="stable")[:MOST_ARMS])
+    most = np.sort(np.argsort(-outcomes, kind="stable")[:MOST_ARMS])
     part = joint.part(most)
-    outcomes, squares = int(n[most].sum()), float(clicks[most].sum())
+    total, total_squares = float(outcomes[most].sum()), float(squares[most].sum())
     centre = np.log(default.values())
 
     def cost(logs: Floats) -> tuple[float, Floats]:
         part.set_values(*np.exp(logs).tolist())
-        value, gradient = evidence(part, outcomes, squares)
+        value, gradient = evidence(part, total, total_squares)
         away = (logs - centre) / PRIOR_SD
         return 0.5 * float(away @ away) - value, away / PRIOR_SD - gradient
 

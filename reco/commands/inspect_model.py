@@ -18,7 +18,7 @@ from reco.stores import no_state, open_store
 from shared.arm_statistics import ArmStatistics, CorruptRow, Floats, Integers
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES
-from shared.evidence import LEAST_OUTCOMES, estimate, evidence
+from shared.evidence import LEAST_OUTCOMES, counted, estimate, evidence
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import State
 from shared.settings import PARTITIONS
@@ -40,6 +40,8 @@ class ModelReport(msgspec.Struct):
 
     outcomes: int
     clicks: int
+    remembered: float
+    """As how many outcomes the sums count: with γ < 1 fewer than there were."""
     arms: int
     """In the catalogue."""
     trained: int
@@ -51,7 +53,7 @@ class ModelReport(msgspec.Struct):
     nu: float
     default: Hyperparameters
     estimated: bool
-    """False: there are too few outcomes, and the defaults stand."""
+    """False: too few outcomes are remembered, and the defaults stand."""
     log_likelihood: float | None
     """Evidence of the rows at these variances; None without outcomes."""
     strongest: list[Weight]
@@ -99,21 +101,22 @@ def report_of(
         CorruptRow: a stored row can't be read.
     """
     joint, n, clicks = _joint(data, catalogue, states)
-    default = joint.hyper
-    found = estimate(joint, n, clicks, default)
+    default, known = joint.hyper, counted(joint)
+    found = estimate(joint, *known, default)
     joint.set_values(*found.values())
-    outcomes, clicked = int(n.sum()), int(clicks.sum())
+    remembered, squares = float(known.outcomes.sum()), float(known.squares.sum())
     return ModelReport(
-        outcomes,
-        clicked,
+        int(n.sum()),
+        int(clicks.sum()),
+        remembered,
         len(n),
         len(joint.trained),
         *found.values(),
         found.rho,
         found.nu,
         default,
-        outcomes >= LEAST_OUTCOMES,
-        evidence(joint, outcomes, clicked).log_likelihood if outcomes else None,
+        remembered >= LEAST_OUTCOMES,
+        evidence(joint, remembered, squares).log_likelihood if remembered else None,
         _strongest(joint.D[:, None] * joint.solve().W, data),
     )
 
@@ -147,9 +150,11 @@ def _strongest(W: Floats, data: DataSet) -> list[Weight]:
 
 
 def _print(report: ModelReport) -> None:
+    forgetting = report.remembered < report.outcomes
+    left = f"; with forgetting they count as {report.remembered:,.0f}" if forgetting else ""
     click.echo(
         f"{report.outcomes:,} outcomes, {report.clicks:,} clicks; {report.trained} of "
-        f"{report.arms} arms have some"
+        f"{report.arms} arms have some{left}"
     )
     origin = "from the rows" if report.estimated else "defaults: too few outcomes to tell"
     click.echo(

@@ -35,13 +35,15 @@ def rules(data: DataSet) -> Rules:
 
 
 def outcome(data: DataSet, number: int, arm: int) -> Outcome:
+    x = np.random.default_rng(number).random(data.encoder.d)
+    x[-2:] = [number % 2, 1 - number % 2]  # at a weekend, or on a weekday
     return Outcome(
         outcome_id=f"d-{number}:1",
         decision_id=f"d-{number}",
         product_id=arm,
         rank=1,
         reward=float(number % 2),
-        x=np.random.default_rng(number).random(data.encoder.d).tolist(),
+        x=x.tolist(),
         encoder_id=data.encoder.id,
         decided_at=NOON,
         resolved_at=NOON,

@@ -393,6 +393,7 @@ def test_the_status_is_one_screen_and_says_what_is_missing(reco: Reco) -> None:
 def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
     report = reco("inspect", "model", "--json").json()
     assert (report["outcomes"], report["clicks"], report["trained"]) == (30, 15, 2)
+    assert report["remembered"] == 30.0
     assert report["estimated"] is False  # 30 outcomes are too few
     names = ("tau2", "omega2", "sigma2", "rho", "nu")
     assert {name: report[name] for name in names} == report["default"]

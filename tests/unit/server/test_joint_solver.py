@@ -14,18 +14,21 @@ ROLES = Roles(np.array([0.0, 0.0, 1.0, 1.0]), np.array([1.0, 0.0, 0.0, 0.0]))
 HYPER = Hyperparameters(0.02, 0.1, 0.2, 3.0)
 
 
-def outcomes(count: int, seed: int = 1) -> ArmStatistics:
+def outcomes(count: int, seed: int = 1, gamma: float = 1.0) -> ArmStatistics:
     rng = np.random.default_rng(seed)
     arms = rng.choice(ARMS[:3], count)
-    statistics = ArmStatistics(D)
+    statistics = ArmStatistics(D, gamma)
     rewards = (rng.random(count) < 0.3).astype(float)
-    statistics.add(arms, rng.random((count, D)), rewards, np.arange(count))
+    X = rng.random((count, D))
+    X[:, 2:] = np.eye(2)[rng.integers(0, 2, count)]
+    statistics.add(arms, X, rewards, np.arange(count))
     return statistics
 
 
 def give(solver: JointSolver, statistics: ArmStatistics) -> None:
     at = np.array([ARMS.index(arm) for arm in statistics.arms])
-    solver.take(at, statistics.n, statistics.clicks, statistics.b, statistics.xx)
+    sums = statistics.decayed(int(statistics.last_offset.max()))
+    solver.take(at, statistics.n, statistics.clicks, *sums)
 
 
 def test_before_any_outcome_the_features_alone_speak() -> None:
@@ -95,6 +98,14 @@ def test_the_variances_follow_the_rows_now_and_then() -> None:
     give(solver, outcomes(int(LEAST_OUTCOMES * 4 * ESTIMATE_GROWTH) + 1))
     solver.solve()
     assert solver.hyper != first
+
+
+def test_with_forgetting_the_noise_is_that_of_the_outcomes_that_are_remembered() -> None:
+    solver = JointSolver(ARMS, Z, ROLES, HYPER)
+    give(solver, outcomes(LEAST_OUTCOMES * 10, gamma=0.9998))
+    model = solver.solve()
+    assert model.n.sum() == LEAST_OUTCOMES * 10  # as people are shown it
+    assert solver.hyper.sigma2 == pytest.approx(0.21, rel=0.06)
 
 
 @pytest.mark.parametrize("count", [0, LEAST_OUTCOMES - 1])
