@@ -11,6 +11,7 @@ from server.scorer import Model, Policy, choose, rank, score, seeds_of
 from server.top import top_k
 from shared.arm_statistics import ArmStatistics, Floats
 from shared.features import Roles
+from shared.linucb import deviations
 from shared.shared_linucb import Hyperparameters
 
 D = 4
@@ -97,6 +98,28 @@ def test_each_product_is_chosen_by_what_is_left_once_those_above_it_are_known(
             expected.append(arm)
             cosine = Z @ Z[arm] / (lengths * lengths[arm])
             v = v * (1.0 - cosine**2 * v[arm] / (v[arm] + sigma2))
+
+
+@pytest.mark.parametrize("tau2", [0.0, 0.002])
+def test_an_outcome_narrows_as_counted_but_for_what_arms_have_of_their_own(tau2: float) -> None:
+    """The shared parts of `docs/model.md`, beside the solve with one outcome of the first arm."""
+    Z, X = np.random.default_rng(6).normal(size=(5, 3)), contexts(1)
+    hyper = Hyperparameters(tau2, 0.05, 0.12, 2.0)
+    solver = JointSolver([*range(5)], Z, ROLES, hyper, estimates=False)
+    before = deviations(X, solver.model.solution)
+    first, one = np.zeros(1, np.int64), np.ones(1, np.int64)
+    statistics = ArmStatistics(D)
+    statistics.add(first, X, np.ones(1), first)
+    solver.take(first, one, one, statistics.b, statistics.xx)
+    after = deviations(X, solver.solve().solution)
+    best = np.array([[1.0, 0.0, 0.0, 0.0, 0.0]])
+    kin = Kin.of(Z, hyper.sigma2)
+    counted = narrowed_bonus(best, before, 1.0, kin, seeds_of("a"), np.arange(5), 2)
+    length2, lengths2 = float(X[0] @ X[0]), (Z**2).sum(axis=1)
+    shared = hyper.omega2 * length2 * lengths2
+    part = shared / (shared + tau2 * (length2 + hyper.rho))
+    taken, expected = 1.0 - (after / before) ** 2, 1.0 - (counted / before) ** 2
+    np.testing.assert_allclose(taken[0, 1:], (expected * part * part[0])[0, 1:], rtol=1e-9)
 
 
 def test_a_slate_of_which_all_is_known_is_left_as_it_is() -> None:
