@@ -29,9 +29,12 @@ _WIDTH: Final = 2.0
 """Greatest width of a panel, in deviations of the arms that move inside it."""
 _REACH: Final = 8.0
 """Deviations from its mean beyond which a distribution function is 0 or 1, to 1e-15."""
-_HALVINGS: Final = 24
+_BISECTIONS: Final = 12
+_HALVINGS: Final = 40
+"""Of a panel: enough for the narrowest that `_LEAST` asks for, with means thousands apart."""
 _LEAST: Final = 1e-9
-"""A deviation below this is taken for it: the scores' own rounding is about as large."""
+"""Least deviation, or part of the widest where that is above 1: what is below counts as it. Against
+the others such a score does not move."""
 _ROOT_2PI: Final = float(np.sqrt(2.0 * np.pi))
 
 
@@ -54,7 +57,7 @@ def propensities(mean: Floats, deviation: Floats, slate: Integers) -> Floats:
     """
     if not deviation.any():
         return np.ones(len(slate))  # nothing is drawn
-    deviation = np.maximum(deviation, _LEAST)
+    deviation = _resolvable(deviation)
     reach = _REACH * deviation
     others = np.delete(np.arange(len(mean)), slate)
     low, high = float((mean - reach)[slate].min()), float((mean + reach)[slate].max())
@@ -81,7 +84,7 @@ def next_probabilities(mean: Floats, deviation: Floats, slate: Integers) -> Floa
 
     Rows add up to 1 as far as the ranks above have a probability that can be told from 0.
     """
-    deviation = np.maximum(deviation, _LEAST)
+    deviation = _resolvable(deviation)
     reach = _REACH * deviation
     # However many of the k - 1 arms above are the highest, one at least as high as this is left.
     low = float(np.sort(mean - reach)[-len(slate)])
@@ -104,6 +107,11 @@ def next_probabilities(mean: Floats, deviation: Floats, slate: Integers) -> Floa
     return result
 
 
+def _resolvable(deviation: Floats) -> Floats:
+    least = _LEAST * max(1.0, float(deviation.max()))
+    return np.maximum(deviation, least)
+
+
 def _conditional(prefix: Floats) -> Floats:
     before = np.concatenate([[1.0], prefix[:-1]])
     ratio: Floats = np.divide(prefix, before, out=np.zeros_like(prefix), where=before > 0.0)
@@ -114,7 +122,7 @@ def _lowest(mean: Floats, deviation: Floats) -> float:
     """A score that the highest of these arms exceeds, but for a chance of e⁻⁴⁵."""
     low = float((mean - _REACH * deviation).max())
     high = float((mean + _REACH * deviation).max())
-    for _ in range(_HALVINGS // 2):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
         certain = log_ndtr((middle - mean) / deviation).sum() < -45.0
         low, high = (middle, high) if certain else (low, middle)

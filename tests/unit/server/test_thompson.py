@@ -66,6 +66,20 @@ def test_they_agree_with_the_dice() -> None:
         assert stats.binomtest(shown, count, p).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("narrow", [1e-3, 1e-6, 1e-8, 1e-9, 1e-12, 0.0])
+@pytest.mark.parametrize("wide", [0.5, 500.0, 5e5])
+def test_a_score_that_hardly_moves_is_first_as_often_as_all_others_are_below_it(
+    narrow: float, wide: float
+) -> None:
+    mean, deviation = np.array([0.3, 0.1, 0.2, -0.4]), np.array([narrow, wide, wide, wide])
+    z = (mean[0] - mean[1:]) / wide
+    expected = stats.norm.cdf(z).prod()
+    assert propensities(mean, deviation, np.array([0, 1]))[0] == pytest.approx(expected, rel=1e-5)
+    first, _ = next_probabilities(mean, deviation, np.array([0, 1]))
+    assert first[0] == pytest.approx(expected, rel=1e-5)
+    assert first.sum() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_probabilities_of_all_slates_add_up_to_1(k: int) -> None:
     mean, deviation = arms(5, 5)
