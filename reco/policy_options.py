@@ -11,7 +11,7 @@ from server.joint_solver import JointSolver
 from server.scorer import JOINT, Policy
 from shared.catalogue import DataSet
 from shared.live_catalogue import LiveCatalogue
-from shared.shared_linucb import Hyperparameters
+from shared.shared_linucb import MOST_PRIOR, Hyperparameters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,7 +27,8 @@ def _parsed(_: click.Context, __: click.Parameter, value: str) -> Hyperparameter
     except (ValueError, TypeError) as error:
         raise click.BadParameter(
             "give `fixed`, `data`, or τ², ω² and σ² (and ρ, and ν) as in 0.002,0.015,0.12 or "
-            "0.002,0.015,0.12,10,0.25 (not negative, σ² and ν above 0)"
+            "0.002,0.015,0.12,10,0.25 (not negative, σ² and ν above 0, ω² and τ² (1 + ρ) at most "
+            f"{MOST_PRIOR:,.0f} σ²)"
         ) from error
 
 

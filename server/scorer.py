@@ -15,7 +15,7 @@ from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propen
 from server.top import Words, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
-from shared.linucb import Solution, deviations, means
+from shared.linucb import LEAST_LAMBDA, Solution, deviations, means
 from shared.settings import ALPHA, SHARED_ALPHA
 
 JOINT: Final = ("shared-linucb", "shared")
@@ -59,8 +59,10 @@ class Policy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
             raise ValueError(f"no policy {self.name!r}: choose one of {', '.join(POLICIES)}")
-        if not 0.0 < self.lambda_ < inf or not 0.0 <= self.alpha < inf:
-            raise ValueError("lambda must be above 0, alpha at least 0, and both finite")
+        if not LEAST_LAMBDA <= self.lambda_ < inf or not 0.0 <= self.alpha < inf:
+            raise ValueError(
+                f"lambda must be at least {LEAST_LAMBDA:g}, alpha at least 0, and both finite"
+            )
         if not 0.0 <= self.mixing <= 1.0:
             raise ValueError("epsilon must be in [0, 1]")
 

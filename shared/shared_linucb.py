@@ -40,11 +40,17 @@ BLOCK: Final = 128
 """Arms whose terms are added up together. More save additions, fewer save work on a change."""
 
 
+MOST_PRIOR: Final = 1e5
+"""ω² and τ² (1 + ρ) are at most so many σ². With them θ·x is right to 1e-3 at 100 million outcomes
+an arm; far beyond, a solve fails for rounding."""
+
+
 class Hyperparameters(msgspec.Struct, frozen=True):
     """The variances of the model above.
 
     Raises:
-        ValueError: one is not finite or negative, or σ² or ν is 0.
+        ValueError: one is not finite or negative, σ² or ν is 0, or σ² is too small beside the
+            others (`MOST_PRIOR`).
     """
 
     tau2: float = 0.002
@@ -59,6 +65,10 @@ class Hyperparameters(msgspec.Struct, frozen=True):
             raise ValueError("tau2, omega2, sigma2, rho and nu must be finite and not negative")
         if self.sigma2 == 0.0 or self.nu == 0.0:
             raise ValueError("sigma2 and nu must be above 0")
+        if max(self.omega2, self.tau2 * (1.0 + self.rho)) > MOST_PRIOR * self.sigma2:
+            raise ValueError(
+                f"omega2 and tau2 (1 + rho) must be at most {MOST_PRIOR:,.0f} times sigma2"
+            )
 
     def values(self) -> tuple[float, float, float]:
         """τ², ω², σ²: what the rows are asked for; ρ and ν stay."""
@@ -157,8 +167,8 @@ class JointModel:
             xx: packed Σ x xᵀ likewise; zeros for an arm without outcomes.
 
         Raises:
-            numpy.linalg.LinAlgError: I + τ² L P L is not positive definite, which no sum of
-                outcomes can bring about.
+            numpy.linalg.LinAlgError: I + τ² L P L is not positive definite, which outcomes can
+                bring about only by rounding, and not with such variances as there can be.
         """
         self._take(at, b * self.D, xx * self.DD)
 

@@ -410,7 +410,7 @@ def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
     "text",
     [
         *("0.1,0.2", "a,b,c", "0.1,0.2,0", "-1,0.1,0.1", "0.1,0.1,0.1,-1", "1,1,1,1,0"),
-        *("1,1,1,1,1,1", ""),
+        *("1,1,1,1,1,1", "", "0.002,0.015,1e-16", "1,1,1,1e300"),
     ],
 )
 def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: str) -> None:

@@ -306,6 +306,8 @@ def test_a_decision_is_logged_with_the_parameters_that_its_policy_uses() -> None
         {"alpha": -0.1},
         {"alpha": math.nan},
         {"lambda_": 0.0},
+        {"lambda_": 9e-6},
+        {"lambda_": math.inf},
         {"epsilon": 1.1},
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from server.scorer import Model, Policy, rank, seeds_of
 from shared.arm_statistics import ArmStatistics, Floats, Integers, packed_length
 from shared.linucb import (
+    LEAST_LAMBDA,
     Solution,
     deviations,
     means,
@@ -226,6 +227,15 @@ def test_the_solution_is_right_to_10_digits_where_the_sums_are_ill_conditioned()
     theta, inverse = solved_exactly(A, statistics.b[0])
     np.testing.assert_allclose(found.theta[0], theta, rtol=1e-10)
     np.testing.assert_allclose(unpack(found.covariance, d)[0], inverse, rtol=1e-10)
+
+
+def test_with_the_least_ridge_there_is_a_hundred_million_outcomes_are_solved() -> None:
+    rng = np.random.default_rng(8)
+    X, theta = contexts(rng, 10_000), rng.normal(0.0, 0.05, D)
+    statistics = ArmStatistics(D)
+    statistics.add(np.ones(len(X), np.int64), X, X @ theta, np.arange(len(X)))
+    found = solve(1e4 * statistics.b, 1e4 * statistics.xx, LEAST_LAMBDA)
+    np.testing.assert_allclose(means(X, found)[:, 0], X @ theta, atol=1e-3)
 
 
 def solved_exactly(A: Floats, b: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from shared.arm_statistics import ArmStatistics, Floats, packed_length
 from shared.features import Roles
 from shared.linucb import Solution, deviations, unpack
 from shared.linucb import solve as solve_disjoint
-from shared.shared_linucb import BLOCK, Hyperparameters, JointModel, solve
+from shared.shared_linucb import BLOCK, MOST_PRIOR, Hyperparameters, JointModel, solve
 
 
 class Case(NamedTuple):
@@ -220,6 +220,32 @@ def test_an_arm_whose_history_is_gone_counts_no_more() -> None:
 def test_variances_that_are_none_are_refused(wrong: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Hyperparameters(*wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [(0.0, 1.1e5, 1.0, 0.0), (0.6e5, 0.0, 1.0, 1.0), (0.002, 0.015, 1e-16, 10.0)]
+)
+def test_noise_that_rounding_would_exceed_is_refused(wrong: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="at most 100,000 times sigma2"):
+        Hyperparameters(*wrong)
+
+
+@pytest.mark.parametrize("most", [(0.0, MOST_PRIOR, 1.0, 0.0), (MOST_PRIOR / 11, 0.0, 1.0, 10.0)])
+def test_with_the_widest_prior_there_is_the_arms_are_where_their_sums_put_them(
+    most: tuple[float, float, float, float],
+) -> None:
+    """A hundred million outcomes an arm, of contexts with collinear features."""
+    rng = np.random.default_rng(4)
+    some, u = case(6, 2_000, d=6, p=3), np.repeat([0.0, 1.0], [4, 2])
+    for columns in ([2, 3], [4, 5]):
+        some.X[:, columns] = np.eye(2)[rng.integers(0, 2, len(some.X))]
+    truth = some.Z @ rng.normal(0.0, 0.1, (3, 6))
+    exact = some._replace(rewards=np.einsum("ni,ni->n", some.X, truth[some.arms]))
+    b, xx = exact.rows
+    assert np.bincount(some.arms).min() * 5e5 >= 1e8
+    roles = Roles(u, np.zeros(6))
+    found = solve(5e5 * b, 5e5 * xx, some.Z, roles, Hyperparameters(*most, 1.0))
+    np.testing.assert_allclose(some.X @ found.theta.T, some.X @ truth.T, atol=1e-3)
 
 
 @pytest.mark.parametrize("wrong", [{"rho": np.inf}, {"rho": -1.0}, {"nu": 0.0}, {"nu": np.nan}])
