@@ -51,7 +51,9 @@ class Changed(NamedTuple):
 class LearningHistory:
     """Keeps each followed arm's solution as it was, thinned as time goes on.
 
-    Whole solutions are kept, so the history can be asked for any context afterwards.
+    Whole solutions are kept, so the history can be asked for any context afterwards. As single
+    floats: the sd of an arm solved for itself is off by 0.1 % at a million outcomes of it, by 1 %
+    at ten million, by 14 % at a hundred million. The present one (`present`) is exact.
     """
 
     def __init__(self, model: Model, at_s: float) -> None:
