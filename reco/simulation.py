@@ -137,18 +137,18 @@ def _outcomes(products: Sequence[int], x: Floats, learned: Sequence[Reward]) -> 
     )
 
 
-def window_edges(visits: int) -> list[int]:
-    """0, 200, 500, 1,000, 2,000, 4,000, … up to the number of visits."""
-    edges = [0, 200, 500, 1_000]
-    while edges[-1] < visits:
+def window_edges(visits: int, ends: Sequence[int] = ()) -> list[int]:
+    """0, 200, 500, 1,000, 2,000, 4,000, … or 0 and `ends`, up to the number of visits."""
+    edges = [0, *(ends or (200, 500, 1_000))]
+    while not ends and edges[-1] < visits:
         edges.append(edges[-1] * 2)
     return [edge for edge in edges if edge < visits] + [visits]
 
 
-def windows(runs: Iterable[Rates]) -> list[Window]:
-    """Rates by window, over all runs (which must be equally long)."""
+def windows(runs: Iterable[Rates], ends: Sequence[int] = ()) -> list[Window]:
+    """Rates by window (see `window_edges`), over all runs (which must be equally long)."""
     shown, random, best = (np.stack(parts) for parts in zip(*runs, strict=True))
-    edges = window_edges(shown.shape[1])
+    edges = window_edges(shown.shape[1], ends)
     result = []
     for start, end in itertools.pairwise(edges):
         means = [part[:, start:end].mean(axis=1) for part in (shown, random, best)]

@@ -29,6 +29,19 @@ from shared.settings import LAMBDA, POLICY, SLATE_LENGTH
 from shared.shared_linucb import Hyperparameters
 
 
+def _ends(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Callback of `--windows`."""
+    if value is None:
+        return ()
+    try:
+        ends = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        ends = (0,)
+    if ends[0] < 1 or list(ends) != sorted(set(ends)):
+        raise click.BadParameter("give visit numbers that ascend, as in 50,100,200")
+    return ends
+
+
 @click.command()
 @options.data
 @click.option("--policy", default=POLICY, show_default=True, type=click.Choice(POLICIES))
@@ -53,6 +66,13 @@ from shared.shared_linucb import Hyperparameters
 @options.gamma
 @click.option("--visits", default=4_000, show_default=True, type=click.IntRange(min=1))
 @click.option(
+    "--windows",
+    "ends",
+    metavar="N,N,…",
+    callback=_ends,
+    help="Where the windows end, as in 50,100,200. [default: 200,500,1000,2000,4000,…]",
+)
+@click.option(
     "--seeds",
     default=5,
     show_default=True,
@@ -73,6 +93,7 @@ def command(
     hyper: Hyperparameters | None,
     gamma: float,
     visits: int,
+    ends: tuple[int, ...],
     seeds: int,
     seed: int,
     warm: bool,
@@ -100,7 +121,7 @@ def command(
     for alpha in alphas or (default_alpha(policy),):
         scored = Policy(policy, alpha, LAMBDA, epsilon)
         run = partial(_run, world, scored, chosen(policy, hyper), gamma, visits, past, feedback)
-        result = windows(_all(run, range(seed, seed + seeds), seeds))
+        result = windows(_all(run, range(seed, seed + seeds), seeds), ends)
         tell(_table(result, f"{policy}, α = {alpha:g}, world {world_name}, {start}"))
         curves[f"α = {alpha:g}"] = result
         runs.append(

@@ -420,6 +420,20 @@ def test_variances_that_are_none_are_refused_in_one_sentence(reco: Reco, text: s
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize("text", ["", "0,50", "50,50", "100,50", "-1", "50,", "a", "9" * 5_000])
+def test_windows_that_do_not_ascend_are_refused_in_one_sentence(reco: Reco, text: str) -> None:
+    result = reco("simulate", "--windows", text)
+    assert result.code == 2
+    assert "give visit numbers that ascend, as in 50,100,200" in result.err
+
+
+def test_simulate_looks_at_the_windows_that_are_asked_for(reco: Reco, data_folder: Path) -> None:
+    asked = ["--policy", "random", "--visits", 40, "--seeds", 1, "--windows", "5,20,60"]
+    report = reco("simulate", "--data", data_folder, *asked, "--json").json()
+    ends = [(window["from"], window["to"]) for window in report["windows"]]
+    assert ends == [(0, 5), (5, 20), (20, 40)]
+
+
 def test_simulate_runs_a_world_by_a_policy(reco: Reco, data_folder: Path) -> None:
     arguments = ["--policy", "shared-linucb", "--world", "extra", "--visits", 40, "--seeds", 1]
     report = reco("simulate", "--data", data_folder, *arguments, "--json").json()
