@@ -14,6 +14,7 @@ import numpy as np
 
 from reco.catalogue_history import CatalogueHistory
 from reco.past_models import PastModels, chains
+from reco.settled import OPEN, left_out
 from server import thompson
 from server.propensities import Flags, expectation, propensities
 from server.restriction import allowed, part
@@ -90,6 +91,7 @@ def rounds(
     Raises:
         NothingToEvaluate: nothing is left.
     """
+    outcomes = list(outcomes)
     rewards: dict[str, dict[int, float]] = {}
     for outcome in outcomes:
         rewards.setdefault(outcome.decision_id, {}).setdefault(outcome.rank, outcome.reward)
@@ -99,6 +101,8 @@ def rounds(
     reasons = {
         key: _unusable(decision, rewards, known, encoder_id) for key, decision in unique.items()
     }
+    for key, reason in left_out(unique.values(), outcomes).items():
+        reasons[key] = reasons[key] or reason
     skipped = Counter(reason for reason in reasons.values() if reason)
     kept = [decision for key, decision in unique.items() if reasons[key] is None]
     if kept:
@@ -136,7 +140,7 @@ def _unusable(
     if not known[decision.arms_id].issuperset(item.product_id for item in decision.slate):
         return "products that are unknown here"
     if not decision.slate or decision.decision_id not in rewards:
-        return "no outcome yet"
+        return OPEN
     return None
 
 

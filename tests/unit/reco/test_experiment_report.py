@@ -27,7 +27,7 @@ def decision(number: int, variant: str | None, experiment: str | None = "e") -> 
     )
 
 
-def outcome(number: int, reward: float, rank: int = 1) -> Outcome:
+def outcome(number: int, reward: float, rank: int = 1, at_s: float = 0.0) -> Outcome:
     return Outcome(
         outcome_id=f"d-{number}:{rank}",
         decision_id=f"d-{number}",
@@ -37,7 +37,7 @@ def outcome(number: int, reward: float, rank: int = 1) -> Outcome:
         x=[1.0],
         encoder_id="encoder",
         decided_at=NOON,
-        resolved_at=NOON,
+        resolved_at=NOON + timedelta(seconds=at_s),
     )
 
 

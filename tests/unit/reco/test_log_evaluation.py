@@ -1,6 +1,7 @@
 """A log of decisions is joined, brought to its models, evaluated and exported."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,12 +12,14 @@ from reco.__main__ import run
 from reco.bandit_feedback import bandit_feedback, write
 from reco.event_files import UnreadableEvents, read_decisions, read_outcomes
 from reco.log_evaluation import NothingToEvaluate, Rounds, evaluate_log, rounds
+from reco.settled import EARLY
 from server.scorer import Policy
 from shared.catalogue import DataSet
 from shared.events import OUTCOMES, encode
 from shared.ports import Position, Source, State
 from shared.shared_linucb import Hyperparameters
 from shared.snapshots import Snapshot, save
+from tests.scenario import NOON
 from tests.unit.reco.logged import VISITS, Logged
 
 
@@ -107,6 +110,18 @@ def test_what_can_not_be_used_is_counted_by_reason(data: DataSet, logged: Logged
     }
     with pytest.raises(NothingToEvaluate, match="1 with no propensities"):
         rounds(log[:1], logged.outcomes, logged.history, data.encoder.id)
+
+
+def test_clicks_over_http_wait_for_the_others_of_their_time(data: DataSet, logged: Logged) -> None:
+    asked = [
+        msgspec.structs.replace(made, via="http", decided_at=NOON + timedelta(seconds=number))
+        for number, made in enumerate(logged.decisions)
+    ]
+    clicked = {each.decision_id for each in logged.outcomes if each.reward > 0.0}
+    last = max(n for n, made in enumerate(asked) if made.decision_id not in clicked)
+    found = rounds(asked, logged.outcomes, logged.history, data.encoder.id)
+    assert len(found.decisions) == last
+    assert found.skipped == {EARLY: VISITS - last}
 
 
 def test_a_log_without_chance_says_so(data: DataSet) -> None:
