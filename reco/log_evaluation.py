@@ -14,7 +14,7 @@ import numpy as np
 
 from reco.catalogue_history import CatalogueHistory
 from reco.past_models import PastModels, chains
-from reco.settled import OPEN, left_out
+from reco.settled import OPEN, left_out, moment
 from server import thompson
 from server.propensities import Flags, expectation, propensities
 from server.restriction import allowed, part
@@ -183,7 +183,10 @@ def evaluate_log(
         models: makes a model as it was before the log.
         frozen: leave the model as it is, instead of bringing it to each decision's view.
     """
-    q = off_policy.predicted_rewards(log.slates, log.X, log.reward, log.examined, len(log.arms))
+    decided_s = np.array([moment(decision.decided_at).timestamp() for decision in log.decisions])
+    q = off_policy.predicted_rewards(
+        log.slates, log.X, log.reward, log.examined, len(log.arms), decided_s
+    )
     would, made_with = _asked_of_all(policy, models, log, q, frozen)
     asked_log = Log(log.propensity, would.target, log.reward)
     prediction = Prediction(

@@ -12,6 +12,11 @@ Reward Interactions") averages Σ_r w_r r_r; `snips` divides rank by rank by the
 this cascade Kiyohara et al. 2022) predicts rewards and weights only what the prediction missed.
 All three estimate the click rate of a slate; their intervals are those of the central limit
 theorem, so they are to be believed where the effective sample size is not small.
+
+The policy that was logged may learn as it goes, so decisions are not independent: later ones
+depend on earlier rewards. Each term of `ips` and `dr` is right given all that came before, if what
+is predicted comes from there too; the interval then is that of the martingale central limit
+theorem.
 """
 
 import math
@@ -23,10 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.arm_statistics import ArmStatistics, Floats, Integers
-from shared.linucb import means, solve, untrained
+from shared.linucb import Solution, means, solve, untrained
 
 CONFIDENCE: Final = 0.95
-FOLDS: Final = 2
 ENOUGH: Final = 50
 """Effective visits below which the intervals of the central limit theorem mean little
 (`python -m tests.benchmarks.coverage`)."""
@@ -113,9 +117,14 @@ def doubt(found: Overlap) -> str | None:
 
 
 def ips(log: Log) -> Estimate:
-    """Inverse propensity scores, rank by rank. Unbiased."""
-    w = weights(log)
-    return _estimate("ips", (w * log.reward).sum(axis=1), w)
+    """Inverse propensity scores, rank by rank."""
+    return _estimate("ips", ips_terms(log), weights(log))
+
+
+def ips_terms(log: Log) -> Floats:
+    """What `ips` averages, N: unbiased."""
+    terms: Floats = (weights(log) * log.reward).sum(axis=1)
+    return terms
 
 
 def snips(log: Log) -> Estimate:
@@ -131,7 +140,15 @@ def snips(log: Log) -> Estimate:
 
 
 def doubly_robust(log: Log, prediction: Prediction) -> Estimate:
-    """What is predicted, plus the weighted error of the prediction, rank by rank. Unbiased."""
+    """What is predicted, plus the weighted error of the prediction, rank by rank."""
+    return _estimate("dr", doubly_robust_terms(log, prediction), weights(log))
+
+
+def doubly_robust_terms(log: Log, prediction: Prediction) -> Floats:
+    """What `doubly_robust` averages, N: unbiased.
+
+    That needs predictions that know nothing of a decision's reward, nor of what came of it.
+    """
     ratio = log.target / log.propensity
     value = np.zeros(len(ratio))
     for rank in reversed(range(ratio.shape[1])):
@@ -140,7 +157,7 @@ def doubly_robust(log: Log, prediction: Prediction) -> Estimate:
         after = np.where(reward > 0.0, 0.0, value)  # a click ends the scan
         missed = reward + after - (shown + (1.0 - shown) * ahead)
         value = expected + (1.0 - expected) * ahead + ratio[:, rank] * missed
-    return _estimate("dr", value, weights(log))
+    return value
 
 
 def on_policy(reward: Floats) -> Estimate:
@@ -173,34 +190,50 @@ def clicks_ahead(q: Floats) -> Floats:
 
 
 def predicted_rewards(
-    slates: Integers, X: Floats, reward: Floats, examined: NDArray[np.bool_], arms: int
+    slates: Integers,
+    X: Floats,
+    reward: Floats,
+    examined: NDArray[np.bool_],
+    arms: int,
+    decided_s: Floats | None = None,
 ) -> Floats:
     """Chance of a click on every arm in every context, N × K, by ridge regression an arm.
 
-    Each half of the log is predicted by a fit to the other half (cross-fitting, Chernozhukov et al.
-    2018), so that no prediction knows the reward that it is compared with.
+    Each decision is predicted from earlier ones only. From any others (as in cross-fitting) it
+    would not do: what a policy that learns showed later depends on this reward. There is a fit for
+    the second decision, the next two, the next four, …: each from all before, in twice the time of
+    one fit to the log. Of the first nothing is predicted.
 
     Args:
         slates: indices of the arms shown, N × k.
         X: contexts, N × d.
         reward, examined: N × k.
         arms: K.
+        decided_s: when each was decided, N; None where rows are in that order.
     """
-    result = np.empty((len(X), arms))
-    fold = np.arange(len(X)) % FOLDS
-    for number in range(FOLDS):
-        inside = fold == number
-        seen = examined & ~inside[:, None]
-        row, rank = np.nonzero(seen)
-        base = float(reward[seen].mean()) if len(row) else 0.0
-        statistics = ArmStatistics(X.shape[1])
-        statistics.add(slates[row, rank], X[row], reward[row, rank] - base, np.arange(len(row)))
-        fit = untrained(arms, X.shape[1], _RIDGE)
-        if len(statistics):
-            solution = solve(statistics.b, statistics.xx, _RIDGE)
-            fit.theta[statistics.arms] = solution.theta
-        result[inside] = np.clip(base + means(X[inside], fit), 0.0, 1.0)
+    order = np.arange(len(X)) if decided_s is None else np.argsort(decided_s, kind="stable")
+    result = np.zeros((len(X), arms))
+    start = 1
+    while start < len(X):
+        before, rows = order[:start], order[start : 2 * start]
+        fit, base = _fit(slates[before], X[before], reward[before], examined[before], arms)
+        result[rows] = np.clip(base + means(X[rows], fit), 0.0, 1.0)
+        start *= 2
     return result
+
+
+def _fit(
+    slates: Integers, X: Floats, reward: Floats, examined: NDArray[np.bool_], arms: int
+) -> tuple[Solution, float]:
+    """A regression an arm of what the reward exceeds the mean by, and that mean."""
+    row, rank = np.nonzero(examined)
+    base = float(reward[examined].mean()) if len(row) else 0.0
+    statistics = ArmStatistics(X.shape[1])
+    statistics.add(slates[row, rank], X[row], reward[row, rank] - base, np.arange(len(row)))
+    fit = untrained(arms, X.shape[1], _RIDGE)
+    if len(statistics):
+        fit.theta[statistics.arms] = solve(statistics.b, statistics.xx, _RIDGE).theta
+    return fit, base
 
 
 def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float] | None:

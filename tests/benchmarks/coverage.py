@@ -16,8 +16,10 @@ import numpy as np
 from producer.prepare import prepare
 from reco.process import one_blas_thread
 from server.scorer import Policy
+from shared import off_policy
 from shared.catalogue import load_data
 from shared.off_policy import doubt
+from tests.simulated_learner import Greedy
 from tests.simulated_logs import SimulatedLogs
 
 SEED: Final = 1237
@@ -50,6 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), SEED)
         world = SimulatedLogs(load_data(Path(folder)), asked.products)
+    _learning(asked.logs, asked.visits)
     print(f"{asked.logs} logs of {asked.visits} visits, {asked.products} products, 5 ranks")
     print("| log by | policy | its click rate | effective visits | cautioned | ips | snips | dr |")
     print("|---|---|---|---|---|---|---|---|")
@@ -70,6 +73,29 @@ def main() -> None:
             f"| {np.mean(told):.0%} | {shares} |",
             flush=True,
         )
+
+
+def _learning(logs: int, visits: int) -> None:
+    """The same for a log whose later decisions depend on its earlier rewards."""
+    policy = Greedy((0.5, 0.6), epsilon=0.2)
+    truth, covered = policy.rates[1], {"ips": list[bool](), "snips": [], "dr": []}
+    bias: dict[str, list[float]] = {name: [] for name in covered}
+    for seed in range(logs):
+        log, prediction = policy.log(visits, np.random.default_rng([seed, visits]))
+        found = (
+            off_policy.ips(log),
+            off_policy.snips(log),
+            off_policy.doubly_robust(log, prediction),
+        )
+        for estimate in found:
+            low, high = estimate.interval or (1.0, 0.0)
+            covered[estimate.estimator].append(low <= truth <= high)
+            bias[estimate.estimator].append((estimate.value or 0.0) - truth)
+    print(f"{logs} logs of {visits} visits, 2 products, by the better so far, ε 0.2")
+    print("| estimator | mean error | covered |")
+    print("|---|---|---|")
+    for name, found_in in covered.items():
+        print(f"| {name} | {np.mean(bias[name]):+.4f} | {np.mean(found_in):.1%} |", flush=True)
 
 
 if __name__ == "__main__":

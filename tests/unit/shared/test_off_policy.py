@@ -15,7 +15,9 @@ from shared.off_policy import (
     Prediction,
     clicks_ahead,
     doubly_robust,
+    doubly_robust_terms,
     ips,
+    ips_terms,
     on_policy,
     overlap,
     predicted_rewards,
@@ -23,6 +25,7 @@ from shared.off_policy import (
     snips,
     wilson_interval,
 )
+from tests.simulated_learner import Greedy
 from tests.simulated_logs import SimulatedLogs
 
 stats: Any = import_module("scipy.stats")
@@ -92,7 +95,7 @@ def test_the_doubly_robust_estimate_is_unbiased_whatever_is_predicted(guess: flo
             ([0.0, 0.0], (1.0 - first) * (1.0 - second)),
         ):
             log = Log(np.array([p]), np.array([t]), np.array([reward]))
-            expected += np.prod(p) * chance * (doubly_robust(log, prediction).value or 0.0)
+            expected += np.prod(p) * chance * doubly_robust_terms(log, prediction).mean()
     assert expected == pytest.approx(truth, abs=1e-12)
 
 
@@ -130,15 +133,43 @@ def test_replay_counts_the_products_that_were_looked_at_and_that_both_show() -> 
     assert replay(matched & False, reward, examined).value is None
 
 
-def test_predictions_come_from_the_other_half_of_the_log() -> None:
+def test_both_are_unbiased_on_the_log_of_a_policy_that_learns() -> None:
+    """All logs of four visits, weighted by their exact probability."""
+    policy = Greedy((0.3, 0.6), epsilon=0.2)
+    expected = np.zeros(2)
+    for shown in itertools.product((0, 1), repeat=4):
+        for rewards in itertools.product((0.0, 1.0), repeat=4):
+            log, prediction = policy.asked(np.array(shown), np.array(rewards))
+            rate = np.array(policy.rates)[[*shown]]
+            reaction = np.where(np.array(rewards) > 0.0, rate, 1.0 - rate)
+            terms = ips_terms(log), doubly_robust_terms(log, prediction)
+            means = np.array([each.mean() for each in terms])
+            expected += log.propensity.prod() * reaction.prod() * means
+    assert expected == pytest.approx([0.6, 0.6], abs=1e-12)
+
+
+def test_predictions_come_from_what_was_decided_before() -> None:
     rng = np.random.default_rng(0)
-    X, slates = np.ones((40, 1)), rng.integers(0, 2, (40, 1))
-    reward = (np.arange(40) % 2 == 0).astype(np.float64)[
-        :, None
-    ]  # even rows are clicked, all of them
-    q = predicted_rewards(slates, X, reward, np.ones((40, 1), np.bool_), 3)
-    assert (q[0::2] == 0.0).all()
-    assert (q[1::2] == 1.0).all()
+    X, slates = rng.random((40, 2)), rng.integers(0, 3, (40, 2))
+    reward, examined = (rng.random((40, 2)) < 0.4).astype(np.float64), rng.random((40, 2)) < 0.8
+    q = predicted_rewards(slates, X, reward, examined, 3)
+    assert (q[0] == 0.0).all()
+    assert len(np.unique(q[1:], axis=0)) == 39
+    for changed in range(40):
+        other = reward.copy()
+        other[changed] = 1.0 - other[changed]
+        again = predicted_rewards(slates, X, other, examined, 3)
+        assert (again[: changed + 1] == q[: changed + 1]).all()
+    backwards = np.arange(40)[::-1].astype(np.float64)
+    mirrored = predicted_rewards(slates[::-1], X[::-1], reward[::-1], examined[::-1], 3, backwards)
+    assert (mirrored[::-1] == q).all()
+
+
+def test_predictions_find_which_arm_is_clicked() -> None:
+    slates = np.arange(400)[:, None] % 2
+    reward = (slates == 1).astype(np.float64)
+    q = predicted_rewards(slates, np.ones((400, 1)), reward, reward >= 0.0, 3)
+    assert q[-1] == pytest.approx([0.0, 1.0, 0.5], abs=0.01)
 
 
 @pytest.mark.timeout(400)
