@@ -65,6 +65,8 @@ class Estimate(msgspec.Struct, frozen=True):
 
     estimator: str
     value: float | None
+    """In [0, 1] and in the interval: what lies outside is moved to the nearer end, which is never
+    further from the truth. That it did is a sign of bad overlap."""
     interval: tuple[float, float] | None
     decisions: int
     """How many decisions say anything about it: those with a weight above 0, or that matched."""
@@ -252,8 +254,10 @@ def _estimate(name: str, values: Floats, w: Floats) -> Estimate:
     count, mean = len(values), float(values.mean())
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     half_width = z * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-    interval = (max(0.0, mean - half_width), min(1.0, mean + half_width))
-    return Estimate(name, mean, interval, _touched(w))
+    low, value, high = (
+        min(max(end, 0.0), 1.0) for end in (mean - half_width, mean, mean + half_width)
+    )
+    return Estimate(name, value, (low, high), _touched(w))
 
 
 def _touched(w: Floats) -> int:

@@ -148,6 +148,16 @@ def test_both_are_unbiased_on_the_log_of_a_policy_that_learns() -> None:
     assert expected == pytest.approx([0.6, 0.6], abs=1e-12)
 
 
+def test_what_is_no_click_rate_is_moved_to_the_nearest_and_stays_in_its_interval() -> None:
+    often = Log(np.full((3, 1), 0.5), np.ones((3, 1)), np.ones((3, 1)))
+    found = ips(often)
+    assert ips_terms(often).mean() == 2.0
+    assert (found.value, found.interval) == (1.0, (1.0, 1.0))
+    sure = Prediction(np.ones((3, 1)), np.full((3, 1), 0.2), np.zeros((3, 2)))
+    found = doubly_robust(often._replace(reward=np.zeros((3, 1))), sure)
+    assert (found.value, found.interval) == (0.0, (0.0, 0.0))
+
+
 def test_predictions_come_from_what_was_decided_before() -> None:
     rng = np.random.default_rng(0)
     X, slates = rng.random((40, 2)), rng.integers(0, 3, (40, 2))
