@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from server.settling import Judged
 from shared.confidence import ALPHA, Apart, Count, compared
 
 MOST_VARIANTS: Final = 16
@@ -55,10 +56,9 @@ class ExperimentTally:
         self._experiment: str | None = None
         self._sums: dict[str, _Sums] = {}
 
-    def add(
-        self, experiment: str | None, variant: str | None, clicked: bool, random: float, best: float
-    ) -> None:
+    def add(self, visit: Judged) -> None:
         """One visit; one outside of an experiment does not count."""
+        experiment, variant = visit.experiment, visit.variant
         if experiment is None or variant is None:
             return
         if experiment != self._experiment:
@@ -67,9 +67,9 @@ class ExperimentTally:
             return
         sums = self._sums.setdefault(variant, _Sums())
         sums.visits += 1
-        sums.clicks += clicked
-        sums.random += random
-        sums.best += best
+        sums.clicks += visit.clicked
+        sums.random += visit.random
+        sums.best += visit.best
 
     def seen(self) -> ExperimentSeen | None:
         """How it stands; None while there is none."""

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from server.live_experiment import ExperimentTally
+from server.settling import Judged, Settling
 from server.thinned import Thinned
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
@@ -59,7 +60,7 @@ class Rates(msgspec.Struct, frozen=True):
     visits: int
     """All that were seen so far."""
     over: int
-    """Of how many these are the rates."""
+    """Of how many these are the rates (see `server.settling`)."""
     shown: float | None
     random: float | None = None
     best: float | None = None
@@ -158,6 +159,7 @@ class LiveState:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self._total = self._marked = 0
+        self._settling = Settling()
         self._recent: deque[tuple[bool, float, float]] = deque(maxlen=RECENT)
         self._arrivals: deque[tuple[float, int]] = deque()
 
@@ -169,6 +171,8 @@ class LiveState:
             # Anyone may write on a topic: x has to be one that the encoder made.
             known = decision.encoder_id == self._encoder.id and len(decision.x) == self._encoder.d
             if not known or not all(0.0 <= number <= 1.0 for number in decision.x):
+                continue
+            if decision.decided_at.tzinfo is None:  # nobody knows when that was
                 continue
             if waiting := self._of(decision.decision_id):
                 waiting.decision = decision
@@ -209,6 +213,7 @@ class LiveState:
     def forget_waiting(self) -> None:
         """Part of the log was left out: what waits would be judged by half of its outcomes."""
         self._waiting.clear()
+        self._settling.forget()
 
     def _of(self, decision_id: str) -> _Waiting | None:
         if decision_id in self._done:  # decided again after a crash
@@ -245,11 +250,15 @@ class LiveState:
             for partition, offset, resolved_s in waiting.outcomes:
                 self.freshness.outcome(partition, offset, resolved_s)
             self._total += 1
-            self._recent.append((waiting.clicked is not None, r, b))
-            self.experiment.add(
-                decision.experiment, decision.variant, waiting.clicked is not None, r, b
-            )
             self.visits.append(_seen(self._total, decision, context, waiting.clicked))
+            whose = decision.experiment, decision.variant, decision.visitor
+            resolved_s = waiting.outcomes[0][2]
+            self._settling.add(
+                decision, resolved_s, Judged(waiting.clicked is not None, r, b, *whose)
+            )
+        for judged in self._settling.settled():
+            self._recent.append(judged[:3])
+            self.experiment.add(judged)
         self._arrivals.append((now_s, len(settled)))
 
 

@@ -101,6 +101,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """… or all but those."""
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def visitor(self) -> str:
+        """Whom an experiment divides: the user; over HTTP, where none was named, this visit."""
+        alone = self.via == "http" and self.user_id == 0
+        return self.decision_id if alone else str(self.user_id)
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One examined product and its reward. Topic `outcomes`, keyed by `product_id`."""

@@ -1,20 +1,21 @@
 import pytest
 
 from server.live_experiment import MOST_VARIANTS, ExperimentTally
+from server.settling import Judged
 from shared.confidence import Count, difference
 
 
 def test_without_an_experiment_there_is_nothing_to_show() -> None:
     tally = ExperimentTally(hidden_known=True)
-    tally.add(None, None, True, 0.5, 0.7)
+    tally.add(Judged(True, 0.5, 0.7, None, None, "1"))
     assert tally.seen() is None
 
 
 def test_each_variant_is_compared_with_the_first_by_name() -> None:
     tally = ExperimentTally(hidden_known=True)
     for number in range(400):
-        tally.add("e", "random", number % 4 == 0, 0.25, 0.75)
-        tally.add("e", "linucb", number % 2 == 0, 0.25, 0.75)
+        tally.add(Judged(number % 4 == 0, 0.25, 0.75, "e", "random", f"{number}"))
+        tally.add(Judged(number % 2 == 0, 0.25, 0.75, "e", "linucb", f"{number}"))
     seen = tally.seen()
     assert seen is not None
     control, other = seen.variants
@@ -33,7 +34,7 @@ def test_several_comparisons_share_the_error() -> None:
     tally = ExperimentTally(hidden_known=False)
     for name in "abc":
         for number in range(100):
-            tally.add("e", name, number % 2 == 0, 0.0, 0.0)
+            tally.add(Judged(number % 2 == 0, 0.0, 0.0, "e", name, f"{number}"))
     seen = tally.seen()
     assert seen is not None
     assert (seen.variants[1].low, seen.variants[1].high) == difference(
@@ -44,9 +45,9 @@ def test_several_comparisons_share_the_error() -> None:
 
 def test_a_new_experiment_starts_from_nothing_and_names_are_bounded() -> None:
     tally = ExperimentTally(hidden_known=False)
-    tally.add("old", "a", True, 0.0, 0.0)
+    tally.add(Judged(True, 0.0, 0.0, "old", "a", "1"))
     for number in range(2 * MOST_VARIANTS):
-        tally.add("new", f"v{number:02d}", True, 0.0, 0.0)
+        tally.add(Judged(True, 0.0, 0.0, "new", f"v{number:02d}", "1"))
     seen = tally.seen()
     assert seen is not None
     assert seen.experiment == "new"
