@@ -1,12 +1,13 @@
 """What an experiment has shown so far, from decisions and their outcomes. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 import msgspec
 
-from shared.confidence import ALPHA, Apart, Count, compared
+from reco.settled import EARLY, OPEN, left_out, moment
+from shared.confidence import ALPHA, Apart, Count, Tally, compared, enough_users
 from shared.events import Decision, Outcome
 
 
@@ -24,7 +25,9 @@ class VariantReport(msgspec.Struct, frozen=True):
     variant: str
     parameters: dict[str, float]
     visits: int
-    """With a known outcome."""
+    """Whose reaction would be known by now, whatever it was (`reco.settled`)."""
+    users: int
+    """Who made them; where none was named, a visit is a user of its own."""
     clicks: int
     click_rate: float | None
     uplift_share: float | None
@@ -32,19 +35,26 @@ class VariantReport(msgspec.Struct, frozen=True):
     difference: float | None
     """Click rate minus the control's; None for the control itself."""
     difference_interval: tuple[float, float] | None
-    """Confidence sequence: holds at whatever time one looks (`shared.confidence`)."""
+    """Confidence sequence: holds at whatever time one looks (`shared.confidence`). None for the
+    control itself, and where no experiment divided the users."""
     differs: bool
     """The interval does not contain 0."""
+    enough_users: bool
+    """False: too few for any interval but (-1, 1)."""
 
 
 class ExperimentReport(msgspec.Struct, frozen=True):
     """All variants; the first is the control."""
 
     experiment: str | None
+    """None: nothing divided the users, so policies are side by side that may have served others,
+    at another time."""
     confidence: float
     """Of all intervals together."""
     open_decisions: int
     """Decisions without an outcome yet."""
+    early_decisions: int
+    """Decisions left out since others of the same time may still be open (`reco.settled`)."""
     variants: list[VariantReport]
 
 
@@ -68,31 +78,37 @@ def report(
         ValueError: there is no such control.
     """
     unique = {decision.decision_id: decision for decision in decisions}
-    latest = max(unique.values(), key=lambda decision: decision.decided_at, default=None)
+    latest = max(unique.values(), key=lambda made: moment(made.decided_at), default=None)
     experiment = experiment or (latest.experiment if latest else None)
-    clicked: dict[str, bool] = {}
-    for outcome in outcomes:
-        key = outcome.decision_id
-        clicked[key] = clicked.get(key, False) or outcome.reward > 0.0
+    outcomes = list(outcomes)
+    clicked = {outcome.decision_id for outcome in outcomes if outcome.reward > 0.0}
+    reasons = left_out(unique.values(), outcomes)
     groups: dict[str, list[Decision]] = {}
-    open_decisions = 0
+    waiting = Counter[str]()
     for key, decision in unique.items():
         if decision.experiment != experiment:
             continue
-        if key in clicked:
-            groups.setdefault(decision.variant or decision.policy, []).append(decision)
+        if key in reasons:
+            waiting[reasons[key]] += 1
         else:
-            open_decisions += 1
+            groups.setdefault(decision.variant or decision.policy, []).append(decision)
     if control is not None and control not in groups:
-        raise ValueError(f"no variant {control!r} with outcomes: there are {', '.join(groups)}")
+        there = ", ".join(groups) or "none yet"
+        raise ValueError(f"no variant {control!r} with outcomes: there are {there}")
     names = sorted(groups, key=lambda name: (name != control, name))
-    clicks = {name: sum(clicked[d.decision_id] for d in groups[name]) for name in names}
-    counts = {name: Count(len(groups[name]), clicks[name]) for name in names}
+    counts = {name: _count(groups[name], clicked) for name in names}
     apart = compared(counts, names[0]) if names else {}
     variants = [
         _variant(name, groups[name], counts[name], apart[name], possible or {}) for name in names
     ]
-    return ExperimentReport(experiment, 1.0 - ALPHA, open_decisions, variants)
+    return ExperimentReport(experiment, 1.0 - ALPHA, waiting[OPEN], waiting[EARLY], variants)
+
+
+def _count(decisions: list[Decision], clicked: Set[str]) -> Count:
+    tally = Tally()
+    for decision in decisions:
+        tally.add(decision.visitor, float(decision.decision_id in clicked))
+    return tally.count
 
 
 def _variant(
@@ -105,16 +121,20 @@ def _variant(
     [(parameters, _)] = Counter(
         tuple(sorted(decision.parameters.items())) for decision in decisions
     ).most_common(1)
+    divided = decisions[0].experiment is not None
+    interval = (apart.low, apart.high) if apart and divided else None
     return VariantReport(
         name,
         dict(parameters),
         count.visits,
+        len({decision.visitor for decision in decisions}),
         int(count.reward),
-        count.reward / count.visits,
+        count.rate,
         _uplift_share([possible[d.visit_id] for d in decisions if d.visit_id in possible]),
         apart.difference if apart else None,
-        (apart.low, apart.high) if apart else None,
-        apart is not None and not apart.low <= 0.0 <= apart.high,
+        interval,
+        interval is not None and not interval[0] <= 0.0 <= interval[1],
+        enough_users(count),
     )
 
 

@@ -1,8 +1,9 @@
 """Policies side by side: which of them serves a user. Pure.
 
 A user meets the same policy at every visit and on every replica, since only a hash of the user
-decides, salted with the experiment's name so that the next experiment divides the users anew. All
-policies rank from the same rows, and every outcome trains those, whoever showed the product.
+decides, salted with the experiment's name so that the next experiment divides the users anew. Over
+HTTP a visit of nobody in particular is divided for itself (`server.ranking`). All policies rank
+from the same rows, and every outcome trains those, whoever showed the product.
 """
 
 from collections.abc import Callable, Sequence

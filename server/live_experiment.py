@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from server.settling import Judged
-from shared.confidence import ALPHA, Apart, Count, compared
+from shared.confidence import ALPHA, Apart, Tally, compared
 
 MOST_VARIANTS: Final = 16
 """Further ones are not shown: a page has only so much room, and memory is bounded."""
@@ -37,11 +37,10 @@ class ExperimentSeen(msgspec.Struct, frozen=True):
     """The control first."""
 
 
-class _Sums(msgspec.Struct):
-    visits: int = 0
-    clicks: int = 0
-    random: float = 0.0
-    best: float = 0.0
+class _Sums:
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.random = self.best = 0.0
 
 
 class ExperimentTally:
@@ -66,8 +65,7 @@ class ExperimentTally:
         if variant not in self._sums and len(self._sums) == MOST_VARIANTS:
             return
         sums = self._sums.setdefault(variant, _Sums())
-        sums.visits += 1
-        sums.clicks += visit.clicked
+        sums.tally.add(visit.visitor, float(visit.clicked))
         sums.random += visit.random
         sums.best += visit.best
 
@@ -76,17 +74,17 @@ class ExperimentTally:
         if self._experiment is None:
             return None
         names = sorted(self._sums)
-        counts = {name: Count(self._sums[name].visits, self._sums[name].clicks) for name in names}
+        counts = {name: self._sums[name].tally.count for name in names}
         apart = compared(counts, names[0])
         variants = [self._variant(name, apart[name]) for name in names]
         return ExperimentSeen(self._experiment, 1.0 - ALPHA, variants)
 
     def _variant(self, name: str, apart: Apart | None) -> VariantSeen:
         sums = self._sums[name]
-        possible = sums.best - sums.random
+        count, possible = sums.tally.count, sums.best - sums.random
         known = self._hidden_known and possible > 0.0
-        share = (sums.clicks - sums.random) / possible if known else None
-        rate = sums.clicks / sums.visits
+        share = (count.reward - sums.random) / possible if known else None
         return VariantSeen(
-            name, sums.visits, sums.clicks, rate, share, *(apart or (None, None, None))
+            *(name, count.visits, int(count.reward), count.rate, share),
+            *(apart or (None, None, None)),
         )

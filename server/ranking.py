@@ -56,7 +56,7 @@ class Ranker:
 
     Args:
         view: gives a consistent model.
-        traffic: whom to rank by which policy. A request without a user counts as one.
+        traffic: whom to rank by which policy. A request without a user, or with 0, counts as one.
         encoder: contexts to x.
         depth: ranks that a shopper looks at who does not click; None for all.
         utc_now: for `decided_at`.
@@ -195,7 +195,7 @@ class Ranker:
 
 
 def _user_id(job: Job) -> int:
-    if job.request.user_id is not None:
+    if job.request.user_id:  # 0 stands for nobody in the log
         return job.request.user_id
     return int(seeds_of([job.decision_id])[0])  # nobody to be true to: its own hash decides
 

@@ -32,9 +32,13 @@ def command(
     """Compare the variants of `reco serve --experiment`: click rates, uplift, and differences.
 
     The interval of a difference is a confidence sequence: look as often as you like, and stop
-    when it leaves 0. The JSON holds experiment, confidence, open_decisions and variants, a list of
-    variant, parameters, visits, clicks, click_rate, uplift_share, difference, difference_interval
-    and differs.
+    when it leaves 0. Its unit is the user, and it says something from 30 users a variant on. A
+    visit counts once it would be known whether it was clicked, so over HTTP none of the last
+    window does. Where no experiment runs, policies stand side by side without a verdict.
+
+    The JSON holds experiment, confidence, open_decisions, early_decisions and variants, a list of
+    variant, parameters, visits, users, clicks, click_rate, uplift_share, difference,
+    difference_interval, differs and enough_users.
 
     Example: reco experiment --control linucb
     """

@@ -90,9 +90,9 @@ def test_an_arms_name_steers_no_terminal(reco: Reco, data_folder: Path, tmp_path
 
 
 def test_names_of_an_experiment_and_its_variants_steer_no_terminal() -> None:
-    numbers = range(20)
+    numbers = range(200)
     decisions = [decision(n, f"{EVIL}{n % 2}", EVIL) for n in numbers]
-    found = report(decisions, [outcome(n, float(n % 2)) for n in numbers])
+    found = report(decisions, [outcome(n, float(n % 3 == 0)) for n in numbers])
     console = Console(width=200)
     with console.capture() as capture:
         for line in table(found):

@@ -1,14 +1,22 @@
 """Users are divided evenly, for good, and anew for every experiment; each gets its policy."""
 
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from server.api_types import RankContext, RankRequest
 from server.experiment import BadExperiment, Traffic, parse
+from server.ranking import Job, Ranker
 from server.scorer import Model, Policy, rank, seeds_of
+from shared.catalogue import DataSet
 from shared.linucb import untrained
+from shared.reward_window import Waiting
+from shared.testing import FakeClock
+from tests.unit.server.api_bench import CONTEXT, StillView
 
 stats: Any = import_module("scipy.stats")
 USERS = range(4_000)
@@ -50,6 +58,20 @@ def test_each_visit_is_ranked_by_its_users_policy() -> None:
         at = slice(row, row + 1)
         [alone] = rank(variant.policy, model(20), X[at], seeds[at], 5)
         assert slate == alone
+
+
+def test_over_http_nobody_in_particular_is_divided_by_visit(data: DataSet) -> None:
+    traffic = parse("linucb:50,random:50", Policy, "e")
+    view, now = StillView(data), datetime(2026, 1, 1, tzinfo=UTC)
+    ranker = Ranker(view, traffic, data.encoder, None, utc_now=lambda: now, clock=FakeClock())
+    context = msgspec.convert(CONTEXT, RankContext)
+    for user_id, variants in ((None, 2), (0, 2), (7, 1)):
+        request = RankRequest(context=context, user_id=user_id)
+        made = ranker.decide([Job(f"d-{number}", request) for number in range(40)])
+        decisions = [each.decision for each in made if isinstance(each, Waiting)]
+        assert len({decision.variant for decision in decisions}) == variants
+        # So many are the units of the experiment.
+        assert len({decision.visitor for decision in decisions}) == (1 if user_id else 40)
 
 
 def test_without_an_experiment_everyone_gets_the_policy_and_no_variant() -> None:
