@@ -103,7 +103,13 @@ class Logged:
             ]
             ranker = self._ranker(view(batch, ends))
             decided = ranker.decide(jobs)
-            made = [each.decision for each in decided if isinstance(each, Waiting)]
+            made = [
+                msgspec.structs.replace(
+                    each.decision, via="stream"
+                )  # what comes of it is known at once
+                for each in decided
+                if isinstance(each, Waiting)
+            ]
             assert len(made) == len(jobs)
             shown = [[item.product_id for item in decision.slate] for decision in made]
             for decision, clicked in zip(made, react(arrived, shown), strict=True):
