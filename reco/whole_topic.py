@@ -19,11 +19,16 @@ def read_topic(
     """Everything that the topic holds now, partition by partition.
 
     Raises:
-        BrokerUnavailable: no answer, or no more records for `patience_s`.
+        BrokerUnavailable: there is no such topic, no answer, or no more records for `patience_s`.
     """
+    partitions = cluster.topics().get(topic)
+    if partitions is None:
+        raise BrokerUnavailable(
+            f"{cluster.describe()} has no topic {topic!r}: make it with `reco topics create`"
+        )
     consumer = cluster.consumer(topic)
     try:
-        for partition in range(cluster.topics()[topic]):
+        for partition in range(partitions):
             held = consumer.watermarks(partition)
             consumer.assign({partition: held.start})
             next_offset, heard_s = held.start, time.monotonic()

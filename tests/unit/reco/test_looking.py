@@ -59,6 +59,19 @@ def test_a_topic_with_another_partition_count_is_refused(reco: Reco, line: str) 
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("line", ["experiment", "evaluate --log decisions"])
+def test_a_topic_that_is_not_there_is_named_with_what_makes_it(reco: Reco, line: str) -> None:
+    broker = EmbeddedBroker({OUTCOMES: 12})
+    try:
+        result = reco(*line.split(), "--kafka", broker.address)
+    finally:
+        broker.close()
+    assert result.code == 1
+    assert "has no topic 'decisions': make it with `reco topics create`" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("here")
 def test_topics_are_listed(reco: Reco) -> None:
     listed = {row["topic"]: row for row in reco("topics", "list", "--json").json()}
     assert listed[OUTCOMES] == {"topic": OUTCOMES, "partitions": 12, "records": 31, "trimmed": 0}

@@ -4,7 +4,7 @@ import pytest
 
 from infra.embedded import embedded
 from reco.whole_topic import read_topic
-from shared.events import VISITS
+from shared.events import DECISIONS, VISITS
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable, Record, Watermarks
 
@@ -57,3 +57,9 @@ def test_a_broker_that_falls_silent_is_not_waited_for_for_ever() -> None:
     with pytest.raises(BrokerUnavailable, match="no more of visits than 0 of 10 records"):
         list(read_topic(cluster, VISITS, patience_s=0.0))
     assert cluster.closed
+
+
+def test_a_topic_that_is_not_there_is_named_with_what_makes_it() -> None:
+    cluster: Any = Silent()
+    with pytest.raises(BrokerUnavailable, match="no topic 'decisions': make it with `reco topics"):
+        list(read_topic(cluster, DECISIONS))
