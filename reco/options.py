@@ -6,6 +6,7 @@ Only commands read the environment; everything below them is handed what it need
 import functools
 import inspect
 import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def refuse(names: Sequence[str], why: str) -> None:
 DEFAULT_KAFKA: Final = "127.0.0.1:9092"
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 _PASSWORD: Final = "reco.redis_password"
+_MODEL: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 def kafka(function: _F) -> _F:
@@ -325,8 +327,9 @@ def _with_password(context: click.Context, _: click.Parameter, url: str | None) 
 
 
 def _check_model(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not value or any(sign in value for sign in "{}: \n\t"):
-        raise click.BadParameter("a model's name has no braces, colons or blanks")
+    """It stands in keys and their patterns, in the names of groups, and in those of files."""
+    if not _MODEL.fullmatch(value):
+        raise click.BadParameter("give 1 to 100 letters (A to Z), digits, '.', '_' or '-'")
     return value
 
 
