@@ -45,7 +45,8 @@ def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> D
     """How a server's batches leave: as asked for, else as well as the broker can.
 
     Raises:
-        click.UsageError: exactly once is asked for of a broker that can't.
+        click.UsageError: exactly once is asked for of a broker that can't, or there is no folder
+            for the lock of the server's name.
     """
     if guarantee == EXACTLY_ONCE and cluster.embedded:
         raise click.UsageError(
@@ -54,5 +55,11 @@ def open_delivery(cluster: KafkaCluster, guarantee: str | None, group: str) -> D
         )
     if guarantee == AT_LEAST_ONCE or cluster.embedded:
         return AtLeastOnce(cluster.producer())
-    replica = Replica(group)  # held as long as the delivery is
+    try:
+        replica = Replica(group)  # held as long as the delivery is
+    except OSError as error:
+        where = error.filename or "a lock file in the folder for temporary files"
+        raise click.UsageError(
+            f"can't lock {where} ({error.strerror}): set TMPDIR to a folder that can be written"
+        ) from error
     return ExactlyOnce(cluster.transactional_producer(replica.name), replica.release)

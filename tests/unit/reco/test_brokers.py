@@ -2,6 +2,7 @@ import tempfile
 from pathlib import Path
 from typing import cast
 
+import click
 import pytest
 
 from reco.brokers import open_delivery
@@ -35,3 +36,11 @@ def test_servers_of_one_host_go_by_different_names_and_a_successor_by_the_old_on
     assert cluster.names[2] == cluster.names[0]
     second.close()
     successor.close()
+
+
+def test_a_folder_for_locks_that_there_is_not_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(click.UsageError, match=r"can't lock .*missing.* set TMPDIR to a folder"):
+        open_delivery(cast(KafkaCluster, Cluster()), None, "g")
