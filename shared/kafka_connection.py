@@ -20,10 +20,17 @@ _NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 
 _TRY_S: Final = 1.0
 _PREFIX: Final = "KAFKA_"
+_OF_OTHERS: Final = re.compile(
+    # Kafka's own tools,
+    r"KAFKA_(HOME|(HEAP_|JVM_PERFORMANCE_|LOG4J_|GC_LOG_)?OPTS|JMX_\w+"
+    # and what Kubernetes tells all pods of a Service called kafka.
+    r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:/\s,@]+))(?::(?P<port>\d+))?"
 )
 _NOISE: Final = re.compile(r"^\S+/\S+: |error:[0-9A-F]+:[^:]*::| \(after \d+ms in state [^)]*\)")
+_QUOTED: Final = re.compile(r'["`]([^"`]*)["`]')
 _DEFAULT_PORT: Final = 9092
 _FILES: Final = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
 
@@ -33,11 +40,14 @@ class BadSetting(ValueError):
 
 
 def settings_from(environment: Mapping[str, str]) -> dict[str, str]:
-    """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on."""
+    """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on.
+
+    Variables of the same prefix that other software is known for are left out.
+    """
     return {
         name[len(_PREFIX) :].lower().replace("_", "."): value
         for name, value in environment.items()
-        if name.startswith(_PREFIX)
+        if name.startswith(_PREFIX) and not _OF_OTHERS.fullmatch(name)
     }
 
 
@@ -62,8 +72,7 @@ class KafkaConnection:
         for name in _FILES:
             file = settings.get(name)
             if file and file != "probe" and not Path(file).exists():
-                variable = _PREFIX + name.upper().replace(".", "_")
-                raise BadSetting(f"there is no file {file} ({variable})")
+                raise BadSetting(f"there is no file {file} ({_variable(name)})")
 
     def note(self, error: KafkaError) -> None:
         """librdkafka's `error_cb`."""
@@ -191,7 +200,16 @@ def made(client: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> A
     try:
         return client(settings)
     except KafkaException as error:
-        raise BadSetting(f"librdkafka refuses a setting: {text_of(error)}") from error
+        reason = " ".join(text_of(error).split())  # some end with a line break
+        why = _QUOTED.sub(
+            lambda name: _variable(name[1]) if name[1] in settings else name[0], reason
+        )
+        raise BadSetting(f"librdkafka refuses a setting: {why}") from error
+
+
+def _variable(setting: str) -> str:
+    """Where a setting comes from."""
+    return _PREFIX + setting.upper().replace(".", "_")
 
 
 def _parsed(address: str) -> list[tuple[str, int]]:

@@ -160,11 +160,11 @@ WRONG = [
     ("topics list --kafka {redis}", "is a Redis server, not a Kafka broker"),
     ("inspect arm 1 --redis redis://user:hush@{kafka}", "is a Kafka broker, not a Redis server"),
     ("train --redis redis://user:hush@{redis}", "the user 'user' or its password"),
-    ("serve --model a:b", "'--model': give 1 to 100 letters"),
-    ("serve --model a/b", "'--model': give 1 to 100 letters"),
-    ("status --model a*", "'--model': give 1 to 100 letters"),
-    ("train --model=", "'--model': give 1 to 100 letters"),
-    (f"train --model {'a' * 101}", "'--model': give 1 to 100 letters"),
+    ("serve --model a:b", "give 1 to 100 letters"),
+    ("serve --model a/b", "give 1 to 100 letters"),
+    ("status --model a*", "give 1 to 100 letters"),
+    ("train --model=", "give 1 to 100 letters"),
+    (f"train --model {'a' * 101}", "give 1 to 100 letters"),
     ("serve --metrics 9464", "HOST:PORT"),
     ("train --metrics localhost:http", "HOST:PORT"),
     ("produce --metrics http://127.0.0.1:9464", "'http://127.0.0.1:9464' is not HOST:PORT"),
@@ -306,7 +306,7 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
     monkeypatch.setenv("KAFKA_FOO_BAR", "1")
     result = reco("topics", "list")
     assert result.code == 2
-    assert "foo.bar" in result.err
+    assert "No such configuration property: KAFKA_FOO_BAR" in result.err
 
 
 @pytest.mark.parametrize("error", [CorruptState, CorruptRow])

@@ -33,6 +33,37 @@ def test_variables_become_settings() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *("KAFKA_HOME", "KAFKA_OPTS", "KAFKA_HEAP_OPTS", "KAFKA_JVM_PERFORMANCE_OPTS"),
+        *("KAFKA_LOG4J_OPTS", "KAFKA_GC_LOG_OPTS", "KAFKA_JMX_OPTS", "KAFKA_JMX_PORT"),
+        *("KAFKA_SERVICE_HOST", "KAFKA_SERVICE_PORT", "KAFKA_SERVICE_PORT_CLIENT", "KAFKA_PORT"),
+        *("KAFKA_PORT_9092_TCP", "KAFKA_PORT_9092_TCP_ADDR", "KAFKA_PORT_9092_TCP_PROTO"),
+    ],
+)
+def test_what_kafkas_tools_and_kubernetes_set_is_no_setting(name: str) -> None:
+    assert settings_from({name: "tcp://10.0.0.1:9092", "KAFKA_ACKS": "all"}) == {"acks": "all"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KAFKA_SECURITY_PROTOCL", "SSL", "No such configuration property: KAFKA_SECURITY_PROTOCL"),
+        ("KAFKA_HOMES", "/opt", "KAFKA_HOMES"),
+        ("KAFKA_SERVICE", "1", "KAFKA_SERVICE"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", '"TLS" for configuration property KAFKA_SECURITY_PROT'),
+        ("KAFKA_SESSION_TIMEOUT_MS", "-5", r"KAFKA_SESSION_TIMEOUT_MS value -5 .*\.3600000$"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_as_it_was_written(
+    name: str, value: str, said: str
+) -> None:
+    with pytest.raises(BadSetting, match=said) as refused:
+        KafkaCluster("127.0.0.1:1", settings_from({name: value}), patience_s=0.0)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     "address", ["", "a:1,", "host:port", "host:0", "host:99999", "kafka://host:1", "u:hush@host:1"]
 )
 def test_what_is_no_address_is_refused_without_repeating_it(address: str) -> None:
