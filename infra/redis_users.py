@@ -77,35 +77,59 @@ def write_users(folder: Path, chosen: Mapping[str, str]) -> list[str]:
         What was done about each user, for people.
 
     Raises:
-        OSError: the folder can't be written.
-        BadPassword: one begins or ends with a blank, which whoever reads it from a file strips.
+        OSError: the folder can't be read or written.
+        BadPassword: one is none, of those that are chosen or there; nothing is written.
     """
-    for user, password in chosen.items():
-        if password != password.strip():
-            raise BadPassword(f"the password of {user} begins or ends with a blank: leave it out")
     passwords, done = {}, []
     for user in USERS:
         path = folder / password_file(user)
-        password = chosen.get(user, "")
-        if password:
+        if chosen.get(user):
+            passwords[user] = _checked(user, chosen[user])
             done.append(f"{user}: the password that was given")
         elif path.is_file():
-            password = path.read_text(encoding="utf-8").strip()
+            passwords[user] = _read(path)
             done.append(f"{user}: the password that is there")
         else:
-            password = secrets.token_urlsafe(32)
+            passwords[user] = secrets.token_urlsafe(32)
             done.append(f"{user}: a new password")
-        passwords[user] = password
-        _replace(path, password, 0o400)
+    for user, password in passwords.items():
+        _replace(folder / password_file(user), password, 0o400)
     _replace(folder / ACL_FILE, acl(passwords), 0o444)
     return done
+
+
+def _checked(user: str, password: str) -> str:
+    if password != password.strip():  # whoever reads it from a file strips it
+        raise BadPassword(f"the password of {user} begins or ends with a blank: leave it out")
+    try:
+        password.encode()
+    except UnicodeEncodeError as error:
+        raise BadPassword(f"the password of {user} is no UTF-8: choose another") from error
+    return password
+
+
+def _read(path: Path) -> str:
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise BadPassword(f"{path} holds no text: write the password into it") from error
+    if not password:
+        raise BadPassword(
+            f"{path} is empty: write the password into it, or remove it and one is drawn"
+        )
+    return password
 
 
 def _replace(path: Path, text: str, mode: int) -> None:
     """Write the file so that it is there whole or not at all, and never open to others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
-    draft.chmod(mode)
-    draft.replace(path)
+    draft.unlink(missing_ok=True)  # of a run that was killed: in a container all have the same pid
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="utf-8")
+        draft.chmod(mode)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

@@ -57,7 +57,7 @@ def command(
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.UsageError(
-            f"can't write {error.filename}: {error.strerror}; choose another --out"
+            f"can't read or write {error.filename}: {error.strerror}; choose another --out"
         ) from error
     for line in done:
         click.echo(line)

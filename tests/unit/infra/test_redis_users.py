@@ -1,6 +1,7 @@
 """Who may do what in the store: tried on a real server, by the adapters that will do it."""
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -159,6 +160,13 @@ def test_passwords_are_drawn_once_and_kept(tmp_path: Path) -> None:
     assert first == {user: (tmp_path / user / "password").read_text() for user in USERS}
 
 
+def test_what_can_not_be_written_leaves_no_draft_with_a_password(tmp_path: Path) -> None:
+    (tmp_path / TRAINER / "password").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_users(tmp_path, {})
+    assert list((tmp_path / TRAINER).iterdir()) == [tmp_path / TRAINER / "password"]
+
+
 def test_a_password_that_someone_chose_takes_the_place_of_the_drawn_one(tmp_path: Path) -> None:
     write_users(tmp_path, {})
     assert "admin: the password that was given" in write_users(tmp_path, {ADMIN: "chosen"})
@@ -181,6 +189,28 @@ def test_a_password_that_a_file_would_not_give_back_is_refused(
     with pytest.raises(BadPassword, match="password of server begins or ends with a blank"):
         write_users(tmp_path, {SERVER: password})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadPassword, match="password of server is no UTF-8"):
+        write_users(tmp_path, {SERVER: os.fsdecode(b"caf\xe9")})  # as the environment hands it
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty: write"), (b" \n", "is empty: write"), (b"caf\xe9", "holds no text")],
+)
+def test_a_password_file_that_holds_none_is_refused_before_anything_is_written(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / ADMIN / "password"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(BadPassword, match=f"admin/password {said}"):
+        write_users(tmp_path, {})
+    assert (list(tmp_path.iterdir()), file.read_bytes()) == ([file.parent], content)
+    assert "admin: the password that was given" in write_users(tmp_path, {ADMIN: "chosen"})
 
 
 def test_a_password_file_that_was_written_by_hand_may_end_with_a_line_break(
