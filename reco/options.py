@@ -17,7 +17,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from reco import logs
+from reco import logs, output_files
 from reco.number import Number
 from shared.host_port import host_port
 
@@ -271,6 +271,7 @@ def json_output(what: str) -> _Decorator:
         flag_value="-",
         default=None,
         metavar="[FILE]",
+        callback=output_files.checked_json,
         help=f"Write {what} as JSON to FILE, or alone to standard output.",
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from reco import options
+from reco import options, output_files
 from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.demo import RUN_ID, Demo, Plan, Progress
@@ -49,11 +49,9 @@ MOST_VISITS = 20_000
     help="Where the live page is, on 127.0.0.1.",
 )
 @click.option("--hold", is_flag=True, help="Keep the page after the verdict, until Ctrl-C.")
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    help="Draw the run beside the prototype's rule on the same visits (PNG); with --cold they are "
-    "also shown in the terminal.",
+@output_files.plot(
+    "With --cold the run is shown in the terminal beside the prototype's rule on the same visits; "
+    "draw both into FILE, with --cold or without"
 )
 @options.json_output("the verdict")
 def command(

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from reco import options, policy_options
+from reco import options, output_files, policy_options
 from reco.commands import evaluate_log
 from reco.number import Number
 from server.scorer import POLICIES, Policy, default_alpha
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from reco.evaluation import Evaluation, PolicyResult
 
 EXTRA_PACKAGES: Final = ("mab2rec", "mabwiser", "jurity", "pandas", "matplotlib")
-PLOT_FORMATS: Final = (".png", ".svg", ".pdf")
 MAX_SEED: Final = 2**32 - 1
 """scikit-learn's clustering takes no larger one."""
 
@@ -43,13 +42,7 @@ MAX_SEED: Final = 2**32 - 1
     "[default: product_features.csv in --data]",
 )
 @options.seed()
-@click.option(
-    "--plot",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    help="Draw the table into FILE (.png, .svg or .pdf).",
-    metavar="FILE",
-)
+@output_files.plot("Draw the table into FILE")
 @click.option(
     "--log",
     type=click.Choice(["decisions"]),
@@ -156,13 +149,6 @@ def command(
         )
     if seed > MAX_SEED:
         raise click.BadParameter(f"give a seed of at most {MAX_SEED}", param_hint="--seed")
-    _check_output(plot, "--plot")
-    _check_output(None if json_file in (None, "-") else Path(json_file), "--json")
-    if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
-        raise click.BadParameter(
-            f"{plot} does not end in {', '.join(PLOT_FORMATS)}: choose one of these formats",
-            param_hint="--plot",
-        )
     result = _evaluate(
         history or data / "history.csv",
         product_features or data / "product_features.csv",
@@ -246,13 +232,6 @@ def _cells(result: "PolicyResult") -> list[str]:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _check_output(path: Path | None, option: str) -> None:
-    """Refuse, before the work rather than after it, where nothing can be written."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        what = "is a folder" if path.is_dir() else "is in a folder that does not exist"
-        raise click.BadParameter(f"{path} {what}: name a file", param_hint=option)
 
 
 def _draw(result: "Evaluation", plot: Path) -> None:

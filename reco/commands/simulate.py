@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from producer.history import HistoryError, read_history
-from reco import options
+from reco import options, output_files
 from reco.curves import draw_curves
 from reco.data import load_or_prepare
 from reco.learners import learner
@@ -82,7 +82,7 @@ def _ends(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
 @options.seed()
 @click.option("--warm", is_flag=True, help="Learn from history.csv before the first visit.")
 @click.option("--feedback", default="cascade", show_default=True, type=click.Choice(FEEDBACK))
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the learning curve (PNG).")
+@output_files.plot("Draw the learning curve into FILE")
 @options.json_output("the windows")
 def command(
     data: Path,
