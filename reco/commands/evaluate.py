@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 EXTRA_PACKAGES: Final = ("mab2rec", "mabwiser", "jurity", "pandas", "matplotlib")
 MAX_SEED: Final = 2**32 - 1
 """scikit-learn's clustering takes no larger one."""
+_OF_A_HISTORY: Final = ("history", "product_features", "seed", "plot")
+_OF_KAFKA: Final = ("kafka", "patience_s")
+_OF_THE_LOG: Final = (
+    *(*_OF_KAFKA, "decisions", "outcomes", "policy", "alpha", "epsilon", "snapshot", "export"),
+)
+"""Parameters that only one of the two takes."""
 
 
 @click.command()
@@ -125,6 +131,9 @@ def command(
       reco evaluate --history log.csv --product-features products.csv --json result.json
     """
     if log:
+        options.refuse(_OF_A_HISTORY, "leave it out, or --log decisions")
+        if decisions and outcomes:
+            options.refuse(_OF_KAFKA, "the log is read from files; leave it out")
         strength = default_alpha(policy) if alpha is None else alpha
         asked = Policy(policy, strength, LAMBDA, epsilon)
         evaluate_log.run(
@@ -143,10 +152,7 @@ def command(
             )
         )
         return
-    if decisions or outcomes or snapshot or export:
-        raise click.UsageError(
-            "--decisions, --outcomes, --snapshot and --export belong to --log decisions: add it"
-        )
+    options.refuse(_OF_THE_LOG, "add --log decisions, or leave it out")
     if seed > MAX_SEED:
         raise click.BadParameter(f"give a seed of at most {MAX_SEED}", param_hint="--seed")
     result = _evaluate(

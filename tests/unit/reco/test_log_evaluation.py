@@ -283,16 +283,29 @@ def test_a_policys_name_in_the_log_steers_no_terminal(
     assert "\x1b" not in out
 
 
+_FILES = ["--log", "decisions", "--decisions", "x", "--outcomes", "y"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--export", "x"], "belong to --log decisions"),
-        (["--log", "decisions", "--decisions", "x"], "give both"),
-        (["--log", "decisions", "--decisions", "x", "--outcomes", "y"], "can't read x"),
+        (["--export", "x"], "--export would be ignored: add --log decisions"),
         (
-            ["--log", "decisions", "--decisions", "x", "--outcomes", "y", "--epsilon", "2"],
-            "epsilon",
+            ["--kafka", "a:1", "--policy", "linucb", "--alpha", "1", "--epsilon", "0.1"],
+            "--kafka, --policy, --alpha, --epsilon would be ignored: add --log decisions",
         ),
+        (
+            ["--log", "decisions", "--history", "h", "--product-features", "p", "--seed", "1"],
+            "--history, --product-features, --seed would be ignored: leave it out, or --log",
+        ),
+        (["--log", "decisions", "--plot", "p.png"], "--plot would be ignored"),
+        (
+            [*_FILES, "--kafka", "a:1", "--patience-s", "1"],
+            "--kafka, --patience-s would be ignored: the log is read from files",
+        ),
+        (["--log", "decisions", "--decisions", "x"], "give both"),
+        (_FILES, "can't read x"),
+        ([*_FILES, "--epsilon", "2"], "epsilon"),
     ],
 )
 def test_wrong_input_is_one_sentence(
