@@ -19,6 +19,8 @@ REPLAYED_FROM: Final = "replayed-from"
 """Header of a record that was sent back: where its dead letter lies."""
 
 FLUSH_TIMEOUT_S: Final = 30.0
+MOST_DIGITS: Final = 19
+"""Of a number of 64 bits; Python refuses to read one of thousands."""
 _POLL_RECORDS: Final = 1_000
 _POLL_S: Final = 5.0
 
@@ -121,7 +123,9 @@ class Report(msgspec.Struct):
     already_replayed: int = 0
     """Chosen, but sent back before."""
     without_source: int = 0
-    """Chosen, but they do not say where they came from, or there is no such topic."""
+    """Chosen, but they do not say where they came from."""
+    without_topic: int = 0
+    """Chosen, but there is no such topic, or it is that of the dead letters."""
     cut: int = 0
     """Chosen, but the record was too large to be kept whole."""
     by_topic: dict[str, int] = {}
@@ -135,6 +139,9 @@ class DeadLetters:
         notes: where it is remembered what was sent back.
         group: under which name (`reco-dead-letters-<model>`).
         partitions: partition count of the topic.
+
+    Raises:
+        ValueError: the group holds a note that is not ours.
     """
 
     def __init__(self, consumer: EventConsumer, notes: Notes, group: str, partitions: int) -> None:
@@ -192,8 +199,10 @@ class DeadLetters:
                 report.cut += 1
             elif letter.replayed and not again:
                 report.already_replayed += 1
-            elif letter.topic not in topics or letter.topic == DEAD_LETTERS:
+            elif not letter.topic:
                 report.without_source += 1
+            elif letter.topic not in topics or letter.topic == DEAD_LETTERS:
+                report.without_topic += 1
             else:
                 sent.append(letter)
                 report.by_topic[letter.topic] = report.by_topic.get(letter.topic, 0) + 1
@@ -239,14 +248,17 @@ class DeadLetters:
 
 def _letter(record: Record, replayed: bool) -> Letter:
     headers = {name: value.decode(errors="backslashreplace") for name, value in record.headers}
-    place = headers.get("partition", ""), headers.get("offset", "")
-    known = all(number.isdecimal() for number in place)
+    place = _number(headers.get("partition", "")), _number(headers.get("offset", ""))
     return Letter(
         record,
         headers.get("topic", ""),
-        int(place[0]) if known else -1,
-        int(place[1]) if known else -1,
+        *(place if min(place) >= 0 else (-1, -1)),
         headers.get("reason", "unknown"),
         replayed,
-        int(headers[CUT]) if headers.get(CUT, "").isdecimal() else 0,
+        max(0, _number(headers.get(CUT, ""))),
     )
+
+
+def _number(text: str) -> int:
+    """What a header says; -1 where that is no number of Kafka's."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else -1

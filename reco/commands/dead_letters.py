@@ -148,7 +148,14 @@ def _opened(cluster: KafkaCluster, model: str) -> Iterator[DeadLetters]:
     consumer = cluster.consumer(DEAD_LETTERS)
     try:
         group = f"reco-dead-letters-{model}"
-        yield DeadLetters(consumer, KafkaAdmin(cluster), group, partitions)
+        try:
+            letters = DeadLetters(consumer, KafkaAdmin(cluster), group, partitions)
+        except ValueError as error:
+            raise click.ClickException(
+                f"what was sent back is noted in the group {group}, and its note can't be read: "
+                "delete that group; all letters then count as not sent back"
+            ) from error
+        yield letters
     finally:
         consumer.close()
 
@@ -184,6 +191,11 @@ def _sentence(report: Report, dry_run: bool) -> str:
         text += f"; {report.already_replayed:,} were sent back before (--again sends them again)"
     if report.without_source:
         text += f"; {report.without_source:,} do not say from which topic they came"
+    if report.without_topic:
+        text += (
+            f"; {report.without_topic:,} came from a topic that nothing can be sent back to: it is "
+            "not there, or is that of the dead letters"
+        )
     if report.cut:
         text += f"; {report.cut:,} were too large to be kept whole: they lie where they came from"
     return text

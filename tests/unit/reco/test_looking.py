@@ -23,9 +23,10 @@ from shared.events import (
     encode,
 )
 from shared.kafka import KafkaCluster
+from shared.kafka_admin import Committed, KafkaAdmin
 from shared.linucb import precision
 from shared.partitioner import partition_of
-from shared.ports import Position, Source
+from shared.ports import Position, Record, Source
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, POLICY
 from tests.contract.store_suite import position
@@ -386,6 +387,28 @@ def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
         assert [letter["replayed"] for letter in listed] == [True] * 3
         held = {row["topic"]: row["records"] for row in reco("topics", "list", "--json").json()}
         assert held[OUTCOMES] == 3
+
+
+def test_a_letter_of_a_topic_that_is_gone_and_one_that_does_not_say_are_told_apart(
+    reco: Reco,
+) -> None:
+    with embedded() as own:
+        cluster = KafkaCluster(own.kafka, patience_s=10.0)
+        producer = cluster.producer()
+        producer.send(DEAD_LETTERS, None, b"?")
+        producer.send_all([dead_letter(Record("gone", 0, 1, None, b"a"), "its topic was deleted")])
+        producer.flush(10.0)
+        producer.close()
+        said = reco("dead-letters", "replay", "--kafka", own.kafka).out
+        assert said == (
+            "sent 0 letters back; 1 do not say from which topic they came; 1 came from a topic "
+            "that nothing can be sent back to: it is not there, or is that of the dead letters\n"
+        )
+        noted = {0: Committed(0, "somebody's own")}
+        KafkaAdmin(cluster).commit("reco-dead-letters-linucb", DEAD_LETTERS, noted)
+        refused = reco("dead-letters", "list", "--kafka", own.kafka)
+        assert (refused.code, refused.out) == (1, "")
+        assert "delete that group" in refused.err
 
 
 @pytest.mark.usefixtures("here")
