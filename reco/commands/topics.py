@@ -31,6 +31,7 @@ from shared.settings import COMPACTED, PARTITIONS
 
 POLL_RECORDS = 500
 POLL_S = 0.2
+NO_TIME = "--:--:--"
 
 
 @click.group()
@@ -140,7 +141,7 @@ def watch_command(
     while left != 0 and not stop.is_set():
         records = consumer.poll(POLL_RECORDS if left < 0 else min(POLL_RECORDS, left), POLL_S)
         for record in records:
-            click.echo(_as_json(record) if as_json else line(record))
+            click.echo(json_line(record) if as_json else line(record))
         left -= len(records) if left > 0 else 0
         if records:
             last_s = time.monotonic()
@@ -155,7 +156,7 @@ def line(record: Record) -> str:
     describe = _DESCRIBE.get(record.topic, _raw)
     try:
         text = describe(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         text = _raw(record)
     return f"{where:<18} {printable(text)}"
 
@@ -213,8 +214,16 @@ def _dead_letter(record: Record) -> str:
 
 
 def _raw(record: Record) -> str:
-    at = datetime.fromtimestamp(record.timestamp_ms / 1e3).astimezone()
-    return f"{at:%H:%M:%S} {shortened(record.key)}: {shortened(record.value)}"
+    return f"{_clock(record.timestamp_ms)} {shortened(record.key)}: {shortened(record.value)}"
+
+
+def _clock(timestamp_ms: int) -> str:
+    """The time of day here; a client may have given any number, or none (-1)."""
+    try:
+        at = datetime.fromtimestamp(timestamp_ms / 1e3).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return NO_TIME
+    return NO_TIME if timestamp_ms < 0 else f"{at:%H:%M:%S}"
 
 
 def shortened(value: bytes | None, most: int = 120) -> str:
@@ -225,12 +234,15 @@ def shortened(value: bytes | None, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def _as_json(record: Record) -> str:
-    value: object
+def json_line(record: Record) -> str:
+    """A record in one line of JSON, its value as text where that is none."""
     try:
-        value = msgspec.json.decode(record.value or b"null")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        value = shortened(record.value, most=10_000)
+        return _with_value(record, msgspec.json.decode(record.value or b"null"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _with_value(record, shortened(record.value, most=10_000))
+
+
+def _with_value(record: Record, value: object) -> str:
     return msgspec.json.encode(
         {
             "topic": record.topic,
