@@ -1,5 +1,6 @@
 """The command line: help, and what people type wrong."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
         if isinstance(command, click.Group):
             for child, inner in command.commands.items():
                 yield f"{name} {child}", inner
+
+
+def test_the_readme_lists_all_commands_in_the_order_of_the_help(reco: Reco) -> None:
+    readme = Path(__file__).parents[3] / "README.md"
+    listed = re.findall(r"^\| `reco ([a-z-]+)", readme.read_text(), re.MULTILINE)
+    assert listed == list(COMMANDS)
+    shown = reco("--help").out.partition("Commands:")[2]
+    assert re.findall(r"^  ([a-z-]+)", shown, re.MULTILINE) == listed
 
 
 @pytest.mark.parametrize("name", [name for name, _ in all_commands()])
