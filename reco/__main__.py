@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from reco.logs import say
+from shared.catalogue import DataError
 from shared.ports import (
     BrokerRefuses,
     BrokerUnavailable,
@@ -106,9 +107,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         name = context.command_path if context else "reco"
         say(f"{name}: {error.format_message()}", logging.ERROR)
         return error.exit_code
-    except (BrokerUnavailable, StoreUnavailable, CorruptState) as error:
+    except (BrokerUnavailable, StoreUnavailable, CorruptState, DataError) as error:
         say(f"reco: {error}", logging.ERROR)
-        return 2 if isinstance(error, BrokerRefuses | StoreRefuses) else 1
+        return 2 if isinstance(error, BrokerRefuses | StoreRefuses | DataError) else 1
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:

@@ -67,7 +67,7 @@ class Status(msgspec.Struct):
     producers: list[Presence]
     dead_letters: DeadLetterStatus
     experiment: ExperimentReport | None = None
-    """How the policies compare that serve side by side, where a server says that some do."""
+    """How the policies compare that serve side by side, where that was asked for and some do."""
 
     @property
     def runs(self) -> str | None:

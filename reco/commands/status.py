@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +22,8 @@ from reco.process import stop_on_signals
 from reco.status import MAX_LAG, Status, Survey, judge, survey
 from reco.status_screen import screen
 from reco.stores import open_board, store_at
-from shared.catalogue import load_data
-from shared.events import DECISIONS, OUTCOMES, VISITS
+from shared.catalogue import DataError, DataSet, load_data
+from shared.events import OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
 from shared.kafka_admin import KafkaAdmin
 from shared.ports import BrokerUnavailable
@@ -32,7 +32,7 @@ from shared.redis_store import RedisStore
 from shared.settings import SERVER_GROUP, TRAINER_GROUP
 
 EXPERIMENT_EVERY_S: Final = 10.0
-"""From one reading of the whole log to the next, with --watch."""
+"""From one reading of the whole log to the next, with --experiment and --watch."""
 
 
 @click.command()
@@ -41,6 +41,12 @@ EXPERIMENT_EVERY_S: Final = 10.0
 @options.model
 @options.data
 @options.seed()
+@click.option(
+    "--experiment",
+    is_flag=True,
+    help="Where a server runs an experiment, read the log, all of it, for how its policies "
+    "compare (as `reco experiment` does); every ten seconds at most with --watch.",
+)
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
 @click.option(
     "--interval-s",
@@ -64,6 +70,7 @@ def command(
     model: str,
     data: Path,
     seed: int,
+    experiment: bool,
     watch: bool,
     interval_s: float,
     max_lag: int,
@@ -72,19 +79,21 @@ def command(
 ) -> int:
     """Show brokers, topics, partitions with owner, offset, lag and rate, processes, dead letters.
 
-    Where a server runs an experiment, the log is read for how its policies compare (as `reco
-    experiment` does), every ten seconds at most; their uplift needs `--data` and `--seed`.
-
-    Exit code 0 if all is well, 1 if not; then it says why.
+    Exit code 0 if all is well, 1 if not; then it says why. With --experiment the uplift of the
+    policies needs `--data` and `--seed`.
 
     Example: reco status --watch
     """
+    if not experiment:
+        options.refuse(["data", "seed"], "add --experiment, or leave it out")
     stop = stop_on_signals()
     cluster = open_cluster(kafka, patience_s)
     # A store that does not answer is a part of the status, not the end of it.
     store, board = store_at(redis, model), open_board(redis, model)
-    judged = _looks(cluster, store, board, model, interval_s, max_lag, stop)
-    looks = _with_experiment(judged, cluster, data, seed)
+    looks = _looks(cluster, store, board, model, interval_s, max_lag, stop)
+    if experiment:
+        dataset = _simulated(data)
+        looks = with_experiment(looks, lambda name: compared(cluster, dataset, seed, name))
     status = next(looks)
     if watch and json_file:
         for status in looks:
@@ -142,17 +151,39 @@ def _looks(
         before, first = now, False
 
 
-def _with_experiment(
-    looks: Iterator[Status], cluster: KafkaCluster, data: Path, seed: int
+def _simulated(data: Path) -> DataSet | None:
+    """The data that the uplift is computed of; None, and why, where they are not there."""
+    if not data.exists():
+        return None
+    try:
+        return load_data(data)
+    except DataError as error:
+        say(f"the experiment is shown without uplift: {error}")
+        return None
+
+
+def with_experiment(
+    looks: Iterator[Status],
+    compare: Callable[[str], ExperimentReport],
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Status]:
-    """With how the policies compare, where a server runs an experiment."""
-    dataset = load_data(data) if data.exists() else None
+    """With how the policies compare, where a server runs an experiment.
+
+    Args:
+        looks: what it is added to; that it can't be read takes nothing from them.
+        compare: reads the log for the experiment of this name.
+        clock: monotonic seconds.
+    """
     found: ExperimentReport | None = None
     read_s = -math.inf
-    for status in looks:
-        there = {row.topic for row in status.topics} >= {VISITS, DECISIONS, OUTCOMES}
-        if status.runs and there and time.monotonic() - read_s >= EXPERIMENT_EVERY_S:
-            found = compared(cluster, dataset, seed, status.runs)
-            read_s = time.monotonic()
+    for number, status in enumerate(looks):
+        if status.runs and clock() - read_s >= EXPERIMENT_EVERY_S:
+            try:
+                found = compare(status.runs)
+            except BrokerUnavailable as error:
+                say(f"{error}; the experiment is as it was read last, or not shown")
+            read_s = clock()
+        if not status.runs and number == 0:
+            say("no server says that it runs an experiment")
         status.experiment = found if status.runs else None
         yield status

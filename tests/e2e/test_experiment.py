@@ -36,7 +36,10 @@ def test_two_policies_serve_side_by_side_and_are_compared(
     assert low <= other["difference"] <= high
     assert -1.0 < control["uplift_share"] < other["uplift_share"] <= 1.0
     looked = ["--kafka", system.broker.address, "--redis", system.addresses.redis]
-    run(["status", *looked, "--model", system.model, "--data", str(data_folder), "--json"])
+    looked += ["--model", system.model, "--json"]
+    run(["status", *looked])
+    assert msgspec.json.decode(capsys.readouterr().out)["experiment"] is None
+    run(["status", *looked, "--data", str(data_folder), "--experiment"])
     status = msgspec.json.decode(capsys.readouterr().out)
     assert status["experiment"]["experiment"] == "coffee"
     shown = {each["variant"]: each for each in status["experiment"]["variants"]}

@@ -13,6 +13,7 @@ from infra.embedded import Addresses
 from reco.__main__ import COMMANDS, cli
 from reco.number import Number
 from shared.arm_statistics import CorruptRow
+from shared.catalogue import DataError
 from shared.kafka import KafkaConsumer
 from shared.ports import CorruptState
 from tests.unit.reco.command_line import Reco
@@ -221,6 +222,7 @@ WRONG = [
     ("inspect arm coffee", "coffee"),
     ("inspect partition 12", "0 to 11"),
     ("inspect partition -- -1", "x>=0"),
+    ("status --data {empty} --seed 1", "--data, --seed would be ignored: add --experiment"),
     ("topics watch nowhere", "visits"),
     ("topics watch visits --max 0", "--max"),
     ("simulate --policy best", "linucb"),
@@ -325,13 +327,13 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
     assert "No such configuration property: KAFKA_FOO_BAR" in result.err
 
 
-@pytest.mark.parametrize("error", [CorruptState, CorruptRow])
-def test_a_state_that_is_none_is_said_in_a_sentence(
-    reco: Reco, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+@pytest.mark.parametrize(("error", "code"), [(CorruptState, 1), (CorruptRow, 1), (DataError, 2)])
+def test_a_state_or_a_folder_that_is_none_is_said_in_a_sentence(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, error: type[Exception], code: int
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error("this can't be read")
 
     monkeypatch.setattr(cli, "main", fail)
     result = reco("status")
-    assert (result.code, result.err.strip()) == (1, "reco: this can't be read")
+    assert (result.code, result.err.strip()) == (code, "reco: this can't be read")

@@ -426,6 +426,20 @@ def test_the_status_is_one_screen_and_says_what_is_missing(reco: Reco) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_the_status_reads_no_data_folder_and_no_log_unless_the_experiment_is_asked_for(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RECO_DATA", str(tmp_path))  # some other software's
+    plain = reco("status", "--interval-s", "0.1")
+    assert (plain.code, plain.err) == (1, "")
+    asked = reco("status", "--interval-s", "0.1", "--experiment")
+    assert "NOT HEALTHY" in asked.out
+    without, none = asked.err.splitlines()
+    assert without.startswith(f"the experiment is shown without uplift: can't read {tmp_path}/")
+    assert none == "no server says that it runs an experiment"
+
+
+@pytest.mark.usefixtures("here")
 def test_inspect_model_says_what_the_rows_speak_for(reco: Reco) -> None:
     report = reco("inspect", "model", "--json").json()
     assert (report["outcomes"], report["clicks"], report["trained"]) == (30, 15, 2)

@@ -1,11 +1,14 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
+from reco.commands.status import EXPERIMENT_EVERY_S, with_experiment
+from reco.experiment_report import ExperimentReport, report
 from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 from shared.kafka_admin import Broker, Committed, Member
 from shared.ports import (
+    BrokerUnavailable,
     CorruptState,
     ModelConfig,
     Position,
@@ -174,3 +177,28 @@ def test_a_topic_that_is_missing_is_a_reason(world: World) -> None:
     assert f"there is no topic {OUTCOMES}: make it with `reco topics create`" in (
         world.status().reasons
     )
+
+
+def test_the_experiment_is_read_every_ten_seconds_at_most_and_its_log_may_be_away(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.board.announce(presence("server-1", partitions=[0, 1], experiment="menu"))
+    asked: list[str] = []
+    found = report([], [], experiment="menu")
+    clock = FakeClock()
+
+    def compare(name: str) -> ExperimentReport:
+        asked.append(name)
+        if len(asked) > 1:
+            raise BrokerUnavailable("the broker is away")
+        return found
+
+    def looks() -> Iterator[Status]:
+        for _ in range(4):
+            yield world.status()
+            clock.now_s += EXPERIMENT_EVERY_S / 2
+
+    shown = [status.experiment for status in with_experiment(looks(), compare, clock)]
+    assert asked == ["menu", "menu"]
+    assert shown == [found] * 4
+    assert capsys.readouterr().err.startswith("the broker is away; the experiment is as it was")
