@@ -27,7 +27,7 @@ _OF_OTHERS: Final = re.compile(
     r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 _ADDRESS: Final = re.compile(
-    r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:/\s,@]+))(?::(?P<port>\d+))?"
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:/\s,@]+))(?::(?P<port>\d{1,5}))?"
 )
 _NOISE: Final = re.compile(r"^\S+/\S+: |error:[0-9A-F]+:[^:]*::| \(after \d+ms in state [^)]*\)")
 _QUOTED: Final = re.compile(r'["`]([^"`]*)["`]')
@@ -217,10 +217,19 @@ def _parsed(address: str) -> list[tuple[str, int]]:
     for server in address.split(","):
         match = _ADDRESS.fullmatch(server.strip())
         port = int(match["port"] or _DEFAULT_PORT) if match else 0
-        if match is None or not 0 < port < 65_536:
+        if match is None or not 0 < port < 65_536 or not _can_be_looked_up(match["name"] or ""):
             raise BadSetting("no Kafka address: give HOST:PORT, or several with commas")
         servers.append((match["v6"] or match["name"], port))
     return servers
+
+
+def _can_be_looked_up(name: str) -> bool:
+    """Whether a resolver takes it: a name that it can't take would be no error of the network."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _shortened(reason: str) -> str:

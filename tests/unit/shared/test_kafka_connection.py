@@ -64,7 +64,11 @@ def test_a_variable_that_is_no_setting_is_named_as_it_was_written(
 
 
 @pytest.mark.parametrize(
-    "address", ["", "a:1,", "host:port", "host:0", "host:99999", "kafka://host:1", "u:hush@host:1"]
+    "address",
+    [
+        *("", "a:1,", "host:port", "host:0", "host:99999", "kafka://host:1", "u:hush@host:1"),
+        *("a..b", "x" * 64, "\udcff:1", "host:" + "9" * 5_000),
+    ],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(address: str) -> None:
     with pytest.raises(BadSetting, match="no Kafka address: give HOST:PORT") as refused:
