@@ -25,6 +25,8 @@ def load_or_prepare(folder: Path) -> DataSet:
         return load_data(folder)
     except DataError as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:  # a name that is too long, or a folder that may not be looked into
+        raise click.UsageError(f"can't read {folder}: {error.strerror}; choose another") from error
 
 
 def _prepare_whole(folder: Path) -> None:
@@ -35,6 +37,8 @@ def _prepare_whole(folder: Path) -> None:
     try:
         prepare(draft, DEFAULT_SEED)
         draft.rename(folder)
+    except DataError as error:  # of the folder, which people know, rather than of the draft
+        raise DataError(str(error).replace(str(draft), str(folder))) from error
     except OSError as error:
         # Another process was quicker; it has written the same bytes.
         if not folder.is_dir():

@@ -19,12 +19,15 @@ def check_file(path: Path) -> None:
     Raises:
         click.BadParameter: it can't.
     """
-    if path.is_dir():
-        raise click.BadParameter(f"{path} is a folder: name a file")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"can't write {path}: it is in a folder that does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"can't write {path}: name a file that can be written")
+    try:
+        if path.is_dir():
+            raise click.BadParameter(f"{path} is a folder: name a file")
+        if not path.parent.is_dir():
+            raise click.BadParameter(f"can't write {path}: it is in a folder that does not exist")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise click.BadParameter(f"can't write {path}: name a file that can be written")
+    except OSError as error:  # too long, or in a folder that may not be looked into
+        raise click.BadParameter(f"can't write {path}: {error.strerror}") from error
 
 
 def checked_json(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
