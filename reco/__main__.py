@@ -1,5 +1,6 @@
 """The command `reco`: collects the subcommands and turns errors into one sentence each."""
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `reco` script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A locale without UTF-8 has no ✓, and what was typed may be no text: no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run())
 
 

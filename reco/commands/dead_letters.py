@@ -1,5 +1,6 @@
 """`reco dead-letters`: look at what was put aside, and send it back once its cause is mended."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -28,7 +29,7 @@ _reason = click.option(
 _topic = click.option(
     "--topic", default="", metavar="NAME", help="Only those whose record came from this topic."
 )
-_most = click.option("--max", "most", type=click.IntRange(min=1), help="So many at most.")
+_most = click.option("--max", "most", type=click.IntRange(1, sys.maxsize), help="So many at most.")
 
 
 @click.group()

@@ -52,7 +52,7 @@ EXPERIMENT_EVERY_S: Final = 10.0
     "--interval-s",
     default=1.0,
     show_default=True,
-    type=Number(min=0.1),
+    type=Number(0.1, 86_400),
     help="From one look to the next; rates are measured over it.",
 )
 @click.option(
@@ -153,8 +153,6 @@ def _looks(
 
 def _simulated(data: Path) -> DataSet | None:
     """The data that the uplift is computed of; None, and why, where they are not there."""
-    if not data.exists():
-        return None
     try:
         return load_data(data)
     except DataError as error:

@@ -1,7 +1,9 @@
 """The command line: help, and what people type wrong."""
 
+import io
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import click
 import pytest
 
 from infra.embedded import Addresses
-from reco.__main__ import COMMANDS, cli
+from reco.__main__ import COMMANDS, cli, main
 from reco.number import Number
 from shared.arm_statistics import CorruptRow
 from shared.catalogue import DataError
@@ -138,6 +140,12 @@ WRONG = [
     ("demo --plot /nowhere/at/all.png", "'--plot': can't write /nowhere/at/all.png"),
     ("demo --plot {empty}/curves.bmp", "does not end in .png, .svg, .pdf"),
     ("simulate --json {empty}", "'--json': {empty} is a folder: name a file"),
+    (f"simulate --json {'a' * 300}", "File name too long"),
+    (f"simulate --data {'a' * 300}", "File name too long; choose another"),
+    ("status --interval-s 1e308", "'--interval-s'"),
+    (f"dead-letters list --max {2**63}", "'--max'"),
+    (f"topics list --kafka {'x' * 64}:1", "no Kafka address"),
+    ("experiment --experiment nosuch", "no decision in the log is of an experiment 'nosuch'"),
     ("simulate --plot {empty}", "does not end in .png, .svg, .pdf"),
     ("simulate --plot {missing}/curves.png", "'--plot': can't write {missing}/curves.png"),
     ("prepare --seed -1", "--seed"),
@@ -325,6 +333,18 @@ def test_a_setting_that_librdkafka_does_not_know_is_named(
     result = reco("topics", "list")
     assert result.code == 2
     assert "No such configuration property: KAFKA_FOO_BAR" in result.err
+
+
+def test_a_locale_without_the_signs_that_are_printed_ends_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(sys, "argv", ["reco", "simulate", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    sys.stdout.flush()
+    assert (ended.value.code, b"Exploration \\u03b1" in written.getvalue()) == (0, True)
 
 
 @pytest.mark.parametrize(("error", "code"), [(CorruptState, 1), (CorruptRow, 1), (DataError, 2)])
