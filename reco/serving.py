@@ -124,11 +124,11 @@ class ServerProcess:
         keep_freed_memory()
         self._options = chosen
         self._traffic = chosen.split
-        self._stop = stop_on_signals()
         self._data = load_or_prepare(chosen.data)
         self._cluster = open_cluster(chosen.kafka, chosen.patience_s)
         self._store = open_store(chosen.redis, chosen.model, chosen.patience_s)
         self._source = outcomes_log(self._cluster)
+        self._stop = stop_on_signals()  # until here a signal ends the process at once
         self._metrics, self._name = ServerMetrics(), process_name()
         self._board = open_board(chosen.redis, chosen.model)
         self._expected = ExpectedClicks(chosen.k)

@@ -100,7 +100,6 @@ def command(
     """
     if history is not None:
         _refuse_beside_history(via)
-    stop = stop_on_signals()
     board = _board(redis, model) if redis else None
     dataset = load_or_prepare(data)
     if via is not None:
@@ -116,13 +115,14 @@ def command(
             seed,
             rate,
             patience_s,
-            stop,
+            stop_on_signals(),
             as_json,
             metrics_at,
             board,
         )
         return
     cluster = open_cluster(kafka, patience_s)
+    stop = stop_on_signals()  # until here a signal ends the process at once: it only waits
     reporter = Reporter(as_json)
     if history is not None:
         _send_history(cluster, dataset, history, stop, reporter)

@@ -1,8 +1,10 @@
 """`reco simulate`: policies and parameters swept in one process, without Kafka."""
 
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 
 import click
@@ -18,7 +20,7 @@ from reco.learners import learner
 from reco.logs import say
 from reco.number import Number
 from reco.policy_options import chosen, variances
-from reco.process import keep_freed_memory, one_blas_thread, utc_now
+from reco.process import keep_freed_memory, one_blas_thread, unwind_on_sigterm, utc_now
 from reco.shoppers import FEEDBACK, feedback_rule
 from reco.simulation import Past, Rates, Window, simulate, windows
 from reco.worlds import WORLDS, World, world_of
@@ -111,6 +113,7 @@ def command(
 
     Example: reco simulate --policy shared-linucb --world extra --seeds 20
     """
+    unwind_on_sigterm()
     dataset = load_or_prepare(data)
     past = _past(data / "history.csv", dataset) if warm else None
     tell = say if json_file == "-" else click.echo
@@ -162,11 +165,21 @@ def _all(run: "partial[Rates]", seeds: range, count: int) -> list[Rates]:
     if workers == 1:
         return [run(seed) for seed in seeds]
     results = []
-    with ProcessPoolExecutor(workers) as pool:
-        for done, rates in enumerate(pool.map(run, seeds), start=1):
-            results.append(rates)
-            say(f"seed {done} of {count} done")
+    with ProcessPoolExecutor(workers, initializer=_leave_signals_to_the_parent) as pool:
+        try:
+            for done, rates in enumerate(pool.map(run, seeds), start=1):
+                results.append(rates)
+                say(f"seed {done} of {count} done")
+        except BaseException:  # Ctrl-C: else the runs would be waited for
+            for worker in active_children():
+                worker.terminate()
+            raise
     return results
+
+
+def _leave_signals_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _past(path: Path, data: DataSet) -> Past:

@@ -86,8 +86,8 @@ def command(
     """
     if not experiment:
         options.refuse(["data", "seed"], "add --experiment, or leave it out")
-    stop = stop_on_signals()
     cluster = open_cluster(kafka, patience_s)
+    stop = stop_on_signals()  # until here a signal ends the process at once: it only waits
     # A store that does not answer is a part of the status, not the end of it.
     store, board = store_at(redis, model), open_board(redis, model)
     looks = _looks(cluster, store, board, model, interval_s, max_lag, stop)

@@ -134,8 +134,8 @@ def watch_command(
 
     Example: reco topics watch outcomes --from-beginning --max 10
     """
-    stop = stop_on_signals()
     consumer = _positioned(open_cluster(kafka, patience_s), topic, from_beginning)
+    stop = stop_on_signals()  # until here a signal ends the process at once: it only waits
     left = most if most is not None else -1
     last_s = time.monotonic()
     while left != 0 and not stop.is_set():

@@ -74,12 +74,12 @@ def command(
 
     Example: reco train --kafka 127.0.0.1:9092 --redis redis://127.0.0.1:6379
     """
-    stop = stop_on_signals()
     keep_freed_memory()
     dataset = load_or_prepare(data)
     cluster = open_cluster(kafka, patience_s)
     store = open_store(redis, model, patience_s)
     source = outcomes_log(cluster)
+    stop = stop_on_signals()  # until here a signal ends the process at once: it only waits
     metrics, name = TrainerMetrics(), process_name()
     config = dataset.config_of(gamma)
     group = f"{TRAINER_GROUP}-{model}"

@@ -1,9 +1,15 @@
 import ctypes
+import signal
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from shared.ports import BrokerUnavailable
+from tests.unit.reco.command_line import Reco
 
 _FAULTS = """
 import resource
@@ -33,3 +39,55 @@ def _pages_fetched(first: str) -> int:
 )
 def test_what_a_batch_has_freed_the_next_one_finds_there() -> None:
     assert _pages_fetched("keep_freed_memory()") < 6_000 < _pages_fetched("")
+
+
+_INTERRUPTED = """
+import os, signal, threading
+from functools import partial
+from multiprocessing import active_children
+from reco.commands import simulate
+
+def run(seed):
+    if seed:
+        threading.Event().wait()
+
+def interrupted(text):
+    os.kill(os.getpid(), signal.SIGINT)
+
+os.cpu_count = lambda: 2
+simulate.say = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us
+try:
+    simulate._all(partial(run), range(2), 2)
+except KeyboardInterrupt:
+    print(active_children())
+"""
+
+
+def test_runs_that_are_interrupted_are_not_waited_for() -> None:
+    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED], check=True, capture_output=True)
+    assert (ended.stdout, ended.stderr) == (b"[]\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("reco.commands.status", "status"),
+        ("reco.commands.topics", "topics watch visits"),
+        ("reco.commands.train", "train"),
+        ("reco.commands.produce", "produce"),
+        ("reco.serving", "serve"),
+    ],
+)
+def test_ctrl_c_ends_a_command_that_still_waits_for_the_broker(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, data_folder: Path, module: str, line: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise BrokerUnavailable("the signal was put off")
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(import_module(module), "open_cluster", interrupted)
+    monkeypatch.setenv("RECO_DATA", str(data_folder))
+    result = reco(*line.split())
+    assert (result.code, result.err.strip()) == (130, "")
