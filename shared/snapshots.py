@@ -36,8 +36,11 @@ def save(path: Path, snapshot: Snapshot) -> None:
         SnapshotError: it can't be written.
     """
     body = msgspec.msgpack.encode(snapshot)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if not path.name or (path.exists() and not path.is_file()):
+            # A device would be replaced by the file, for all who use it.
+            raise SnapshotError(f"can't write {path}: it is no file")
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_a_file_that_is_not_there_or_is_something_else_is_said(tmp_path: Path) -
     (tmp_path / "other").write_text("hello")
     with pytest.raises(SnapshotError, match="not a LiveReco snapshot"):
         load(tmp_path / "other")
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path(), Path("/")):
+        with pytest.raises(SnapshotError, match="it is no file"):
+            save(path, snapshot(5))
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert pipe.is_fifo()
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
