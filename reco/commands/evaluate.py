@@ -25,7 +25,8 @@ MAX_SEED: Final = 2**32 - 1
 _OF_A_HISTORY: Final = ("history", "product_features", "seed", "plot")
 _OF_KAFKA: Final = ("kafka", "patience_s")
 _OF_THE_LOG: Final = (
-    *(*_OF_KAFKA, "decisions", "outcomes", "policy", "alpha", "epsilon", "snapshot", "export"),
+    *(*_OF_KAFKA, "decisions", "outcomes", "policy", "alpha", "hyper", "epsilon", "gamma"),
+    *("snapshot", "export"),
 )
 """Parameters that only one of the two takes."""
 

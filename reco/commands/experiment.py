@@ -48,7 +48,7 @@ def command(
         found = compared(cluster, dataset, seed, experiment, control)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if experiment and not found.variants and not found.open_decisions:
+    if experiment and not (found.variants or found.open_decisions or found.early_decisions):
         raise click.UsageError(f"no decision in the log is of an experiment {experiment!r}")
     options.write_json(found, json_file)
     if json_file != "-":

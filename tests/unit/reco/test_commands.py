@@ -230,6 +230,7 @@ WRONG = [
     ("inspect arm coffee", "coffee"),
     ("inspect partition 12", "0 to 11"),
     ("inspect partition -- -1", "x>=0"),
+    ("evaluate --gamma 0.9 --variances data", "--variances, --gamma would be ignored: add --log"),
     ("status --data {empty} --seed 1", "--data, --seed would be ignored: add --experiment"),
     ("topics watch nowhere", "visits"),
     ("topics watch visits --max 0", "--max"),

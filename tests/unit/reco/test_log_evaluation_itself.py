@@ -43,8 +43,12 @@ def change(product_id: int, *, retired: bool = False) -> ProductChange:
 
 
 def halves(data: DataSet) -> Callable[[int], dict[str, Any]]:
-    """Every third request excludes a half of the products, every third names the other half."""
-    one, other = data.arms[::2], data.arms[1::2]
+    """Every third request excludes a half of the products, every third names the other half.
+
+    But never one that is retired meanwhile, which would be refused.
+    """
+    retired = {change.product_id for change in CHANGES.values() if change.retired}
+    one, other = data.arms[::2], [arm for arm in data.arms[1::2] if arm not in retired]
     return lambda number: [{}, {"exclude": one}, {"candidates": other[number % 7 :]}][number % 3]
 
 
