@@ -16,7 +16,7 @@ from reco.__main__ import COMMANDS, cli, main
 from reco.number import Number
 from shared.arm_statistics import CorruptRow
 from shared.catalogue import DataError
-from shared.kafka import KafkaConsumer
+from shared.kafka_consumer import KafkaConsumer
 from shared.ports import CorruptState
 from tests.unit.reco.command_line import Reco
 
