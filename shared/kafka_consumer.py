@@ -1,7 +1,7 @@
 """Records read through librdkafka: the adapter of `EventConsumer`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -23,14 +23,29 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 
 
 class KafkaConsumer:
-    """`shared.ports.EventConsumer`."""
+    """`shared.ports.EventConsumer`.
+
+    librdkafka hands over records and goes on behind them, whatever becomes of them here. So what a
+    poll has taken is either returned, or read again.
+
+    Args:
+        name: of the broker, for people.
+        consumer: librdkafka's.
+        topic: which it reads.
+        grouped: whether a partition without an offset begins at the committed one.
+    """
 
     def __init__(self, name: str, consumer: Any, topic: str, *, grouped: bool) -> None:
         self._name = name
         self._consumer = consumer
         self.topic = topic
         self._start = OFFSET_INVALID if grouped else OFFSET_BEGINNING  # invalid: the committed one
+        self._assigned: dict[int, int | None] = {}
+        """Where each partition that is read was to begin."""
         self._positions: dict[int, int] = {}
+        """Behind what was returned, and the ends that were met."""
+        self._error: Exception | None = None
+        """Met beside records, which come first."""
 
     @property
     def membership(self) -> Any:
@@ -42,10 +57,12 @@ class KafkaConsumer:
 
         # In these callbacks nothing may raise: the binding would go on with its own assignment.
         def assigned(consumer: Any, partitions: list[TopicPartition]) -> None:
+            self._note_assignment({})
             consumer.assign([])
             rebalance.assigned([each.partition for each in partitions])
 
         def revoked(consumer: Any, partitions: list[TopicPartition]) -> None:
+            self._note_assignment({})
             consumer.unassign()
             rebalance.revoked([each.partition for each in partitions])
 
@@ -55,7 +72,7 @@ class KafkaConsumer:
 
     def assign(self, offsets: Mapping[int, int | None]) -> None:
         """See `EventConsumer.assign`."""
-        self._positions = {p: offset for p, offset in offsets.items() if offset is not None}
+        self._note_assignment(offsets)
         self._consumer.assign(
             [
                 TopicPartition(self.topic, partition, self._start if offset is None else offset)
@@ -65,23 +82,15 @@ class KafkaConsumer:
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """See `EventConsumer.poll`."""
+        self._raise_error()
         # consume(n, t) alone would wait the whole of t unless n records come.
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
         rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
-        records: list[Record] = []
-        add, make, topic, positions = records.append, Record._make, self.topic, self._positions
-        # One loop without calls of our own: this is done for every record there is.
-        for message in (first, *rest):
-            if message.error() is not None:
-                self._pass(message)
-                continue
-            partition, offset = message.partition() or 0, message.offset() or 0
-            positions[partition] = offset + 1
-            headers = _pairs(message.headers()) if message.headers() else ()
-            time_ms = message.timestamp()[1]
-            add(make((topic, partition, offset, message.key(), message.value(), headers, time_ms)))
+        records = self._records((first, *rest))
+        if not records:
+            self._raise_error()
         return records
 
     def position(self, partition: int) -> int | None:
@@ -135,20 +144,51 @@ class KafkaConsumer:
         except KafkaException as error:
             _log.debug("%s: leaving failed: %s", self._name, error)
 
+    def _records(self, messages: Iterable[Message]) -> list[Record]:
+        records: list[Record] = []
+        add, make, topic, positions = records.append, Record._make, self.topic, self._positions
+        # One loop without calls of our own: this is done for every record there is.
+        for message in messages:
+            if message.error() is not None:
+                self._pass(message)
+                continue
+            partition, offset = message.partition() or 0, message.offset() or 0
+            positions[partition] = offset + 1
+            headers = _pairs(message.headers()) if message.headers() else ()
+            time_ms = message.timestamp()[1]
+            add(make((topic, partition, offset, message.key(), message.value(), headers, time_ms)))
+        return records
+
     def _pass(self, message: Message) -> None:
         """Take note of what is no record: the end of a partition, or why there is none."""
         error: Any = message.error()
-        partition, offset = message.partition() or 0, message.offset() or 0
         if error.code() == KafkaError._PARTITION_EOF:
-            self._positions[partition] = offset
+            self._positions[message.partition() or 0] = message.offset() or 0
             return
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return  # we have left the group, which this poll tells us; the next one joins it again
+        failure: Exception = BrokerUnavailable(f"{self._name}: {error.str()}")
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
-        if error.fatal() or not error.retriable():
-            raise BrokerUnavailable(f"{self._name}: {error.str()}")
-        _log.debug("%s: %s", self._name, error)
+            failure = LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
+        self._error = self._error or failure
+
+    def _raise_error(self) -> None:
+        error = self._error
+        if error is not None:
+            # After some errors librdkafka does not go on with a partition until it is assigned.
+            self._read_again()
+            raise error
+
+    def _read_again(self) -> None:
+        """Read on behind what was returned, whatever was taken since."""
+        if self._assigned:
+            self.assign({p: self._positions.get(p, at) for p, at in self._assigned.items()})
+        self._error = None
+
+    def _note_assignment(self, offsets: Mapping[int, int | None]) -> None:
+        self._assigned = dict(offsets)
+        self._positions = {p: offset for p, offset in offsets.items() if offset is not None}
+        self._error = None
 
 
 def _pairs(headers: Any) -> tuple[tuple[str, bytes], ...]:

@@ -204,6 +204,9 @@ class EventConsumer(Protocol):
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Wait up to `timeout_s` for a first record, then take what else is there already.
 
+        No record is lost: what raises goes on behind what was returned before, and what was met
+        beside records raises at the next poll.
+
         Raises:
             BrokerUnavailable: the group or the log can't be read just now.
             LogTruncated: an assigned offset is not in the log.
@@ -272,7 +275,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 Rows: TypeAlias = dict[int, bytes]
-"""Arm → its packed statistics (`shared.arm_statistics.pack_rows`)."""
+"""Arm → its packed statistics (`shared.arm_statistics.ArmStatistics.pack`)."""
 
 
 class State(msgspec.Struct, frozen=True):

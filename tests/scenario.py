@@ -9,7 +9,7 @@ from msgspec import structs
 
 from reco.rebuild import Report, compare_all
 from shared.events import DEAD_LETTERS, OUTCOMES, Outcome, encode, key_of
-from shared.ports import ModelConfig, Record
+from shared.ports import EventConsumer, ModelConfig, Record
 from shared.testing import FakeBroker, FakeClock, FakeConsumer, FakeStore
 from trainer.apply import Rules
 from trainer.loop import Trainer, Wrote
@@ -70,9 +70,11 @@ class World:
         group: str = "g",
         recover: Recover = lambda partition, source, held: None,
         wrote: Wrote = lambda records, rows: None,
+        consumer: EventConsumer | None = None,
     ) -> Trainer:
         """A new trainer process, in the group."""
-        consumer = self.broker.consumer(OUTCOMES, group, reset="error")
+        fake = self.broker.consumer(OUTCOMES, group, reset="error")
+        consumer = consumer or fake
         trainer = Trainer(
             consumer,
             self.broker.producer(),
@@ -86,7 +88,7 @@ class World:
             step=step,
         )
         consumer.subscribe(trainer)
-        self._consumers[id(trainer)] = consumer
+        self._consumers[id(trainer)] = fake
         return trainer
 
     def lose(self, trainer: Trainer) -> None:

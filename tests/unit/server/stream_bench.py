@@ -29,6 +29,7 @@ from shared.events import (
 )
 from shared.linucb import untrained
 from shared.partitioner import partition_of
+from shared.ports import EventConsumer
 from shared.testing import CrashPoints, FakeBroker, FakeClock
 from tests.scenario import NOON
 
@@ -72,9 +73,10 @@ class World:
         feedback: str = "cascade",
         depth: int = 5,
         delivery: Delivery | None = None,
+        consumer: EventConsumer | None = None,
     ) -> StreamServer:
         at_step: Callable[[str], None] = step or (lambda name: None)
-        consumer = self.broker.consumer(VISITS, "servers")
+        consumer = consumer or self.broker.consumer(VISITS, "servers")
         server = StreamServer(
             consumer,
             delivery or AtLeastOnce(self.broker.producer(), at_step),

@@ -1,12 +1,14 @@
 import pytest
+from confluent_kafka import KafkaError
 
-from server.delivery import ExactlyOnce
+from server.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from server.stream import StreamServer
 from shared.catalogue import DataSet
 from shared.events import VISITS
 from shared.ports import BrokerUnavailable, Fenced
 from shared.testing import Crash, CrashPoints
-from tests.unit.server.stream_bench import World
+from tests.scripted_kafka import ScriptedClient, failure
+from tests.unit.server.stream_bench import TOPICS, World
 
 
 @pytest.fixture
@@ -136,6 +138,30 @@ def test_exactly_once_who_lost_its_partitions_unaware_decides_nothing_twice(worl
     with pytest.raises(Fenced):
         zombie.run_once(0.0)
     assert len(world.decisions()) == 10
+
+
+def delivery_of(world: World, exact: bool) -> Delivery:
+    if exact:
+        return ExactlyOnce(world.broker.transactional_producer("server-1"))
+    return AtLeastOnce(world.broker.producer())
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_visits_that_come_beside_an_error_of_another_partition_are_decided(
+    world: World, exact: bool
+) -> None:
+    visits = world.arrive(range(20))
+    client = ScriptedClient({p: world.broker.records(VISITS, p) for p in range(TOPICS[VISITS])})
+    client.put(client.given(range(TOPICS[VISITS])))
+    client.beside = [failure(1, KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    server = world.server(delivery=delivery_of(world, exact), consumer=client.consumer(VISITS))
+    assert len(server.run_once(0.0)) == 20
+    with pytest.raises(BrokerUnavailable):
+        server.run_once(0.0)
+    assert server.run_once(0.0) == []
+    decided = sorted(decision.visit_id for decision in world.decisions())
+    assert decided == sorted(visit.visit_id for visit in visits)
+    assert sum(client.committed.values()) == 20
 
 
 @pytest.mark.parametrize("exact", [False, True])

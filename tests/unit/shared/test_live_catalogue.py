@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError
 from msgspec import structs
 
 from shared.catalogue import Product
@@ -11,6 +12,7 @@ from shared.ports import BrokerUnavailable, Source
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker
 from tests.scenario import NOON
+from tests.scripted_kafka import ScriptedClient, failure
 
 LOG = Source("cluster", OUTCOMES, 12, topic_id="first")
 SOUP = Product(1, "Soup", "Starters", 8.0, False)
@@ -148,6 +150,16 @@ def test_in_another_log_than_its_own_a_product_begins_at_the_start(
     followed.put(encode(change(3, outcomes_log=of)))
     followed.feed.catch_up()
     assert followed.feed.first_offset(3, now) == first
+    assert followed.catalogue.arms == [1, 3]
+
+
+def test_a_product_that_comes_beside_an_error_is_known() -> None:
+    followed = Followed()
+    followed.put(encode(change(3)))
+    client = ScriptedClient({0: followed.broker.records(PRODUCTS, 0)})
+    client.beside = [failure(0, KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    feed = ProductsFeed(client.consumer(PRODUCTS), followed.catalogue)
+    feed.catch_up()
     assert followed.catalogue.arms == [1, 3]
 
 

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
 from msgspec import structs
 
 from shared.events import OUTCOMES
 from shared.ports import BrokerUnavailable
 from shared.testing import Crash, CrashPoints
 from tests.scenario import ARMS, PARTITIONS, RULES, World, busy_world, everything_arrives
+from tests.scripted_kafka import ScriptedClient, failure
 from trainer.loop import RETRY_S, Trainer
 
 
@@ -261,6 +263,22 @@ def test_it_recovers_by_itself_from(fault: Callable[[World, Trainer], None]) -> 
     world.settle(trainer)
     world.assert_invariants()
     assert trainer.ready
+
+
+def test_outcomes_that_come_beside_an_error_of_another_partition_are_counted() -> None:
+    world = World()
+    for arm in ARMS:
+        world.send(arm)
+    client = ScriptedClient({p: world.broker.records(OUTCOMES, p) for p in range(PARTITIONS)})
+    client.put(client.given(range(PARTITIONS)))
+    client.beside = [failure(1, KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    trainer = world.trainer(consumer=client.consumer(OUTCOMES))
+    trainer.run_once(0.0)
+    assert trainer.run_once(0.0) == len(ARMS)
+    with pytest.raises(BrokerUnavailable):
+        trainer.run_once(0.0)
+    world.settle(trainer)
+    assert world.assert_invariants().applied == len(ARMS)
 
 
 def test_a_full_store_is_not_pressed() -> None:
