@@ -125,7 +125,7 @@ class StreamServer:
         self._consumer.assign(self._next)
 
     def revoked(self, partitions: Sequence[int]) -> None:
-        """See `Rebalance.revoked`: the batch before is acknowledged and committed."""
+        """See `Rebalance.revoked`: nothing is in hand, no poll returns what was taken away."""
         self.membership.waits()
         self._next = {p: offset for p, offset in self._next.items() if p not in partitions}
 

@@ -40,8 +40,11 @@ class KafkaConsumer:
         self._consumer = consumer
         self.topic = topic
         self._start = OFFSET_INVALID if grouped else OFFSET_BEGINNING  # invalid: the committed one
+        self._membership: Any = None
         self._assigned: dict[int, int | None] = {}
         """Where each partition that is read was to begin."""
+        self._assignments = 0
+        """How often that has changed."""
         self._positions: dict[int, int] = {}
         """Behind what was returned, and the ends that were met."""
         self._error: Exception | None = None
@@ -49,14 +52,20 @@ class KafkaConsumer:
 
     @property
     def membership(self) -> Any:
-        """Proof of being the partitions' owner, for a transaction that stores their offsets."""
-        return self._consumer.consumer_group_metadata()
+        """Proof of being the partitions' owner, for a transaction that stores their offsets.
+
+        As of when they were given to us: librdkafka's own is that of the group as it is now, and
+        would vouch for partitions that have gone to others; or, once the group has thrown us out,
+        that of nobody, which no broker checks.
+        """
+        return self._membership
 
     def subscribe(self, rebalance: Rebalance) -> None:
         """See `EventConsumer.subscribe`."""
 
         # In these callbacks nothing may raise: the binding would go on with its own assignment.
         def assigned(consumer: Any, partitions: list[TopicPartition]) -> None:
+            self._membership = consumer.consumer_group_metadata()
             self._note_assignment({})
             consumer.assign([])
             rebalance.assigned([each.partition for each in partitions])
@@ -87,7 +96,12 @@ class KafkaConsumer:
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
+        assignments = self._assignments
         rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
+        if self._assignments != assignments:
+            # The group has taken partitions away, or given others, while we had these in hand.
+            self._read_again()
+            return []
         records = self._records((first, *rest))
         if not records:
             self._raise_error()
@@ -187,6 +201,7 @@ class KafkaConsumer:
 
     def _note_assignment(self, offsets: Mapping[int, int | None]) -> None:
         self._assigned = dict(offsets)
+        self._assignments += 1
         self._positions = {p: offset for p, offset in offsets.items() if offset is not None}
         self._error = None
 

@@ -190,7 +190,8 @@ class EventConsumer(Protocol):
 
     @property
     def membership(self) -> object:
-        """Proof of owning the partitions, for `TransactionalProducer.commit`."""
+        """Proof of owning the partitions since they were given to us, for
+        `TransactionalProducer.commit`."""
 
     def subscribe(self, rebalance: Rebalance) -> None:
         """Join the group; `rebalance` is called from within `poll`."""
@@ -205,7 +206,7 @@ class EventConsumer(Protocol):
         """Wait up to `timeout_s` for a first record, then take what else is there already.
 
         No record is lost: what raises goes on behind what was returned before, and what was met
-        beside records raises at the next poll.
+        beside records raises at the next poll. None is of a partition that is no longer ours.
 
         Raises:
             BrokerUnavailable: the group or the log can't be read just now.

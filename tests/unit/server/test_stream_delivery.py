@@ -165,6 +165,19 @@ def test_visits_that_come_beside_an_error_of_another_partition_are_decided(
 
 
 @pytest.mark.parametrize("exact", [False, True])
+def test_visits_whose_partitions_are_taken_away_as_they_are_read_are_left_to_the_heir(
+    world: World, exact: bool
+) -> None:
+    world.arrive(range(20))
+    client = ScriptedClient({p: world.broker.records(VISITS, p) for p in range(TOPICS[VISITS])})
+    client.put(client.given([0]))
+    client.beside = [client.taken_away]
+    server = world.server(delivery=delivery_of(world, exact), consumer=client.consumer(VISITS))
+    assert server.run_once(0.0) == []
+    assert (world.decisions(), client.committed, server.positions) == ([], {}, {})
+
+
+@pytest.mark.parametrize("exact", [False, True])
 def test_offsets_that_were_lost_are_stored_again_though_nothing_new_comes(
     world: World, exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,22 @@ FIVE = {0: [Record("topic", 0, offset, b"k", b"%d" % offset) for offset in range
 REFUSED = KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
+class Member:
+    """Reads what it is given, from the committed offsets on."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self.consumer = consumer
+        self.owned: list[int] = []
+        consumer.subscribe(self)
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        self.owned = list(partitions)
+        self.consumer.assign(dict.fromkeys(partitions))
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        self.owned = []
+
+
 @pytest.fixture
 def client() -> ScriptedClient:
     return ScriptedClient(FIVE)
@@ -89,6 +105,36 @@ def test_having_left_the_group_is_no_error(client: ScriptedClient, consumer: Kaf
     client.put(failure(0, KafkaError._MAX_POLL_EXCEEDED))
     assert len(consumer.poll(100, 0.0)) == 5
     assert consumer.poll(100, 0.0) == []
+
+
+def test_what_a_poll_has_in_hand_as_its_partitions_are_taken_away_is_dropped(
+    client: ScriptedClient,
+) -> None:
+    member = Member(client.consumer("topic"))
+    client.put(client.given([0]))
+    client.beside = [client.taken_away]
+    assert member.consumer.poll(100, 0.0) == []
+    assert (member.owned, client.assigned) == ([], {})
+
+
+def test_what_is_given_anew_meanwhile_is_read_once(client: ScriptedClient) -> None:
+    member = Member(client.consumer("topic"))
+    client.put(client.given([0]))
+    client.beside = [client.taken_away, client.given([0, 1])]
+    assert member.consumer.poll(100, 0.0) == []
+    assert member.owned == [0, 1]
+    assert offsets(member.consumer.poll(100, 0.0)) == [0, 1, 2, 3, 4]
+
+
+def test_membership_is_that_of_when_the_partitions_were_given(client: ScriptedClient) -> None:
+    member = Member(client.consumer("topic"))
+    client.put(client.given([0]))
+    member.consumer.poll(100, 0.0)
+    client.generation += 1
+    assert member.consumer.membership == 1
+    client.put(client.taken_away, client.given([0, 1]))
+    member.consumer.poll(100, 0.0)
+    assert member.consumer.membership == 3
 
 
 @pytest.fixture
