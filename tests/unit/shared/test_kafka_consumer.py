@@ -10,7 +10,8 @@ from infra.embedded import EmbeddedBroker
 from shared.kafka import KafkaCluster
 from shared.kafka_consumer import KafkaConsumer
 from shared.ports import BrokerUnavailable, LogTruncated, Record
-from tests.faulty_broker import OFFSET_FETCH, refuse
+from tests.contract.broker_suite import read
+from tests.faulty_broker import OFFSET_FETCH, refuse, send_with_headers
 from tests.scripted_kafka import ScriptedClient, end, failure
 
 FIVE = {0: [Record("topic", 0, offset, b"k", b"%d" % offset) for offset in range(5)], 1: []}
@@ -142,6 +143,16 @@ def broker() -> Iterator[EmbeddedBroker]:
     broker = EmbeddedBroker({"topic": 1})
     yield broker
     broker.close()
+
+
+def test_a_record_is_read_without_headers_whose_names_are_no_utf_8(broker: EmbeddedBroker) -> None:
+    good = ["ü".encode()] * 100  # until Python calls in its fast way, which checks less
+    send_with_headers(broker, "topic", [*good, b"\xff", *good])
+    consumer = KafkaCluster(broker.address, patience_s=10.0).consumer("topic")
+    consumer.assign({0: 0})
+    headers = [record.headers for record in read(consumer, 201, most=1_000)]
+    assert headers == [(("ü", b"x"),)] * 100 + [()] + [(("ü", b"x"),)] * 100
+    consumer.close()
 
 
 def test_where_the_group_was_is_asked_again_after_a_refusal(broker: EmbeddedBroker) -> None:
