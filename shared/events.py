@@ -150,13 +150,6 @@ class ProductChange(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
-type_of_topic: Final[dict[str, type[msgspec.Struct]]] = {
-    VISITS: Visit,
-    DECISIONS: Decision,
-    OUTCOMES: Outcome,
-    PRODUCTS: ProductChange,
-}
-
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 decode_visit = msgspec.json.Decoder(Visit).decode
