@@ -10,6 +10,7 @@ import msgspec
 from shared.events import (
     DECISIONS,
     OUTCOMES,
+    UNDECODABLE,
     Decision,
     Outcome,
     decode_decision,
@@ -70,7 +71,7 @@ def outcomes_of(records: Iterable[Record]) -> Iterator[Outcome]:
     for record in records:
         try:
             yield decode_outcome(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             continue  # the trainer makes a dead letter of it
 
 
@@ -91,7 +92,7 @@ def _events(
                     f"{path}, line {number}: a record of {watched.topic}, not of {topic}"
                 )
             yield watched, decode(bytes(watched.value) if watched else line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise UnreadableEvents(
                 f"{path}, line {number}: not a record of {topic}: {error}; one JSON object a line "
                 f"is needed, as `reco topics watch {topic} --json` prints them"

@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import msgspec
-
 from reco.experiment_report import ExperimentReport, Possible, report
 from reco.whole_topic import read_topic
 from shared.arm_statistics import Floats
@@ -13,6 +11,7 @@ from shared.catalogue import DataSet
 from shared.events import (
     DECISIONS,
     OUTCOMES,
+    UNDECODABLE,
     VISITS,
     Decision,
     Visit,
@@ -91,5 +90,5 @@ def _events(cluster: KafkaCluster, topic: str, decode: Callable[[bytes], _T]) ->
     for record in read_topic(cluster, topic):
         try:
             yield decode(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             continue  # no record of ours: the trainer counts it among its dead letters

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
-import msgspec
-
 from server.live_feed import LiveFeed, PartitionSeen, Replica
 from server.live_state import Hidden, OutcomeSeen
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, Context, decode_decision, decode_outcome
+from shared.events import (
+    DECISIONS,
+    OUTCOMES,
+    UNDECODABLE,
+    Context,
+    decode_decision,
+    decode_outcome,
+)
 from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
 from shared.ports import (
     BrokerUnavailable,
@@ -198,5 +203,5 @@ def _decoded(
     records: Iterable[Record], decode: Callable[[bytes], _T]
 ) -> Iterator[tuple[Record, _T]]:
     for record in records:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # the trainer reports these
+        with suppress(*UNDECODABLE):  # the trainer reports these
             yield record, decode(record.value or b"")

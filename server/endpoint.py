@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.problems import FAILED, INVALID, MALFORMED, MEDIA, Trouble
+from shared.events import UNDECODABLE
 
 JSON: Final = "application/json"
 
@@ -120,7 +121,7 @@ def decoded(content_type: str, body: bytes, decode: Callable[[bytes], _Body]) ->
     except msgspec.ValidationError as error:
         _check_json(body)  # the schema's fault is met first, though the rest be rubbish
         raise Trouble(INVALID, str(error)) from error
-    except _NOT_JSON as error:
+    except UNDECODABLE as error:
         raise _malformed(error) from error
 
 
@@ -138,7 +139,7 @@ def _check_json(body: bytes) -> None:
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
-    except _NOT_JSON as error:
+    except UNDECODABLE as error:
         raise _malformed(error) from error
 
 
@@ -159,5 +160,4 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _IS_JSON: Final = (b"content-type", JSON.encode())

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import msgspec
-
 from server.delivery import Delivery
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
@@ -16,7 +14,7 @@ from server.sources import sources_of
 from server.view import Viewing
 from shared.cascade import Feedback, outcomes_of
 from shared.dead_letter import dead_letter
-from shared.events import Decision, Visit, decode_visit
+from shared.events import UNDECODABLE, Decision, Visit, decode_visit
 from shared.features import Encoder, NotFinite
 from shared.membership import Membership
 from shared.ports import (
@@ -253,7 +251,7 @@ class StreamServer:
         try:
             visit = decode_visit(record.value or b"")
             self._encoder.check(visit.context)
-        except (msgspec.DecodeError, UnicodeDecodeError, NotFinite) as error:
+        except (*UNDECODABLE, NotFinite) as error:
             self._delivery.send_all([dead_letter(record, f"undecodable: {error}")])
             self._batch.dead_letters += 1
             return None

@@ -150,6 +150,9 @@ class ProductChange(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
 
 
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise: for bytes that are no such record, no UTF-8, or nested too deeply."""
+
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 decode_visit = msgspec.json.Decoder(Visit).decode

@@ -3,9 +3,7 @@
 import logging
 from typing import Final
 
-import msgspec
-
-from shared.events import decode_product_change
+from shared.events import UNDECODABLE, decode_product_change
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import BrokerUnavailable, EventConsumer, Source
 
@@ -84,6 +82,6 @@ class ProductsFeed:
                 continue
             try:
                 self.catalogue.take(decode_product_change(record.value))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 _log.warning("products/0@%d is no change of a product: %s", record.offset, error)
         return len(records)

@@ -21,6 +21,8 @@ ARMS = range(1, 13)
 WINDOW = 50
 CONFIG = ModelConfig(D, "encoder")
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+NESTED = b'{"added_later": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+"""JSON, but deeper than any decoder goes."""
 RULES = Rules.of(CONFIG, ARMS, PARTITIONS, WINDOW)
 
 

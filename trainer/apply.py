@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.arm_statistics import ArmStatistics, Floats, Integers
-from shared.events import Outcome, decode_outcome, key_of
+from shared.events import UNDECODABLE, Outcome, decode_outcome, key_of
 from shared.partitioner import partition_of
 from shared.ports import ModelConfig, Record, Rows, Source
 
@@ -205,7 +205,7 @@ class PartitionFold:
         for record in records:
             try:
                 outcome = decode_outcome(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 dead.append((record, f"undecodable: {error}"))
                 continue
             arm = outcome.product_id
@@ -254,7 +254,7 @@ class PartitionFold:
 def _products(records: Sequence[Record]) -> Iterator[int]:
     """The products that the readable records name: read again, where a batch has to ask."""
     for record in records:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(*UNDECODABLE):
             yield decode_outcome(record.value or b"").product_id
 
 

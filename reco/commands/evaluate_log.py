@@ -30,7 +30,7 @@ from server.joint_solver import JointSolver
 from server.scorer import Policy
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, Decision, decode_decision
+from shared.events import DECISIONS, OUTCOMES, UNDECODABLE, Decision, decode_decision
 from shared.off_policy import Estimate
 from shared.ports import ModelConfig, Record, Source, State
 from shared.products_feed import ProductsFeed
@@ -126,7 +126,7 @@ def _log(
     for record in read_topic(cluster, DECISIONS):
         try:
             found.append(decode_decision(record.value or b""))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             say(f"{record.topic}/{record.partition}@{record.offset} is no decision; left out")
     records: dict[int, list[Record]] = {}
     for record in read_topic(cluster, OUTCOMES):

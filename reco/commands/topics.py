@@ -18,6 +18,7 @@ from shared.events import (
     DECISIONS,
     OUTCOMES,
     PRODUCTS,
+    UNDECODABLE,
     VISITS,
     decode_decision,
     decode_outcome,
@@ -156,7 +157,7 @@ def line(record: Record) -> str:
     describe = _DESCRIBE.get(record.topic, _raw)
     try:
         text = describe(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+    except (*UNDECODABLE, KeyError):
         text = _raw(record)
     return f"{where:<18} {printable(text)}"
 
@@ -238,7 +239,7 @@ def json_line(record: Record) -> str:
     """A record in one line of JSON, its value as text where that is none."""
     try:
         return _with_value(record, msgspec.json.decode(record.value or b"null"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return _with_value(record, shortened(record.value, most=10_000))
 
 

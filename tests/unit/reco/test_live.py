@@ -18,6 +18,7 @@ from shared.ports import BrokerUnavailable, ModelConfig, Position
 from shared.presence import Presence
 from shared.testing import FakeBoard, FakeBroker, FakeClock, FakeStore
 from tests.live_scenario import MovingView, decision, outcomes
+from tests.scenario import NESTED
 
 TOPICS = {DECISIONS: 2, OUTCOMES: 3}
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -106,7 +107,8 @@ def test_a_partition_shows_who_owns_it_how_far_it_is_and_its_lag(world: World) -
 
 def test_records_that_are_none_are_passed_over(world: World) -> None:
     world.read()
-    world.cluster.broker.append(DECISIONS, 0, b"key", b"{")
+    for value in (b"{", NESTED):
+        world.cluster.broker.append(DECISIONS, 0, b"key", value)
     world.cluster.broker.append(OUTCOMES, 0, b"key", None)
     for x in ([0.5], [1e308] * world.data.encoder.d):  # of no encoder
         odd = msgspec.structs.replace(decision(world.data, 2), x=x)

@@ -19,7 +19,7 @@ from shared.events import OUTCOMES, encode
 from shared.ports import Position, Source, State
 from shared.shared_linucb import Hyperparameters
 from shared.snapshots import Snapshot, save
-from tests.scenario import NOON
+from tests.scenario import NESTED, NOON
 from tests.unit.reco.logged import VISITS, Logged
 
 
@@ -191,9 +191,10 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
     path.write_text('\n{"topic":"visits","partition":0,"offset":0,"value":{}}\n')
     with pytest.raises(UnreadableEvents, match="line 2: a record of visits"):
         read_decisions(path)
-    path.write_text("{")
-    with pytest.raises(UnreadableEvents, match="line 1: not a record of decisions"):
-        read_decisions(path)
+    for value in (b"{", NESTED):
+        path.write_bytes(value)
+        with pytest.raises(UnreadableEvents, match="line 1: not a record of decisions"):
+            read_decisions(path)
     with pytest.raises(UnreadableEvents, match="can't read"):
         read_decisions(tmp_path / "none.jsonl")
 

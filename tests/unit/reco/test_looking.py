@@ -10,6 +10,8 @@ import redis
 from msgspec import structs
 
 from infra.embedded import Addresses, EmbeddedBroker, embedded
+from reco.commands.topics import json_line
+from reco.commands.topics import line as as_line
 from server.scorer import Policy
 from shared.arm_statistics import ArmStatistics
 from shared.catalogue import DataSet, load_data
@@ -101,6 +103,14 @@ def test_watching_as_json_prints_one_object_a_line(reco: Reco) -> None:
     rows = [msgspec.json.decode(line) for line in result.out.splitlines()]
     assert {row["topic"] for row in rows} == {OUTCOMES}
     assert sum(isinstance(row["value"], dict) for row in rows) == 30
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1_000, 7), 100_000])
+def test_a_record_however_deep_is_one_line(depth: int) -> None:
+    deep = record(0, b"[" * depth + b"]" * depth)
+    assert "\n" not in as_line(deep)
+    shown = msgspec.json.decode(json_line(deep), type=dict[str, msgspec.Raw])
+    assert bytes(shown["value"]).strip(b'"').startswith(b"[[[")
 
 
 @pytest.mark.usefixtures("here")

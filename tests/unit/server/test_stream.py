@@ -4,7 +4,7 @@ import pytest
 from shared.catalogue import DataSet
 from shared.dead_letter import MAX_BYTES
 from shared.events import DEAD_LETTERS, OUTCOMES, VISITS, Outcome, encode
-from tests.scenario import NOON
+from tests.scenario import NESTED, NOON
 from tests.unit.server.stream_bench import TOPICS, World
 
 
@@ -103,6 +103,7 @@ def test_poison_among_visits_is_set_aside_and_the_rest_is_served(world: World) -
         b"{",
         b"",
         None,
+        NESTED,
         encode(good).replace(b'"age":', b'"age":"x'),
         encode(good).replace(b'"age":', b'"age":' + b"9" * 400),  # more than a float can be
         encode(far_too_long),  # its decision would repeat it
@@ -114,7 +115,7 @@ def test_poison_among_visits_is_set_aside_and_the_rest_is_served(world: World) -
     assert [letter.value for letter in letters][:2] == [b"{", b""]
     assert all(dict(letter.headers)["topic"] == VISITS.encode() for letter in letters)
     assert all(len(letter.value or b"") <= MAX_BYTES for letter in letters)
-    assert server.counts.dead_letters == 6
+    assert server.counts.dead_letters == 7
 
 
 def test_an_unknown_category_and_a_number_out_of_range_are_counted(world: World) -> None:

@@ -4,6 +4,7 @@ The schemas are written by `python -m tests.unit.shared.test_events`.
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from shared.events import (
     OUTCOMES,
     PRODUCTS,
     SCHEMA_VERSION,
+    UNDECODABLE,
     VISITS,
     Context,
     Decision,
@@ -32,6 +34,7 @@ from shared.events import (
     key_of,
 )
 from shared.ports import Source
+from tests.scenario import NESTED
 
 SCHEMAS: Final = Path(shared.__file__).parent / "schemas"
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -179,6 +182,20 @@ def test_a_number_that_json_does_not_have_is_refused(number: str) -> None:
     text = golden(OUTCOMES).replace(b'"reward":1.0', b'"reward":' + number.encode())
     with pytest.raises(msgspec.DecodeError):
         decode_outcome(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"[]", b'{"visit_id": "\xff"}', pytest.param(NESTED, id="nested")],
+)
+@pytest.mark.parametrize(
+    "decode", [decode_visit, decode_decision, decode_outcome, decode_product_change]
+)
+def test_whatever_can_not_be_decoded_raises_one_of_a_few(
+    decode: Callable[[bytes], object], value: bytes
+) -> None:
+    with pytest.raises(UNDECODABLE):
+        decode(value)
 
 
 @pytest.mark.parametrize(("identifier", "key"), [(0, b"0"), (189, b"189"), (-1, b"-1")])

@@ -11,7 +11,7 @@ from shared.live_catalogue import LiveCatalogue, arms_id
 from shared.ports import BrokerUnavailable, Source
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker
-from tests.scenario import NOON
+from tests.scenario import NESTED, NOON
 from tests.scripted_kafka import ScriptedClient, failure
 
 LOG = Source("cluster", OUTCOMES, 12, topic_id="first")
@@ -111,11 +111,11 @@ def test_a_feed_takes_in_what_is_there() -> None:
 
 def test_a_feed_passes_over_what_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
     followed = Followed()
-    for value in (b"{", None, msgspec.json.encode({"product_id": 5}), encode(change(3))):
+    for value in (b"{", None, NESTED, msgspec.json.encode({"product_id": 5}), encode(change(3))):
         followed.put(value)
     followed.feed.catch_up()
     assert followed.catalogue.arms == [1, 3]
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3
 
 
 def test_a_feed_says_where_a_products_outcomes_begin() -> None:

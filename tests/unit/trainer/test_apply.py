@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from shared.arm_statistics import CorruptRow
 from shared.events import Outcome, encode
-from shared.ports import Record
-from tests.scenario import ARMS, CONFIG, RULES, WINDOW, D, outcome, record
+from shared.ports import Record, Source
+from tests.scenario import ARMS, CONFIG, NESTED, RULES, WINDOW, D, outcome, record
 from trainer.apply import MAX_ABS_X, DedupeWindow, PartitionFold, Rules
 
 HERE = RULES.partitions[1]
@@ -43,6 +44,7 @@ def test_an_outcome_adds_to_its_arm_and_moves_the_offset() -> None:
         (b"\xff\xfe", "undecodable"),
         (b"[]", "undecodable"),
         (b'{"outcome_id": 1}', "undecodable"),
+        pytest.param(NESTED, "undecodable", id="nested"),
         (encode(outcome(0, 1)).replace(b'"reward":0.0', b'"reward":NaN'), "undecodable"),
         (outcome(0, 999), "unknown product 999"),
         (outcome(0, -1), "unknown product -1"),
@@ -65,6 +67,23 @@ def test_a_bad_record_is_dead_with_a_reason_and_the_offset_goes_on(
     assert reason in reasons[0]
     assert fold.next_offset == 2
     assert fold.statistics.n.tolist() == [1]
+
+
+class Nobody:
+    """Knows of no newcomers."""
+
+    def catch_up(self) -> None:
+        pass
+
+    def first_offset(self, product_id: int, log: Source | None) -> None:
+        return None
+
+
+def test_a_batch_that_asks_for_newcomers_may_hold_what_is_undecodable() -> None:
+    fold = PartitionFold(HERE, structs.replace(RULES, newcomers=Nobody()))
+    values: list[bytes | Outcome] = [outcome(0, 999), b"{", NESTED, b"\xff"]
+    folded = fold.fold([record(i, value, HERE) for i, value in enumerate(values)])
+    assert len(folded.dead) == len(values)
 
 
 def test_dead_records_come_in_offset_order_whatever_is_wrong_with_them() -> None:
