@@ -4,7 +4,6 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -24,15 +23,14 @@ from reco.observed_producer import ObservedProducer
 from reco.process import process_name, run_name, stop_on_signals, utc_now
 from reco.traces import open_trace
 from reco.via_options import Via
+from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
-from shared.events import VISITS, decode_visit
+from shared.events import UNDECODABLE, VISITS, decode_visit
 from shared.kafka import KafkaCluster
 from shared.metrics import ProducerMetrics
-from shared.ports import BrokerUnavailable
 from shared.presence import Board
 
 REPORT_EVERY_S = 1.0
-SILENT_S = 10.0
 
 
 def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -130,7 +128,7 @@ def command(
     shoppers = Shoppers(dataset.users, seed, run_id or run_name())
     indices: Iterable[int] = range(count) if count else itertools.count()
     if run_id:
-        held = set(_held_visit_ids(cluster))
+        held = set(_held_visit_ids(cluster, run_id))
         indices = (index for index in indices if shoppers.visit_id(index) not in held)
     service = VisitProducer(
         cluster.producer(),
@@ -201,23 +199,14 @@ def _send_history(
     reporter.done(sent, "outcomes of the past")
 
 
-def _held_visit_ids(cluster: KafkaCluster) -> Iterator[str]:
-    consumer = cluster.consumer(VISITS)
-    ends = {p: consumer.watermarks(p).end for p in range(cluster.topics().get(VISITS, 0))}
-    left = {partition for partition, end in ends.items() if end}
-    consumer.assign(dict.fromkeys(left))
-    heard_s = time.monotonic()
-    try:
-        while left:
-            records = consumer.poll(1_000, 1.0)  # nothing may also be the end of one partition
-            if records:
-                heard_s = time.monotonic()
-            elif time.monotonic() - heard_s > SILENT_S:
-                raise BrokerUnavailable(f"the topic {VISITS} can't be read to resume the run")
-            for record in records:
-                if record.offset + 1 >= ends[record.partition]:
-                    left.discard(record.partition)
-                with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    yield decode_visit(record.value or b"").visit_id
-    finally:
-        consumer.close()
+def _held_visit_ids(cluster: KafkaCluster, run_id: str) -> Iterator[str]:
+    """Those of this run that the topic holds already."""
+    if VISITS not in cluster.topics():
+        return
+    for record in read_topic(cluster, VISITS):
+        try:
+            visit_id = decode_visit(record.value or b"").visit_id
+        except UNDECODABLE:
+            continue  # no visit: the servers make a dead letter of it
+        if visit_id.rpartition("-")[0] == run_id:
+            yield visit_id

@@ -13,6 +13,7 @@ from shared.events import VISITS, encode, key_of
 from shared.kafka import KafkaCluster
 from shared.ports import Record, Watermarks
 from shared.testing import FakeBroker, FakeConsumer
+from tests.scenario import NESTED
 
 
 class Consumer:
@@ -27,6 +28,9 @@ class Consumer:
 
     def assign(self, offsets: Mapping[int, int | None]) -> None:
         self._consumer.assign(offsets)
+
+    def position(self, partition: int) -> int | None:
+        return self._consumer.position(partition)
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         self._polls += 1
@@ -60,6 +64,34 @@ def test_a_run_is_resumed_past_the_ends_of_partitions_and_what_is_no_visit(data:
     for index in range(6):
         visit = shoppers.visit(index, datetime(2026, 1, 5, tzinfo=UTC))
         broker.append(VISITS, index % 2, key_of(visit.user_id), encode(visit))
-    broker.append(VISITS, 0, b"1", b'{"visit_id": "\xff"}')
-    held = set(_held_visit_ids(cast(KafkaCluster, Cluster(broker))))
-    assert held == {shoppers.visit_id(index) for index in range(6)}
+    for value in (b'{"visit_id": "\xff"}', NESTED):
+        broker.append(VISITS, 0, b"1", value)
+    assert held_of("run", broker) == {shoppers.visit_id(index) for index in range(6)}
+
+
+def test_a_run_is_resumed_though_retention_has_emptied_a_partition_and_a_mark_ends_another(
+    data: DataSet,
+) -> None:
+    broker, shoppers = FakeBroker({VISITS: 2}), Shoppers(data.users, 1, "run")
+    for index in range(6):
+        visit = shoppers.visit(index, datetime(2026, 1, 5, tzinfo=UTC))
+        broker.append(VISITS, index % 2, key_of(visit.user_id), encode(visit))
+    broker.trim(VISITS, 0, 3)
+    broker.mark(VISITS, 1)
+    assert held_of("run", broker) == {shoppers.visit_id(index) for index in (1, 3, 5)}
+
+
+def test_visits_of_other_runs_are_not_remembered(data: DataSet) -> None:
+    broker = FakeBroker({VISITS: 1})
+    for run_id in ("run", "run-2", "ru", "run-2-7"):
+        visit = Shoppers(data.users, 1, run_id).visit(0, datetime(2026, 1, 5, tzinfo=UTC))
+        broker.append(VISITS, 0, key_of(visit.user_id), encode(visit))
+    assert held_of("run-2", broker) == {"run-2-0000000"}
+
+
+def test_a_run_on_a_topic_that_there_is_not_holds_nothing() -> None:
+    assert held_of("run", FakeBroker({})) == set()
+
+
+def held_of(run_id: str, broker: FakeBroker) -> set[str]:
+    return set(_held_visit_ids(cast(KafkaCluster, Cluster(broker)), run_id))
