@@ -328,7 +328,8 @@ class Write(NamedTuple):
 class StateStore(Protocol):
     """The arms' rows, one state a partition.
 
-    Every method may raise `StoreUnavailable`, and those that read `CorruptState`.
+    Every method may raise `StoreUnavailable`, and those that read, or compare before they write,
+    `CorruptState`.
     """
 
     def positions(self, partitions: Sequence[int]) -> list[Position | None]:

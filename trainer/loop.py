@@ -195,7 +195,7 @@ class Trainer:
             return
         try:
             self._fold_and_store(parts)
-        except (StoreUnavailable, BrokerUnavailable) as error:
+        except (StoreUnavailable, BrokerUnavailable, CorruptState) as error:
             again = self._unwritten.keys() & parts.keys()
             self._unwritten.update({p: self._folds[p].next_offset for p in parts})
             self._reload(parts, str(error))

@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from confluent_kafka import KafkaError
 from msgspec import structs
 
 from shared.events import OUTCOMES
-from shared.ports import BrokerUnavailable
+from shared.ports import BrokerUnavailable, Conflict, CorruptState, Position, Write
 from shared.testing import Crash, CrashPoints
 from tests.scenario import ARMS, PARTITIONS, RULES, World, busy_world, everything_arrives
 from tests.scripted_kafka import ScriptedClient, failure
@@ -279,6 +279,40 @@ def test_outcomes_that_come_beside_an_error_of_another_partition_are_counted() -
         trainer.run_once(0.0)
     world.settle(trainer)
     assert world.assert_invariants().applied == len(ARMS)
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_a_state_whose_corruption_a_write_meets_is_refused_and_the_others_are_served(
+    wrote: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, trainer = with_an_outcome_for_each_arm()
+    corrupt, whole = RULES.partitions[ARMS[0]], world.store.states
+    write_all, positions = world.store.write_all, world.store.positions
+
+    def written(writes: Sequence[Write]) -> list[Conflict | None]:
+        others = [write for write in writes if write.partition != corrupt]
+        if len(others) == len(writes):
+            return write_all(writes)
+        if wrote:
+            write_all(others)
+        raise CorruptState("the state's metadata is unreadable")
+
+    def found(partitions: Sequence[int]) -> list[Position | None]:
+        if corrupt in partitions:
+            raise CorruptState("the state's metadata is unreadable")
+        return positions(partitions)
+
+    monkeypatch.setattr(world.store, "write_all", written)
+    monkeypatch.setattr(world.store, "positions", found)
+    world.settle(trainer)
+    assert trainer.not_ready == ["the state's metadata is unreadable"]
+    assert trainer.positions.keys() == set(range(PARTITIONS)) - {corrupt}
+    elsewhere = [arm for arm in ARMS if RULES.partitions[arm] != corrupt]
+    assert sum(len(whole[p].rows) for p in trainer.positions) == len(elsewhere)
+    monkeypatch.undo()
+    world.settle(trainer)
+    assert world.assert_invariants().applied == len(ARMS)
+    assert trainer.ready
 
 
 def test_a_full_store_is_not_pressed() -> None:
