@@ -2,13 +2,28 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from shared.ports import BrokerUnavailable, Delivered, Outgoing
 
 _log = logging.getLogger(__name__)
+
+FAILURES: Final = (KafkaException, SystemError)
+"""What a call that serves callbacks may raise, for `reason_of`."""
+
+
+class Heard:
+    """A client's `logger`, which keeps what was fatal to it; librdkafka would print that."""
+
+    def __init__(self) -> None:
+        self.fatal: KafkaError | None = None
+
+    def log(self, level: int, form: str, facility: str, client: str, text: str) -> None:
+        """As of `logging.Logger`."""
+        if facility == "FATAL":
+            self.fatal = KafkaError(KafkaError._FATAL, text.partition(": ")[2] or text, fatal=True)
 
 
 Reported: TypeAlias = Callable[[KafkaError | None, Message], None]
@@ -18,6 +33,8 @@ class KafkaSender:
     """`shared.ports.Sender`: what is common to producers with and without transactions."""
 
     _client: Any
+    _heard: Heard
+    """By this client."""
     _unfollowed: Reported | None = None
     """Told of the records, and failures, that nobody else is told of."""
 
@@ -47,7 +64,7 @@ class KafkaSender:
                         produce(topic, value, key, on_delivery=callback)
                     break
                 except BufferError:
-                    self._client.poll(0.1)
+                    self._make_room()
                 except KafkaException as error:
                     raise self._failed(error.args[0]) from error
 
@@ -60,30 +77,41 @@ class KafkaSender:
 
         return report
 
+    def _make_room(self) -> None:
+        try:
+            self._client.poll(0.1)
+        except FAILURES as error:
+            raise self._failed(reason_of(error, self._heard)) from error
+
     def _failed(self, error: KafkaError) -> BrokerUnavailable:
         """What to raise for a client that does not take a record."""
         raise NotImplementedError
 
 
 class KafkaProducer(KafkaSender):
-    """`shared.ports.EventProducer`."""
+    """`shared.ports.EventProducer`.
+
+    A client that has met an error it can't recover from (a right that was taken from it, say) takes
+    no record ever after, so it is replaced by a new one.
+
+    Args:
+        name: of the broker, for people.
+        make: makes a client, with these settings besides the usual ones.
+    """
 
     def __init__(self, name: str, make: Callable[[dict[str, Any]], Any]) -> None:
         self._name = name
+        self._make = make
         self._failure = ""
         self._unfollowed = self._note_failure
-        self._client = make({"error_cb": lambda error: _log.debug("%s: %s", name, error)})
-
-    def _note_failure(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failure = error.str()
-
-    def _failed(self, error: KafkaError) -> BrokerUnavailable:
-        return BrokerUnavailable(f"{self._name}: {error.str()}")
+        self._client = self._made()
 
     def flush(self, timeout_s: float) -> None:
         """See `EventProducer.flush`."""
-        unacknowledged = self._client.flush(timeout_s)
+        try:
+            unacknowledged = self._client.flush(timeout_s)
+        except FAILURES as error:
+            raise self._failed(reason_of(error, self._heard)) from error
         failure, self._failure = self._failure, ""
         if failure:
             raise BrokerUnavailable(f"{self._name} refused a record: {failure}")
@@ -94,5 +122,47 @@ class KafkaProducer(KafkaSender):
 
     def close(self) -> None:
         """See `EventProducer.close`."""
-        self._client.purge()
-        self._client.flush(0)
+        let_go(self._client, self._heard)
+
+    def _made(self) -> Any:
+        name, self._heard = self._name, Heard()
+        noted = {"error_cb": lambda error: _log.debug("%s: %s", name, error), "logger": self._heard}
+        return self._make(noted)
+
+    def _note_failure(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failure = error.str()
+
+    def _failed(self, error: KafkaError) -> BrokerUnavailable:
+        """What to raise; a client that can't go on is replaced."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            let_go(self._client, self._heard)
+            error = self._heard.fatal or error
+            self._client, self._failure = self._made(), ""
+        return BrokerUnavailable(f"{self._name}: {error.str()}")
+
+
+def reason_of(failure: BaseException, heard: Heard) -> KafkaError:
+    """What librdkafka has said; raises the failure itself if it has said nothing.
+
+    The binding raises a fatal error out of whatever call serves it. What it still calls back before
+    that, with the exception pending, may make a SystemError of it, or lose it.
+    """
+    behind: BaseException | None = failure
+    while behind is not None:
+        if isinstance(behind, KafkaException):
+            reason: KafkaError = behind.args[0]
+            return reason
+        behind = behind.__cause__ or behind.__context__
+    if heard.fatal is None:
+        raise failure
+    return heard.fatal
+
+
+def let_go(client: Any, heard: Heard) -> None:
+    """Drop what a client holds; what was fatal to it is heard, if it was not before."""
+    try:
+        client.purge()
+        client.flush(0)
+    except FAILURES as failure:
+        reason_of(failure, heard)

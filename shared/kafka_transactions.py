@@ -1,22 +1,17 @@
 """Kafka's transactions through librdkafka: the adapter of `TransactionalProducer`."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from shared.kafka_connection import ends_within
-from shared.kafka_producer import KafkaSender
+from shared.kafka_producer import FAILURES, Heard, KafkaSender, let_go, reason_of
 from shared.ports import BrokerUnavailable, EventConsumer, Fenced
 
 _log = logging.getLogger(__name__)
-_silent = logging.getLogger(f"{__name__}.librdkafka")
-"""Being fenced is fatal to a client, so librdkafka would print it; here it is an exception."""
-_silent.propagate = False
-_silent.addHandler(logging.NullHandler())
 
 TRANSACTION_TIMEOUT_MS: Final = 5_000
 """After this the broker drops a transaction whose producer is gone. Until then readers of its
@@ -70,8 +65,7 @@ class KafkaTransactionalProducer(KafkaSender):
         self._clock, self._sleep = clock, sleep
         self._settled_at = float("-inf")
         self._client: Any = None
-        self._fatal: KafkaError | None = None
-        """Why the client can't go on: later calls only say that it can't."""
+        self._heard = Heard()
         self._open = False
 
     def settle(self) -> None:
@@ -83,8 +77,8 @@ class KafkaTransactionalProducer(KafkaSender):
     def begin(self) -> None:
         """See `TransactionalProducer.begin`."""
         if self._client is None:
-            self._fatal = None
-            self._client = self._make({"error_cb": self._note, "logger": _silent})
+            self._heard = Heard()
+            self._client = self._make({"error_cb": self._note, "logger": self._heard})
             self._retried(lambda left_s: self._client.init_transactions(left_s))
         self._retried(lambda _: self._client.begin_transaction())
         self._open = True
@@ -107,7 +101,7 @@ class KafkaTransactionalProducer(KafkaSender):
         self._open = False
         try:
             self._client.abort_transaction(_TIMEOUT_S)
-        except KafkaException as error:
+        except FAILURES as error:
             _log.debug("%s: %s", self._name, error)
             self._drop()
 
@@ -133,15 +127,11 @@ class KafkaTransactionalProducer(KafkaSender):
 
     def _note(self, error: KafkaError) -> None:
         _log.debug("%s: %s", self._name, error)
-        if error.fatal():
-            self._fatal = error
 
     def _drop(self) -> None:
         client, self._client, self._open = self._client, None, False
         if client is not None:
-            with contextlib.suppress(KafkaException):  # of a client that is beyond help
-                client.purge()
-                client.flush(0)
+            let_go(client, self._heard)
 
     def _retried(self, call: Callable[[float], object]) -> None:
         """Call until it answers, or time is up: then nobody knows, and the client is replaced."""
@@ -150,16 +140,16 @@ class KafkaTransactionalProducer(KafkaSender):
             try:
                 call(max(deadline_s - self._clock(), 0.1))
                 return
-            except KafkaException as error:
-                reason = error.args[0]
+            except FAILURES as error:
+                reason = reason_of(error, self._heard)
                 if reason.retriable() and self._clock() < deadline_s:
                     continue
                 raise self._failed(reason) from error
 
     def _failed(self, error: KafkaError) -> BrokerUnavailable:
         """What to raise; a client that can't go on is let go of."""
-        if error.code() == KafkaError._FATAL and self._fatal:
-            error = self._fatal
+        if error.code() == KafkaError._FATAL and self._heard.fatal:
+            error = self._heard.fatal  # later calls only say that there was one
         if not error.txn_requires_abort():
             self._drop()
         kind = Fenced if error.code() in _FENCED else BrokerUnavailable

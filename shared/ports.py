@@ -114,7 +114,11 @@ class Sender(Protocol):
         headers: Sequence[tuple[str, bytes]] = (),
         on_delivered: Delivered | None = None,
     ) -> None:
-        """Hand over one record; waits while the local queue is full."""
+        """Hand over one record; waits while the local queue is full.
+
+        Raises:
+            BrokerUnavailable: it was not taken, and what is not acknowledged yet may be dropped.
+        """
 
     def send_all(self, records: Iterable[Outgoing]) -> None:
         """Hand over several in their order, which costs less than one at a time."""

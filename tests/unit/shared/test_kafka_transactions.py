@@ -127,6 +127,23 @@ def test_the_next_transaction_after_that_is_another_clients(hasty: World) -> Non
     assert hasty.clients[1].said == ["init", "begin"]
 
 
+def test_a_fatal_error_that_a_callback_has_spoilt_is_raised_as_such(
+    patient: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient.producer.begin()
+    fatal = KafkaException(KafkaError(KafkaError._FENCED, "a newer producer", fatal=True))
+
+    def spoilt(timeout_s: float) -> None:
+        raise SystemError("returned a result with an exception set") from fatal
+
+    monkeypatch.setattr(patient.clients[0], "flush", spoilt)
+    with pytest.raises(Fenced, match="a newer producer"):
+        patient.producer.commit(patient.consumer, OFFSETS)
+    patient.producer.abort()
+    patient.producer.begin()
+    assert len(patient.clients) == 2
+
+
 def test_an_error_of_storing_offsets_is_raised_as_such(patient: World) -> None:
     patient.producer.begin()
     patient.clients[0].refusal = KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
