@@ -20,7 +20,7 @@ class Client:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.stored: list[TopicPartition] = []
-        self.refusal: KafkaException | None = None
+        self.refusal: Exception | None = None
         self.lost = False
         """Whether storing offsets never returns."""
         self.released = threading.Event()
@@ -125,6 +125,14 @@ def test_the_next_transaction_after_that_is_another_clients(hasty: World) -> Non
     hasty.producer.begin()
     # Its first word ends what the first client has left open.
     assert hasty.clients[1].said == ["init", "begin"]
+
+
+def test_an_offset_that_can_not_be_stored_at_all_ends_the_transaction(patient: World) -> None:
+    patient.producer.begin()
+    patient.clients[0].refusal = TypeError("no membership")
+    with pytest.raises(TypeError, match="no membership"):
+        patient.producer.commit(patient.consumer, OFFSETS)
+    assert "commit" not in patient.clients[0].said
 
 
 def test_a_fatal_error_that_a_callback_has_spoilt_is_raised_as_such(
