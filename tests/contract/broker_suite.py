@@ -1,6 +1,7 @@
 """What every broker's producer and consumer must do, whoever implements them."""
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from shared.ports import Delivered, EventConsumer, EventProducer, LogTruncated, 
 TOPIC = "visits"
 """The topic of a broker that a test has for itself."""
 PARTITIONS = 4
+PATIENCE_S = 120.0
+"""With a broker that has just started, on a slow machine."""
 _groups = itertools.count()
 
 
@@ -45,20 +48,20 @@ class Member:
 
 def poll_until(condition: Callable[[], bool], *members: Member) -> None:
     """Let the members poll until something is so."""
-    for _ in range(400):
-        if condition():
-            return
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"it did not become so within {PATIENCE_S:g} s"
         for member in members:
             member.poll()
-    raise AssertionError("it never became so")
 
 
 def read(consumer: EventConsumer, count: int, most: int = 100) -> list[Record]:
-    """The next `count` records, or what comes within 100 polls."""
+    """The next `count` records."""
     records: list[Record] = []
-    for _ in range(100):
-        if len(records) >= count:
-            break
+    deadline_s = time.monotonic() + PATIENCE_S
+    while len(records) < count:
+        came = f"{len(records)} of {count} records came within {PATIENCE_S:g} s"
+        assert time.monotonic() < deadline_s, came
         records += consumer.poll(most, 0.05)
     return records
 

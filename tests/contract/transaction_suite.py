@@ -152,10 +152,11 @@ class TransactionSuite:
         producer = broker.transactional_producer(group)
         transaction(producer, topic, [b"lost"])
         left = member.consumer
+        assert left.membership
         left.close()
         heir = Member(broker, topic, group)
         poll_until(lambda: len(heir.owned) == PARTITIONS, heir)
-        with pytest.raises(Exception):  # noqa: B017, PT011
+        with pytest.raises(Fenced):
             producer.commit(left, {HOME: 1})
         producer.abort()
         transaction(producer, topic, [b"kept"])
