@@ -25,7 +25,7 @@ EVERYONE = parse("linucb:50,shared-linucb:50", Policy, "e")
 
 
 def users_of(traffic: Traffic, name: str) -> list[int]:
-    return [user for user in range(100) if traffic.variant_of(user).name == name]
+    return [user for user in range(1, 100) if traffic.variant_of(user).name == name]
 
 
 def asked(bench: Bench, *requests: dict[str, Any]) -> list[httpx.Response]:
