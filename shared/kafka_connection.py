@@ -26,6 +26,14 @@ _OF_OTHERS: Final = re.compile(
     # and what Kubernetes tells all pods of a Service called kafka.
     r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+_FIXED: Final = (
+    *("acks", "request.required.acks", "enable.idempotence", "transactional.id", "partitioner"),
+    *("group.id", "group.protocol", "partition.assignment.strategy", "client.id"),
+    *("auto.offset.reset", "isolation.level", "enable.partition.eof"),
+    *("enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"),
+)
+"""What counting each record once rests on, and `reco status` on the last one."""
+_ADDRESSES: Final = ("bootstrap.servers", "metadata.broker.list")
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:/\s,@]+))(?::(?P<port>\d{1,5}))?"
 )
@@ -43,12 +51,20 @@ def settings_from(environment: Mapping[str, str]) -> dict[str, str]:
     """`KAFKA_SECURITY_PROTOCOL=SSL` → `security.protocol: SSL`, and so on.
 
     Variables of the same prefix that other software is known for are left out.
+
+    Raises:
+        BadSetting: there is one of what has to be as it is.
     """
-    return {
+    found = {
         name[len(_PREFIX) :].lower().replace("_", "."): value
         for name, value in environment.items()
         if name.startswith(_PREFIX) and not _OF_OTHERS.fullmatch(name)
     }
+    if fixed := [_variable(name) for name in _FIXED if name in found]:
+        raise BadSetting(f"LiveReco sets this itself, and counts on it; unset {', '.join(fixed)}")
+    if addresses := [_variable(name) for name in _ADDRESSES if name in found]:
+        raise BadSetting(f"give --kafka (RECO_KAFKA) instead of {addresses[0]}")
+    return found
 
 
 class KafkaConnection:

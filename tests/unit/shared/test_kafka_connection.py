@@ -42,7 +42,9 @@ def test_variables_become_settings() -> None:
     ],
 )
 def test_what_kafkas_tools_and_kubernetes_set_is_no_setting(name: str) -> None:
-    assert settings_from({name: "tcp://10.0.0.1:9092", "KAFKA_ACKS": "all"}) == {"acks": "all"}
+    assert settings_from({name: "tcp://10.0.0.1:9092", "KAFKA_LINGER_MS": "5"}) == {
+        "linger.ms": "5"
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,19 @@ def test_what_is_no_address_is_refused_without_repeating_it(address: str) -> Non
     with pytest.raises(BadSetting, match="no Kafka address: give HOST:PORT") as refused:
         KafkaCluster(address)
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (["KAFKA_ACKS"], "unset KAFKA_ACKS$"),
+        (["KAFKA_GROUP_ID", "KAFKA_CLIENT_ID"], "KAFKA_GROUP_ID, KAFKA_CLIENT_ID$"),
+        (["KAFKA_BOOTSTRAP_SERVERS"], "RECO_KAFKA"),
+    ],
+)
+def test_what_counting_once_rests_on_can_not_be_changed(variables: list[str], said: str) -> None:
+    with pytest.raises(BadSetting, match=said):
+        settings_from(dict.fromkeys(variables, "1"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:1,localhost:1", "[::1]:1"])
