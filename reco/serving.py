@@ -51,7 +51,7 @@ from shared.health import Heartbeat
 from shared.kafka_admin import KafkaAdmin
 from shared.live_catalogue import LiveCatalogue
 from shared.metrics import ServerMetrics
-from shared.ports import BrokerUnavailable
+from shared.ports import BrokerRefuses, BrokerUnavailable
 from shared.settings import LAMBDA, SERVER_GROUP
 from shared.shared_linucb import Hyperparameters
 
@@ -189,6 +189,8 @@ class ServerProcess:
                     self._serve()
         except (NoView, NotServing) as error:
             raise click.ClickException(str(error)) from error
+        except BrokerRefuses:
+            raise
         except BrokerUnavailable as error:
             say(undelivered(error, self._delivery))
         failures = [follower.failure for follower in followers if follower.failure]
@@ -207,6 +209,8 @@ class ServerProcess:
             self._heartbeat.beat()
             try:
                 report.lines(server.run_once(POLL_S))
+            except BrokerRefuses:
+                raise
             except BrokerUnavailable as error:
                 say(f"{error}; trying again")
                 self._stop.wait(REPORT_EVERY_S)

@@ -15,7 +15,14 @@ from confluent_kafka import (
 )
 
 from shared.kafka_connection import ends_within, text_of
-from shared.ports import BrokerUnavailable, LogTruncated, Rebalance, Record, Watermarks
+from shared.ports import (
+    BrokerRefuses,
+    BrokerUnavailable,
+    LogTruncated,
+    Rebalance,
+    Record,
+    Watermarks,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -190,12 +197,17 @@ class KafkaConsumer:
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return  # we have left the group, which this poll tells us; the next one joins it again
         failure: Exception = BrokerUnavailable(f"{self._name}: {error.str()}")
+        if error.code() == KafkaError._FATAL:  # a consumer has one: another took its kept place
+            advice = "each process needs a KAFKA_GROUP_INSTANCE_ID of its own"
+            failure = BrokerRefuses(f"{self._name}: {error.str()}; {advice}")
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             failure = LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
         self._error = self._error or failure
 
     def _raise_error(self) -> None:
         error = self._error
+        if isinstance(error, BrokerRefuses):
+            raise error  # this client is at its end
         if error is not None:
             # After some errors librdkafka does not go on with a partition until it is assigned.
             self._read_again()

@@ -22,7 +22,7 @@ from shared.events import OUTCOMES
 from shared.health import Heartbeat
 from shared.kafka_admin import KafkaAdmin
 from shared.metrics import TrainerMetrics
-from shared.ports import BrokerUnavailable
+from shared.ports import BrokerRefuses, BrokerUnavailable
 from shared.settings import TRAINER_GROUP
 from shared.snapshots import SnapshotFolder
 from trainer.apply import DEDUPE_WINDOW, Rules
@@ -120,6 +120,8 @@ def _run(trainer: Trainer, stop: Event, as_json: bool, heartbeat: Heartbeat) -> 
         heartbeat.beat()
         try:
             trainer.run_once(POLL_S)
+        except BrokerRefuses:
+            raise
         except BrokerUnavailable as error:
             say(f"{error}; trying again")
             stop.wait(REPORT_EVERY_S)

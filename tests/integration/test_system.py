@@ -10,7 +10,8 @@ import pytest
 from infra.embedded import Addresses
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, VISITS
 from shared.kafka import KafkaCluster
-from shared.settings import PARTITIONS
+from shared.kafka_admin import KafkaAdmin
+from shared.settings import PARTITIONS, SERVER_GROUP, TRAINER_GROUP
 from tests.e2e.system import System
 from tests.integration.command import Reco
 from tests.integration.containers import START_S, KafkaServer, RedisServer, make_anew
@@ -71,6 +72,23 @@ def test_servers_and_trainers_that_are_killed_lose_and_double_nothing(system: Sy
             system.children[name].kill()
             system.again(name)
     decided_once(system, 300)
+
+
+@pytest.mark.parametrize("command", ["train", "serve"])
+def test_of_two_processes_with_one_kept_place_the_later_has_it_and_the_earlier_ends(
+    system: System, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("KAFKA_GROUP_INSTANCE_ID", "one")
+    if command == "serve":
+        system.start("trainer", "train")
+    group = f"{SERVER_GROUP if command == 'serve' else TRAINER_GROUP}-{system.model}"
+    admin = KafkaAdmin(system.cluster)
+    earlier = system.start("earlier", command)
+    system.until(lambda: len(admin.members(group) or []) == 1, "the earlier in the group")
+    later = system.start("later", command)
+    system.until(lambda: not earlier.alive, "the earlier gone")
+    assert "KAFKA_GROUP_INSTANCE_ID of its own" in earlier.last_words()
+    assert later.alive
 
 
 @pytest.fixture

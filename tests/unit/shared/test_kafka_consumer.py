@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 from infra.embedded import EmbeddedBroker
 from shared.kafka import KafkaCluster
 from shared.kafka_consumer import KafkaConsumer
-from shared.ports import BrokerUnavailable, LogTruncated, Record
+from shared.ports import BrokerRefuses, BrokerUnavailable, LogTruncated, Record
 from tests.contract.broker_suite import read
 from tests.faulty_broker import OFFSET_FETCH, refuse, send_with_headers
 from tests.scripted_kafka import ScriptedClient, end, failure
@@ -100,6 +100,16 @@ def test_an_offset_that_the_log_does_not_hold_is_said_after_the_records_beside_i
     assert len(consumer.poll(100, 0.0)) == 5
     with pytest.raises(LogTruncated, match="topic/1: out of range"):
         consumer.poll(100, 0.0)
+
+
+def test_a_consumer_whose_place_another_has_taken_is_at_its_end(
+    client: ScriptedClient, consumer: KafkaConsumer
+) -> None:
+    client.put(failure(0, KafkaError._FATAL))
+    assert offsets(consumer.poll(100, 0.0)) == [0, 1, 2, 3, 4]
+    for _ in range(2):
+        with pytest.raises(BrokerRefuses, match="KAFKA_GROUP_INSTANCE_ID"):
+            consumer.poll(100, 0.0)
 
 
 def test_having_left_the_group_is_no_error(client: ScriptedClient, consumer: KafkaConsumer) -> None:
