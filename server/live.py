@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ MOST_CLIENTS: Final = 64
 QUEUED: Final = 8
 """Messages that wait for a client: one that is further behind is let go."""
 RETRY_AFTER_S: Final = 5
+
+_log = logging.getLogger(__name__)
 
 _EVENTS: Final = "text/event-stream"
 _CLOSE: Final = {"Connection": "close"}
@@ -185,16 +188,20 @@ class Hub:
         after = sampled = 0
         now_s = asyncio.get_running_loop().time
         said_s = now_s()
-        while self._clients and not self._stopping():
-            message, after, sampled = self._feed.next(after, sampled)
-            if message is None and now_s() - said_s >= self._word_s:
-                message = self._feed.word()
-            if message is not None:
-                said_s = now_s()
-                self._give(_event(message))
-            await asyncio.sleep(self._every_s)
-        for queue in self._clients:
-            _end(queue)
+        try:
+            while self._clients and not self._stopping():
+                message, after, sampled = self._feed.next(after, sampled)
+                if message is None and now_s() - said_s >= self._word_s:
+                    message = self._feed.word()
+                if message is not None:
+                    said_s = now_s()
+                    self._give(_event(message))
+                await asyncio.sleep(self._every_s)
+        except Exception:  # pages whose stream ends say so, and try again
+            _log.exception("the live page has no more to show")
+        finally:
+            for queue in self._clients:
+                _end(queue)
 
     def _give(self, event: bytes) -> None:
         for queue in list(self._clients):

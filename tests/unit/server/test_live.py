@@ -279,6 +279,24 @@ def test_a_client_that_does_not_read_is_let_go(feeding: Feeding) -> None:
     asyncio.run(run())
 
 
+def test_a_stream_that_has_no_more_to_show_ends_and_the_next_is_begun_anew(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        hub = Hub(feeding.feed, lambda: False, every_s=0.0)
+        with monkeypatch.context() as broken, a_place(hub) as stream:
+            broken.setattr(feeding.feed, "next", None)
+            async with asyncio.timeout(10.0):
+                assert len([event async for event in stream]) == 1
+        feeding.visit(1)
+        with a_place(hub) as stream:
+            await anext(stream)
+            assert await anext(stream)
+
+    asyncio.run(run())
+    assert "no more to show" in caplog.text
+
+
 def test_streams_end_when_the_process_stops(feeding: Feeding) -> None:
     async def run() -> None:
         stopping = asyncio.Event()
