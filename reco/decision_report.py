@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from reco.event_files import outcomes_of
-from shared.events import Decision, Outcome, SlateItem, decode_decision, encode
+from shared.events import UNDECODABLE, Decision, Outcome, SlateItem, decode_decision, encode
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import Record
 
@@ -53,7 +53,7 @@ def find_decision(records: Iterable[Record], decision_id: str) -> Decision | Non
             continue
         try:
             decision = decode_decision(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNDECODABLE:
             continue
         if decision.decision_id == decision_id:
             return decision

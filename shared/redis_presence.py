@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import redis
 
+from shared.events import UNDECODABLE
 from shared.presence import EXPIRES_S, Presence, in_order
 from shared.redis_connection import RedisAddress
 
@@ -40,7 +41,7 @@ class RedisBoard:
         for said in self._ask(self._values):
             try:
                 found.append(msgspec.json.decode(said or b"", type=Presence))
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 continue  # gone between the two commands, or of another version
         return in_order(found)
 

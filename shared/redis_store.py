@@ -15,6 +15,7 @@ import msgspec
 import redis
 from redis.exceptions import NoScriptError
 
+from shared.events import UNDECODABLE
 from shared.ports import (
     Change,
     ChangesLost,
@@ -262,7 +263,7 @@ class RedisChangeFeed:
         except (redis.RedisError, OSError, StoreUnavailable) as error:
             self._pubsub.reset()
             raise ChangesLost(str(error)) from error
-        except msgspec.DecodeError as error:  # the channel is open to others
+        except UNDECODABLE as error:  # the channel is open to others
             raise ChangesLost(f"an announcement is unreadable: {error}") from error
         return changes
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from shared import window_scripts
+from shared.events import UNDECODABLE
 from shared.ports import CorruptState
 from shared.redis_scripts import RedisScripts, ScriptCall
 from shared.reward_window import (
@@ -243,7 +244,7 @@ def _opened(decision_id: str, answer: bytes) -> Waiting | Refused:
 def _waiting(stored: bytes) -> Waiting:
     try:
         return _decode(stored)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise CorruptState(f"a waiting decision is unreadable: {error}") from error
 
 

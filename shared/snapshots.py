@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from shared.events import UNDECODABLE
 from shared.ports import ModelConfig, Source, State, Watermarks
 
 SUFFIX: Final = ".snapshot"
@@ -69,7 +70,7 @@ def load(path: Path) -> Snapshot:
         raise SnapshotError(f"{path} is damaged: the checksum does not match")
     try:
         return msgspec.msgpack.decode(body, type=Snapshot)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise SnapshotError(f"{path} is damaged: {error}") from error
 
 

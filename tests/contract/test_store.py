@@ -155,11 +155,12 @@ def test_a_cut_connection_says_that_changes_may_be_lost_and_then_goes_on(
     "announced",
     [
         b"{",
+        b"\x91" * 5_000,
         msgspec.msgpack.encode(
             Change(partition=99, generation=1, from_offset=0, to_offset=1, rows={})
         ),
     ],
-    ids=["undecodable", "of another partition"],
+    ids=["undecodable", "nested", "of another partition"],
 )
 def test_an_announcement_that_is_none_is_a_change_that_was_lost(
     server: EmbeddedStore, real: RedisStore, announced: bytes
