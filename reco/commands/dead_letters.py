@@ -186,7 +186,8 @@ def _yes(letter: Letter) -> str:
 
 def _sentence(report: Report, dry_run: bool) -> str:
     where = ", ".join(f"{count:,} to {topic}" for topic, count in report.by_topic.items())
-    text = f"{'would send' if dry_run else 'sent'} {report.replayed:,} letters back"
+    letters = "letter" if report.replayed == 1 else "letters"
+    text = f"{'would send' if dry_run else 'sent'} {report.replayed:,} {letters} back"
     text += f" ({where})" if where else ""
     if report.already_replayed:
         text += f"; {report.already_replayed:,} were sent back before (--again sends them again)"

@@ -392,7 +392,7 @@ def test_dead_letters_are_sent_back_once_and_remembered_by_the_broker(
         chosen = ("dead-letters", "replay", "--reason", "product")
         assert reco(*chosen, "--json").json()["replayed"] == 2
         assert "2 were sent back before" in reco(*chosen).out
-        assert reco("dead-letters", "replay").out.startswith("sent 1 letters back")
+        assert reco("dead-letters", "replay").out.startswith("sent 1 letter back")
         listed = reco("dead-letters", "list", "--json").json()
         assert [letter["replayed"] for letter in listed] == [True] * 3
         held = {row["topic"]: row["records"] for row in reco("topics", "list", "--json").json()}
