@@ -13,7 +13,7 @@ from server.scorer import Policy
 from shared.catalogue import DataSet
 from shared.events import ProductChange
 from shared.shared_linucb import Hyperparameters
-from tests.scenario import NOON
+from tests.products import change
 from tests.unit.reco.logged import Ends, Logged
 
 LINUCB = Policy("linucb", 0.2, epsilon=0.3)
@@ -26,20 +26,6 @@ def one_blas_thread() -> Iterator[None]:
     """Small products, which threads would only wait for."""
     with threadpool_limits(1, user_api="blas"):
         yield
-
-
-def change(product_id: int, *, retired: bool = False) -> ProductChange:
-    return ProductChange(
-        product_id=product_id,
-        name=f"product {product_id}",
-        category="Drinks",
-        price=6.5,
-        is_coffee=True,
-        features={"is_coffee": 1.0},
-        retired=retired,
-        from_offset=0,
-        changed_at=NOON,
-    )
 
 
 def halves(data: DataSet) -> Callable[[int], dict[str, Any]]:

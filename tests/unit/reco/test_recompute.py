@@ -20,6 +20,7 @@ from shared.partitioner import partition_of
 from shared.products_feed import ProductsFeed
 from shared.shared_linucb import Hyperparameters
 from shared.testing import FakeBroker, FakeClock, FakeStore
+from tests.products import change
 from tests.scenario import NOON
 from trainer.apply import Rules
 from trainer.loop import Trainer
@@ -140,20 +141,6 @@ def test_a_decision_is_computed_again_from_the_log_alone(data: DataSet, name: st
             rtol=0,
             atol=1e-12,
         )
-
-
-def change(product_id: int, *, retired: bool = False) -> ProductChange:
-    return ProductChange(
-        product_id=product_id,
-        name=f"product {product_id}",
-        category="Drinks",
-        price=6.5,
-        is_coffee=True,
-        features={"is_coffee": 1.0},
-        retired=retired,
-        from_offset=0,
-        changed_at=NOON,
-    )
 
 
 @pytest.mark.parametrize("name", ["linucb", "shared-linucb", "lints"])

@@ -29,7 +29,6 @@ from shared.events import (
     OUTCOMES,
     Decision,
     Outcome,
-    ProductChange,
     decode_decision,
     decode_outcome,
 )
@@ -39,7 +38,6 @@ from shared.live_catalogue import LiveCatalogue
 from shared.metrics import HttpMetrics
 from shared.reward_window import WindowRules
 from shared.testing import FakeBroker, FakeClock, FakeWindow
-from tests.scenario import NOON
 
 _T = TypeVar("_T")
 
@@ -91,21 +89,6 @@ def grown(model: Model, arms: list[int]) -> Model:
     solution = Solution(theta, model.solution.covariance[rows])
     untrained = np.zeros(0, np.int64)
     return Model(np.array(arms), model.n[rows], model.clicks[rows], solution, untrained)
-
-
-def change(product_id: int, *, retired: bool) -> ProductChange:
-    """A product as it is from now on."""
-    return ProductChange(
-        product_id=product_id,
-        name="Cold Brew",
-        category="Brews",
-        price=6.5,
-        is_coffee=False,
-        features={},
-        retired=retired,
-        from_offset=0,
-        changed_at=NOON,
-    )
 
 
 class Bench:

@@ -19,7 +19,8 @@ from shared.linucb import Solution
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import CorruptState, StoreUnavailable
 from shared.reward_window import Attempt, Opening, Refused, Waiting
-from tests.unit.server.api_bench import CONTEXT, Bench, MakeBench, change, grown, problem
+from tests.products import change
+from tests.unit.server.api_bench import CONTEXT, Bench, MakeBench, grown, problem
 
 EVERYONE = parse("linucb:50,shared-linucb:50", Policy, "e")
 

@@ -1,43 +1,26 @@
 """The catalogue follows its changes, and the last change of a product is all that counts."""
 
+from functools import partial
+
 import msgspec
 import pytest
 from confluent_kafka import KafkaError
 from msgspec import structs
 
 from shared.catalogue import Product
-from shared.events import OUTCOMES, PRODUCTS, ProductChange, encode, key_of
+from shared.events import OUTCOMES, PRODUCTS, encode, key_of
 from shared.live_catalogue import LiveCatalogue, arms_id
 from shared.ports import BrokerUnavailable, Source
 from shared.products_feed import ProductsFeed
 from shared.testing import FakeBroker
-from tests.scenario import NESTED, NOON
+from tests import products
+from tests.scenario import NESTED
 from tests.scripted_kafka import ScriptedClient, failure
 
 LOG = Source("cluster", OUTCOMES, 12, topic_id="first")
 SOUP = Product(1, "Soup", "Starters", 8.0, False)
 FLAT_WHITE = Product(2, "Flat White", "Drinks", 5.0, True)
-
-
-def change(
-    product_id: int,
-    *,
-    retired: bool = False,
-    from_offset: int | None = 7,
-    outcomes_log: Source | None = None,
-) -> ProductChange:
-    return ProductChange(
-        product_id=product_id,
-        name=f"product {product_id}",
-        category="Drinks",
-        price=6.5,
-        is_coffee=True,
-        features={"is_coffee": 1.0},
-        retired=retired,
-        from_offset=from_offset,
-        changed_at=NOON,
-        outcomes_log=outcomes_log,
-    )
+change = partial(products.change, from_offset=7)
 
 
 def test_the_prepared_products_are_ranked_from_the_beginning() -> None:
