@@ -60,6 +60,8 @@ class KafkaConsumer:
         """Behind what was returned, and the ends that were met."""
         self._error: Exception | None = None
         """Met beside records, which come first."""
+        self._ended: BrokerRefuses | None = None
+        """Why nothing comes any more. It is said once, beside records or a rebalance."""
 
     @property
     def membership(self) -> Any:
@@ -111,6 +113,9 @@ class KafkaConsumer:
         rest = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
         if self._assignments != assignments:
             # The group has taken partitions away, or given others, while we had these in hand.
+            for message in (first, *rest):
+                self._note_end(message)
+            self._raise_end()
             self._read_again()
             return []
         records = self._records((first, *rest))
@@ -190,6 +195,7 @@ class KafkaConsumer:
 
     def _pass(self, message: Message) -> None:
         """Take note of what is no record: the end of a partition, or why there is none."""
+        self._note_end(message)
         error: Any = message.error()
         if error.code() == KafkaError._PARTITION_EOF:
             self._positions[message.partition() or 0] = message.offset() or 0
@@ -197,17 +203,24 @@ class KafkaConsumer:
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return  # we have left the group, which this poll tells us; the next one joins it again
         failure: Exception = BrokerUnavailable(f"{self._name}: {error.str()}")
-        if error.code() == KafkaError._FATAL:  # a consumer has one: another took its kept place
-            advice = "each process needs a KAFKA_GROUP_INSTANCE_ID of its own"
-            failure = BrokerRefuses(f"{self._name}: {error.str()}; {advice}")
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             failure = LogTruncated(f"{message.topic()}/{message.partition()}: {error.str()}")
         self._error = self._error or failure
 
+    def _note_end(self, message: Message) -> None:
+        error: Any = message.error()
+        if error is not None and error.code() == KafkaError._FATAL:
+            # A consumer knows one such error: another process has taken its kept place.
+            advice = "each process needs a KAFKA_GROUP_INSTANCE_ID of its own"
+            self._ended = BrokerRefuses(f"{self._name}: {error.str()}; {advice}")
+
+    def _raise_end(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+
     def _raise_error(self) -> None:
+        self._raise_end()
         error = self._error
-        if isinstance(error, BrokerRefuses):
-            raise error  # this client is at its end
         if error is not None:
             # After some errors librdkafka does not go on with a partition until it is assigned.
             self._read_again()

@@ -112,6 +112,26 @@ def test_a_consumer_whose_place_another_has_taken_is_at_its_end(
             consumer.poll(100, 0.0)
 
 
+def test_that_it_is_at_its_end_is_said_whatever_else_happens_then(client: ScriptedClient) -> None:
+    member = Member(client.consumer("topic"))
+    client.put(client.given([0]))
+    member.consumer.poll(100, 0.0)
+    client.put(failure(0, KafkaError._FATAL), client.taken_away)
+    for _ in range(2):
+        with pytest.raises(BrokerRefuses):
+            member.consumer.poll(100, 0.0)
+
+
+def test_that_it_is_at_its_end_is_said_though_it_is_assigned_anew_or_met_another_error(
+    client: ScriptedClient, consumer: KafkaConsumer
+) -> None:
+    client.put(failure(1, REFUSED), failure(0, KafkaError._FATAL))
+    consumer.poll(100, 0.0)
+    consumer.assign({0: 0})
+    with pytest.raises(BrokerRefuses):
+        consumer.poll(100, 0.0)
+
+
 def test_having_left_the_group_is_no_error(client: ScriptedClient, consumer: KafkaConsumer) -> None:
     client.put(failure(0, KafkaError._MAX_POLL_EXCEEDED))
     assert len(consumer.poll(100, 0.0)) == 5
