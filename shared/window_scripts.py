@@ -31,7 +31,8 @@ local function without(names, name)
 end
 local function attempts(state)
     if string.sub(state, 1, 1) == 'x' then return '', string.sub(state, 3) end
-    return string.match(state, '^w (%S*) ?(%S*)$')
+    local live, gone = string.match(state, '^w (%S*) ?(%S*)$')
+    return live or '', gone or ''
 end
 local function waits(live, gone) return 'w ' .. live .. (gone == '' and '' or ' ' .. gone) end
 local function refuses(live, gone, name, most)

@@ -342,6 +342,21 @@ def test_a_retry_of_a_decision_that_is_corrupt_spoils_no_other(
     assert "decision d-7" in record.getMessage()
 
 
+@pytest.mark.parametrize("state", ["w", "wx", "w a b c"])
+def test_attempts_that_are_not_as_written_hold_up_no_other(
+    real: Callable[[WindowRules], RealBench], state: str
+) -> None:
+    bench = real(RULES)
+    openings = [Opening(waiting(number), "a") for number in range(20)]
+    bench.run(bench.window.open(openings))
+    damage(bench, "states", state)
+    answers = bench.run(bench.window.open([Opening(waiting(n), "b") for n in range(20)]))
+    assert answers == [each.waiting for each in openings]
+    for attempt in "ab":
+        bench.run(bench.window.withdraw([Opening(waiting(n), attempt).name for n in range(20)]))
+    assert load(bench).waiting <= 1
+
+
 def test_a_full_store_lets_attempts_be_withdrawn(real: Callable[[WindowRules], RealBench]) -> None:
     bench = real(RULES)
     for attempt in "ab":
