@@ -117,7 +117,9 @@ def rounds(
             f"no decision of the log can be used ({why or 'there is none'}): log with a policy "
             "that randomises, such as `reco serve --policy linucb --epsilon 0.1`"
         )
-    kept.sort(key=lambda decision: (sum(decision.view), decision.decided_at, decision.decision_id))
+    kept.sort(
+        key=lambda decision: (sum(decision.view), moment(decision.decided_at), decision.decision_id)
+    )
     return _arrays(kept, rewards, sets, dict(skipped))
 
 
@@ -137,8 +139,12 @@ def _unusable(
             if decision.arms_id
             else "no name of the set of products, which has changed since"
         )
-    if not known[decision.arms_id].issuperset(item.product_id for item in decision.slate):
+    shown = {item.product_id for item in decision.slate}
+    if not known[decision.arms_id].issuperset(shown):
         return "products that are unknown here"
+    candidates, exclude = decision.candidates, decision.exclude or ()
+    if (candidates is not None and not shown.issubset(candidates)) or shown.intersection(exclude):
+        return "products that its own request leaves out"
     if not decision.slate or decision.decision_id not in rewards:
         return OPEN
     return None
@@ -272,7 +278,10 @@ def _ranked_together(decisions: Sequence[Decision], chain: Sequence[int]) -> Ite
         groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for row in same:
             decision = decisions[row]
-            asked = [each and tuple(each) for each in (decision.candidates, decision.exclude)]
+            asked = [
+                None if each is None else tuple(each)
+                for each in (decision.candidates, decision.exclude)
+            ]
             groups[decision.arms_id, *asked].append(row)
         yield from groups.values()
 
