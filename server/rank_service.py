@@ -15,6 +15,7 @@ from server.http_traces import Came, HttpTraces
 from server.problems import (
     CLOSED,
     FAILED,
+    INVALID,
     NO_WINDOW,
     OVERLOADED,
     RETRY_AFTER_S,
@@ -96,6 +97,8 @@ class RankService:
         Raises:
             Trouble: the request can't be ranked, or not in time.
         """
+        if request.candidates is not None and request.exclude is not None:
+            raise Trouble(INVALID, "give candidates or exclude, not both")
         asked = _Asked(request, self._clock(), came, hung_up)
         try:
             return await self._batches.submit(asked)

@@ -171,8 +171,6 @@ class Ranker:
     def _ranked(self, model: Model, request: RankRequest) -> Model:
         """The part of the model that a request asks about."""
         candidates, exclude = request.candidates, request.exclude
-        if candidates is not None and exclude is not None:
-            raise Unrankable(INVALID, "give candidates or exclude, not both")
         rows = allowed(model.arms, candidates, exclude)
         count = len(model.arms if rows is None else rows)
         if candidates is not None and count < len(set(candidates)):
