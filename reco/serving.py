@@ -1,7 +1,7 @@
 """The server's composition root: options in; views, stream, HTTP and page out, and run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -253,22 +253,23 @@ class ServerProcess:
         return followers
 
     def _follower(self, policy: Policy, main: bool) -> Follower:
-        def solver(catalogue: LiveCatalogue) -> JointSolver | None:
-            return joint_solver(policy.name, self._options.hyper, self._data, catalogue)
+        def solver(catalogue: LiveCatalogue, arms: Sequence[int]) -> JointSolver | None:
+            return joint_solver(policy.name, self._options.hyper, self._data, catalogue, arms)
 
         def advanced(partition: int, next_offset: int) -> None:
             self._freshness.advanced(partition, next_offset)
             self._page.advanced(partition, next_offset)
 
+        arms = self._catalogue.arms
         view = ModelView(
             self._store,
-            self._catalogue.arms,
+            arms,
             self._data.config_of(self._options.gamma),
             self._source.partitions,
             LAMBDA,
             time.monotonic,
             advanced if main else lambda partition, next_offset: None,
-            solver(self._catalogue),
+            solver(self._catalogue, arms),
         )
         return Follower(view, self._stop, self._products, solver, leads=main)
 

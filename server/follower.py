@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from server.model_view import ModelView, WrongModel
@@ -34,7 +34,8 @@ class Follower(threading.Thread):
         view: what is kept up to date.
         stop: set to end it.
         products: which products are ranked, where that changes while it runs.
-        solver: makes what solves them together, if the policy is one that does.
+        solver: makes what solves these products of the catalogue together, if the policy is one
+            that does.
         leads: whether it reads the products' changes itself. Where several followers share a
             catalogue one does, so none ranks a product that the catalogue does not name yet.
         clock: monotonic seconds.
@@ -45,7 +46,9 @@ class Follower(threading.Thread):
         view: ModelView,
         stop: threading.Event,
         products: ProductsFeed | None = None,
-        solver: Callable[[LiveCatalogue], "JointSolver | None"] = lambda catalogue: None,
+        solver: Callable[
+            [LiveCatalogue, Sequence[int]], "JointSolver | None"
+        ] = lambda catalogue, arms: None,
         leads: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,7 +94,8 @@ class Follower(threading.Thread):
         catalogue = self._products.catalogue
         if catalogue.version != self._version:
             self._version = catalogue.version
-            self.view.rank_these(catalogue.arms, self._solver(catalogue))
+            arms = catalogue.arms  # once: who leads may change the catalogue at any moment
+            self.view.rank_these(arms, self._solver(catalogue, arms))
 
     def await_view(self, patience_s: float) -> bool:
         """Wait for the first whole view; False if the process is stopped before.

@@ -1,17 +1,22 @@
 """The thread beside the serving follows the rows and the products."""
 
 import threading
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from producer.new_products import NewProduct
-from reco.product_changes import add
+from reco.product_changes import add, retire
 from server.follower import STUCK_AFTER_S, Follower
+from server.joint_solver import JointSolver
 from server.model_view import ModelView
 from shared.catalogue import Product
 from shared.events import OUTCOMES, PRODUCTS
+from shared.features import Roles
 from shared.live_catalogue import LiveCatalogue
 from shared.products_feed import ProductsFeed
+from shared.shared_linucb import Hyperparameters
 from shared.testing import FakeBroker, FakeClock, FakeStore
 from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS
 from tests.waiting import until
@@ -20,12 +25,30 @@ PREPARED = [Product(arm, f"product {arm}", "Pizzas", 10.0, False) for arm in ARM
 NEW = NewProduct(Product(77, "New", "Pizzas", 9.0, False), {})
 
 
+ROLES = Roles(np.array([0.0, 0.0, 1.0]), np.array([1.0, 1.0, 0.0]))
+
+
+class Shared(LiveCatalogue):
+    """A catalogue that another thread may change once its arms have been read."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    @property
+    def arms(self) -> list[int]:
+        found, change = super().arms, self.meanwhile
+        self.meanwhile = None
+        if change:
+            change()
+        return found
+
+
 class Followed:
     """A catalogue on a fake broker, and followers of it."""
 
     def __init__(self) -> None:
         self.broker = FakeBroker({PRODUCTS: 1, OUTCOMES: PARTITIONS})
-        self.feed = ProductsFeed(self.broker.consumer(PRODUCTS, "alone"), LiveCatalogue(PREPARED))
+        self.catalogue = Shared(PREPARED)
+        self.feed = ProductsFeed(self.broker.consumer(PRODUCTS, "alone"), self.catalogue)
         self.stop = threading.Event()
         self.clock = FakeClock()
 
@@ -37,12 +60,20 @@ class Followed:
         consumer = self.broker.consumer(OUTCOMES, "admin")
         producer = self.broker.producer()
         log = self.broker.source(OUTCOMES)
-        add([NEW], self.feed.catalogue, producer, consumer.watermarks, lambda: log, lambda: NOON)
+        add([NEW], self.catalogue, producer, consumer.watermarks, lambda: log, lambda: NOON)
+
+    def retire(self, product_id: int) -> None:
+        retire([product_id], self.catalogue, self.broker.producer(), lambda: NOON)
+
+
+def ranked(follower: Follower) -> list[int]:
+    with follower.view.locked() as view:
+        arms: list[int] = view.model.arms.tolist()
+        return arms
 
 
 def ranks(follower: Follower, product_id: int) -> bool:
-    with follower.view.locked() as view:
-        return product_id in view.model.arms
+    return product_id in ranked(follower)
 
 
 def test_a_product_that_is_added_is_ranked_while_it_runs() -> None:
@@ -70,6 +101,29 @@ def test_one_that_does_not_lead_ranks_only_what_the_leader_has_read() -> None:
     other._follow_products()
     assert ranks(leader, 77)
     assert ranks(other, 77)
+
+
+def test_what_the_leader_changes_meanwhile_comes_with_the_next_round() -> None:
+    followed = Followed()
+    leader = followed.follower()
+    solved: list[list[int]] = []
+
+    def solver(catalogue: LiveCatalogue, arms: Sequence[int]) -> JointSolver:
+        solved.append(list(arms))
+        Z = np.zeros((len(arms), 1))
+        return JointSolver(arms, Z, ROLES, Hyperparameters(), estimates=False)
+
+    view = ModelView(FakeStore(), list(ARMS), CONFIG, PARTITIONS, 1.0, lambda: 0.0)
+    other = Follower(view, followed.stop, followed.feed, solver, leads=False)
+    followed.add()
+    leader._follow_products()
+    followed.retire(ARMS[0])
+    followed.catalogue.meanwhile = leader._follow_products
+    for _ in range(2):
+        other._follow_products()
+        other.view.refresh(0.0)
+        assert ranked(other) == solved[-1]
+    assert solved == [[*ARMS, 77], [*ARMS[1:], 77]]
 
 
 def test_a_broker_that_is_away_leaves_the_catalogue_as_it_is() -> None:
