@@ -173,8 +173,10 @@ def with_experiment(
         clock: monotonic seconds.
     """
     found: ExperimentReport | None = None
-    read_s = -math.inf
+    name, read_s = "", -math.inf
     for number, status in enumerate(looks):
+        if status.runs and status.runs != name:  # what was found is of another
+            found, name, read_s = None, status.runs, -math.inf
         if status.runs and clock() - read_s >= EXPERIMENT_EVERY_S:
             try:
                 found = compare(status.runs)

@@ -202,3 +202,33 @@ def test_the_experiment_is_read_every_ten_seconds_at_most_and_its_log_may_be_awa
     assert asked == ["menu", "menu"]
     assert shown == [found] * 4
     assert capsys.readouterr().err.startswith("the broker is away; the experiment is as it was")
+
+
+def test_an_experiment_of_another_name_is_read_at_once(world: World) -> None:
+    reports = {name: report([], [], experiment=name) for name in ("menu", "wine")}
+
+    def looks() -> Iterator[Status]:
+        for name in ("menu", "wine", "wine"):
+            world.board.announce(presence("server-1", partitions=[0, 1], experiment=name))
+            yield world.status()
+
+    shown = with_experiment(looks(), reports.__getitem__, FakeClock())
+    assert [status.experiment and status.experiment.experiment for status in shown] == [
+        "menu", "wine", "wine",
+    ]  # fmt: skip
+
+
+def test_where_another_experiment_cannot_be_read_the_one_before_is_not_shown(world: World) -> None:
+    def compare(name: str) -> ExperimentReport:
+        if name == "wine":
+            raise BrokerUnavailable("the broker is away")
+        return report([], [], experiment=name)
+
+    def looks() -> Iterator[Status]:
+        for name in ("menu", "wine"):
+            world.board.announce(presence("server-1", partitions=[0, 1], experiment=name))
+            yield world.status()
+
+    shown = [status.experiment for status in with_experiment(looks(), compare, FakeClock())]
+    assert shown[0] is not None
+    assert shown[1] is None
