@@ -115,7 +115,7 @@ def decided_line(decided: Decided) -> str:
     context, decision, user = decided.request.context, decided.decision, decided.request.user_id
     products = [item.product_id for item in decision.slate]
     return (
-        f"{'Somebody' if user is None else f'User {user:04d}'} ({context.age} yo) @ "
+        f"{f'User {user:04d}' if user else 'Somebody'} ({context.age} yo) @ "
         f"{context.occurred_at:%a %H:%M} -> Recs: {products} (decision {decision.decision_id})"
     )
 

@@ -114,9 +114,11 @@ def _lines(decision: Decision) -> list[str]:
         asked = f", of these the {len(decision.candidates)} candidates"
     if decision.exclude:
         asked = f", without the {len(decision.exclude)} that were excluded"
+    nobody = decision.via == "http" and decision.user_id == 0
+    whom = "nobody in particular" if nobody else f"user {decision.user_id}"
     return [
-        f"{decision.decision_id}: {decision.decided_at.isoformat(' ', 'seconds')} for user "
-        f"{decision.user_id} (visit {decision.visit_id}), asked for over {decision.via}",
+        f"{decision.decision_id}: {decision.decided_at.isoformat(' ', 'seconds')} for {whom} "
+        f"(visit {decision.visit_id}), asked for over {decision.via}",
         f"policy {decision.policy} ({parameters or 'no parameters'}){divided}",
         f"view {sum(decision.view):,} outcomes {decision.view}"
         f"{', stale' if decision.stale else ''}; encoder {decision.encoder_id}",

@@ -3,6 +3,7 @@
 import pytest
 from msgspec import structs
 
+from reco.commands.inspect_decision import _lines
 from reco.decision_report import find_decision, find_outcomes, report_of
 from shared.catalogue import Product
 from shared.events import DECISIONS, OUTCOMES, Decision, Outcome, SlateItem, encode
@@ -81,3 +82,12 @@ def test_the_logs_give_the_same_slate_or_another_or_none() -> None:
     assert (same.slate, same.same, same.why_not) == ([8, 42, 61], True, None)
     assert (other.slate, other.same, other.why_not) == ([8, 61, 42], False, None)
     assert (none.slate, none.same, none.why_not) == (None, None, "the log is gone")
+
+
+@pytest.mark.parametrize(
+    ("via", "user_id", "whom"),
+    [("http", 0, "nobody in particular"), ("http", 7, "user 7"), ("stream", 0, "user 0")],
+)
+def test_over_http_user_0_is_nobody(via: str, user_id: int, whom: str) -> None:
+    shown = _lines(structs.replace(DECISION, via=via, user_id=user_id))
+    assert f" for {whom} (visit v-1)" in shown[0]

@@ -123,3 +123,10 @@ def test_where_no_lines_are_wanted_nothing_is_kept_for_them(bench: Bench, capsys
 def test_the_sentence_of_the_second_counts_what_came_over_http(bench: Bench, capsys: Out) -> None:
     reporter(bench, 0).tick(last=True)
     assert "over HTTP 20 decided, 7 clicked" in capsys.readouterr().err
+
+
+def test_over_http_user_0_is_nobody(bench: Bench, capsys: Out) -> None:
+    report = reporter(bench, 20)
+    bench.rank(decision_id="d1", user_id=0)
+    report.http_lines()
+    assert capsys.readouterr().out.startswith("Somebody (23 yo)")
