@@ -22,6 +22,7 @@ from shared.events import (
 from shared.ground_truth import GroundTruth, best_click_probability, random_click_probability
 from shared.ports import (
     BrokerUnavailable,
+    CorruptState,
     EventConsumer,
     LogTruncated,
     Record,
@@ -93,6 +94,7 @@ class Tail(threading.Thread):
         self._budget = MOST_RECORDS_PER_S
         self._due_s = 0.0
         self._error = ""
+        """Met since all went well for the last time; said once."""
 
     def run(self) -> None:
         """Read along until stopped; what does not answer is asked again."""
@@ -163,9 +165,10 @@ class Tail(threading.Thread):
         self._due_s = self._clock() + SAMPLE_EVERY_S
         self._budget = MOST_RECORDS_PER_S
         self._feed.sample()
-        with suppress(StoreUnavailable):
+        with suppress(StoreUnavailable, CorruptState):  # the view and the trainer report it
             present = self._board.present()
             self._feed.status(self._partitions(present), [replica_of(each) for each in present])
+        self._error = ""
 
     def _partitions(self, present: Sequence[Presence]) -> list[PartitionSeen]:
         trainers = [each for each in present if each.kind == "trainer"]

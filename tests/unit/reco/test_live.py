@@ -14,7 +14,7 @@ from server.live_state import GRACE_S
 from server.scorer import Policy
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, encode
-from shared.ports import BrokerUnavailable, ModelConfig, Position
+from shared.ports import BrokerUnavailable, CorruptState, ModelConfig, Position
 from shared.presence import Presence
 from shared.testing import FakeBoard, FakeBroker, FakeClock, FakeStore
 from tests.live_scenario import MovingView, decision, outcomes
@@ -169,6 +169,40 @@ def test_what_nobody_thought_of_is_said_once_and_the_page_goes_on(
     assert world.stop.is_set()
     assert len(skipped) == 3
     assert caplog.text.count("Traceback") == 1
+
+
+def test_what_comes_back_after_all_went_well_is_said_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("reco.live.RETRY_S", 0.0)
+    goes_well = iter([False, False, True, False, False])
+
+    def present() -> list[Presence]:
+        world.clock.now_s += 1.0
+        well = next(goes_well, None)
+        if well is None:
+            world.stop.set()
+        if well is False:
+            raise ZeroDivisionError("nobody thought of it")
+        return []
+
+    monkeypatch.setattr(world.board, "present", present)
+    world.tail.run()
+    assert caplog.text.count("Traceback") == 2
+
+
+def test_a_state_that_is_unreadable_leaves_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def positions(partitions: object) -> list[Position | None]:
+        raise CorruptState("the state has a row of no arm")
+
+    monkeypatch.setattr(world.store, "positions", positions)
+    world.read()
+    world.serve(1)
+    world.read()
+    assert world.shown()["rates"]["visits"] == 1
+    assert world.shown()["partitions"] == []
 
 
 def test_a_store_that_is_away_leaves_the_rest(world: World) -> None:
