@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 from server.live_feed import LiveFeed, PartitionSeen, Replica
 from server.live_state import Hidden, OutcomeSeen
+from server.sample import is_among
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import (
@@ -34,8 +35,11 @@ from shared.presence import Board, Presence
 POLL_RECORDS: Final = 500
 POLL_S: Final = 0.05
 SAMPLE_EVERY_S: Final = 1.0
-MOST_RECORDS_PER_S: Final = 5_000
-"""Beyond that the page shows a sample, so that it does not take the processor from the serving."""
+MOST_SHOWN_PER_S: Final = 5_000
+"""Records; beyond that the page shows a sample of the decisions, so that it does not take the
+processor from the serving …"""
+MOST_READ_PER_S: Final = 25_000
+"""… and beyond that it skips to the end of the topics once a second."""
 RETRY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -91,7 +95,12 @@ class Tail(threading.Thread):
         self._clock = clock
         self._consumers: dict[str, EventConsumer] = {}
         self._ends: dict[int, int] = {}
-        self._budget = MOST_RECORDS_PER_S
+        self._one_in = 1
+        """How many decisions there are for one that is shown; a power of two."""
+        self._seen = self._shown = 0
+        """Records since this second began, and those of decisions that are shown …"""
+        self._room = MOST_SHOWN_PER_S
+        """… of which there may be so many before fewer are."""
         self._due_s = 0.0
         self._error = ""
         """Met since all went well for the last time; said once."""
@@ -144,26 +153,40 @@ class Tail(threading.Thread):
                 self._ends = ends
 
     def _read(self) -> None:
-        if self._budget <= 0:
+        if self._seen >= MOST_READ_PER_S:
             self._stopping.wait(max(self._due_s - self._clock(), 0.0))
             self._to_the_end()
             self._feed.skipped()
         outcomes = self._consumers[OUTCOMES].poll(POLL_RECORDS, POLL_S)
         decisions = self._consumers[DECISIONS].poll(POLL_RECORDS, 0.0)
-        self._budget -= len(outcomes) + len(decisions)
+        self._seen += len(outcomes) + len(decisions)
         for record in outcomes:
             self._ends[record.partition] = record.offset + 1
-        self._feed.take(
-            [decision for _, decision in _decoded(decisions, decode_decision)],
-            [
-                OutcomeSeen(record.partition, record.offset, outcome)
-                for record, outcome in _decoded(outcomes, decode_outcome)
-            ],
-        )
+        decided = [
+            decision
+            for _, decision in _decoded(decisions, decode_decision)
+            if is_among(decision.decision_id, self._one_in)
+        ]
+        resolved = [
+            OutcomeSeen(record.partition, record.offset, outcome)
+            for record, outcome in _decoded(outcomes, decode_outcome)
+            if is_among(outcome.decision_id, self._one_in)
+        ]
+        self._feed.take(decided, resolved)
+        self._shown += len(decided) + len(resolved)
+        if self._shown >= self._room:
+            self._room += MOST_SHOWN_PER_S
+            self._thin(2 * self._one_in)
+
+    def _thin(self, one_in: int) -> None:
+        self._one_in = one_in
+        self._feed.thin(one_in)
 
     def _each_second(self) -> None:
         self._due_s = self._clock() + SAMPLE_EVERY_S
-        self._budget = MOST_RECORDS_PER_S
+        if self._one_in > 1 and self._shown < MOST_SHOWN_PER_S / 4:  # twice as many leave room
+            self._thin(self._one_in // 2)
+        self._seen, self._shown, self._room = 0, 0, MOST_SHOWN_PER_S
         self._feed.sample()
         with suppress(StoreUnavailable, CorruptState):  # the view and the trainer report it
             present = self._board.present()

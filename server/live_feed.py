@@ -146,6 +146,11 @@ class LiveFeed:
         with self._lock:
             self._state.forget_waiting()
 
+    def thin(self, one_in: int) -> None:
+        """From now on it is told of one decision in so many, a power of two (`server.sample`)."""
+        with self._lock:
+            self._state.thin(one_in, self._utc_s())
+
     def sample(self) -> None:
         """Once a second: how the model's estimates stand."""
         with self._history_lock:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from server.live_experiment import ExperimentTally
+from server.sample import Sample
 from server.settling import Judged, Settling
 from server.thinned import Thinned
 from shared.arm_statistics import Floats
@@ -159,6 +160,7 @@ class LiveState:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self._total = self._marked = 0
+        self._sample = Sample()
         self._settling = Settling()
         self._recent: deque[tuple[bool, float, float]] = deque(maxlen=RECENT)
         self._arrivals: deque[tuple[float, int]] = deque()
@@ -198,7 +200,7 @@ class LiveState:
         )
 
     def visits_per_s(self, now_s: float) -> float:
-        """Over the last ten seconds."""
+        """Over the last ten seconds; where a sample is seen, as it tells."""
         while self._arrivals and self._arrivals[0][0] < now_s - _RATE_OVER_S:
             self._arrivals.popleft()
         return round(sum(count for _, count in self._arrivals) / _RATE_OVER_S, 1)
@@ -211,9 +213,18 @@ class LiveState:
             self.series.append(now)
 
     def forget_waiting(self) -> None:
-        """Part of the log was left out: what waits would be judged by half of its outcomes."""
+        """Part of the log was left out: what waits would be judged by half of its outcomes.
+
+        The rates of before are no longer those of now, and until others are known there are none.
+        """
         self._waiting.clear()
         self._settling.forget()
+        self._recent.clear()
+
+    def thin(self, one_in: int, now_s: float) -> None:
+        """From now on the records of one decision in so many come, a power of two."""
+        self._sample.take(one_in, now_s)
+        self._settling.thin(one_in)
 
     def _of(self, decision_id: str) -> _Waiting | None:
         if decision_id in self._done:  # decided again after a crash
@@ -236,7 +247,11 @@ class LiveState:
             self._done[decision.decision_id] = None
             if len(self._done) > WAITING:
                 self._done.popitem(last=False)
-        return found
+        return [
+            (decision, waiting)
+            for decision, waiting in found
+            if self._sample.counts(decision.decision_id, decision.decided_at.timestamp())
+        ]
 
     def _list(self, settled: Sequence[tuple[Decision, _Waiting]], now_s: float) -> None:
         if not settled:
@@ -259,7 +274,7 @@ class LiveState:
         for judged in self._settling.settled():
             self._recent.append(judged[:3])
             self.experiment.add(judged)
-        self._arrivals.append((now_s, len(settled)))
+        self._arrivals.append((now_s, len(settled) * self._sample.one_in))
 
 
 def _seen(number: int, decision: Decision, context: Context, clicked: int | None) -> VisitSeen:

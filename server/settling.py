@@ -7,10 +7,10 @@ decided before this server began to look is left out: its clicks may have gone b
 """
 
 import heapq
-import zlib
 from collections import deque
 from typing import Final, NamedTuple
 
+from server.sample import is_among
 from shared.events import Decision
 
 MOST_HELD: Final = 20_000
@@ -61,12 +61,16 @@ class Settling:
         self._since_s = resolved_s if self._since_s is None else self._since_s
         if not judged.clicked:
             self._until_s = max(self._until_s, decided_s)
-        if decided_s >= self._since_s and self._sampled(decision.decision_id):
+        if decided_s >= self._since_s and is_among(decision.decision_id, self._one_in):
             heapq.heappush(self._held, (decided_s, decision.decision_id, judged))
         if len(self._held) > MOST_HELD:
             self._one_in *= 2
-            self._held = [each for each in self._held if self._sampled(each[1])]
-            heapq.heapify(self._held)
+            self.thin(self._one_in)
+
+    def thin(self, one_in: int) -> None:
+        """Of what is held back keep one in so many: of those to come no more will be known."""
+        self._held = [each for each in self._held if is_among(each[1], one_in)]
+        heapq.heapify(self._held)
 
     def settled(self) -> list[Judged]:
         """What may be counted since the last time."""
@@ -75,6 +79,3 @@ class Settling:
         found = [*self._ready]
         self._ready.clear()
         return found
-
-    def _sampled(self, decision_id: str) -> bool:
-        return zlib.crc32(decision_id.encode()) % self._one_in == 0

@@ -11,9 +11,10 @@ from reco import live
 from reco.live import POLL_RECORDS, Tail, hidden_rates, replica_of
 from server.live_feed import LiveFeed
 from server.live_state import GRACE_S
+from server.sample import is_among
 from server.scorer import Policy
 from shared.catalogue import DataSet
-from shared.events import DECISIONS, OUTCOMES, encode
+from shared.events import DECISIONS, OUTCOMES, Decision, encode
 from shared.ports import BrokerUnavailable, CorruptState, ModelConfig, Position
 from shared.presence import Presence
 from shared.testing import FakeBoard, FakeBroker, FakeClock, FakeStore
@@ -54,7 +55,15 @@ class World:
 
     def serve(self, number: int) -> None:
         """A server somewhere decides a visit, which is clicked."""
-        value = encode(decision(self.data, number))
+        self.append(decision(self.data, number), number)
+
+    def serve_now(self, number: int) -> None:
+        """The same, and by the clock."""
+        at = datetime.fromtimestamp(self.clock.now_s, UTC)
+        self.append(msgspec.structs.replace(decision(self.data, number), decided_at=at), number)
+
+    def append(self, decided: Decision, number: int) -> None:
+        value = encode(decided)
         self.cluster.broker.append(DECISIONS, number % 2, b"key", value)
         for seen in outcomes(number, 1):
             self.cluster.broker.append(OUTCOMES, number % 3, b"key", encode(seen.outcome))
@@ -120,23 +129,54 @@ def test_records_that_are_none_are_passed_over(world: World) -> None:
     assert world.shown()["rates"]["visits"] == 1
 
 
-def test_what_is_too_much_to_show_is_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_what_is_too_much_to_show_a_sample_is_shown_and_then_all_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     most = POLL_RECORDS
-    monkeypatch.setattr(live, "MOST_RECORDS_PER_S", most)
+    monkeypatch.setattr(live, "MOST_SHOWN_PER_S", most)
     world.clock.now_s += 1.0
     world.read()
-    for number in range(most):
+    for number in range(2 * most):
         world.serve(number)
     for _ in range(5):
         world.tail.read_once()
-    world.clock.now_s += 1.0
-    world.tail.read_once()
-    assert world.shown()["rates"]["visits"] < most
+    one_in = world.tail._one_in
+    assert one_in > 1
     world.read()
+    shown = [int(visit["decision_id"][2:]) for visit in world.shown()["visits"]]
+    assert shown
+    assert all(is_among(f"d-{number}", one_in) for number in shown)
+    assert 0 < world.shown()["rates"]["over"] <= 2 * most / one_in * 1.5
+    for _ in range(5):
+        world.read()
+    assert world.tail._one_in == 1
     before = world.shown()["rates"]["visits"]
+    for number in (-1, -2, -3):
+        world.serve_now(number)
+    world.read()
+    assert world.shown()["rates"]["visits"] == before + 3
+
+
+def test_what_is_too_much_to_read_is_skipped_and_then_there_is_no_rate(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = POLL_RECORDS
+    world.clock.now_s += 1.0
+    world.read()
     world.serve(-1)
     world.read()
-    assert world.shown()["rates"]["visits"] == before + 1
+    assert world.shown()["rates"]["shown"] == 1.0
+    monkeypatch.setattr(live, "MOST_READ_PER_S", most)
+    for number in range(most):
+        world.serve(number)
+    world.tail.read_once()
+    world.clock.now_s = world.tail._due_s
+    world.tail.read_once()
+    assert world.shown()["rates"]["visits"] == 1
+    assert world.shown()["rates"]["shown"] is None
+    world.serve(-2)
+    world.read()
+    assert world.shown()["rates"]["visits"] == 2
 
 
 def test_a_broker_that_was_away_is_asked_again(world: World) -> None:

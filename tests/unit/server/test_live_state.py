@@ -14,6 +14,7 @@ from server.live_state import (
     FreshnessTail,
     LiveState,
 )
+from server.sample import is_among
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import Context
@@ -128,6 +129,44 @@ def test_what_waits_is_forgotten_where_part_of_the_log_is_left_out(
     state.forget_waiting()
     state.take([], [], GRACE_S)
     assert state.rates().visits == 0  # else it would count as a visit without a click
+
+
+def test_after_a_gap_there_is_no_rate_until_others_are_known(
+    data: DataSet, state: LiveState
+) -> None:
+    state.take([decision(data, 1)], outcomes(1, 1), 0.0)
+    state.take([], [], GRACE_S)
+    state.forget_waiting()
+    assert (state.rates().visits, state.rates().over, state.rates().shown) == (1, 0, None)
+    state.take([decision(data, 2)], outcomes(2, None), 1.0)
+    state.take([], [], 1.0 + GRACE_S)
+    assert (state.rates().visits, state.rates().over, state.rates().shown) == (2, 1, 0.0)
+
+
+@pytest.mark.parametrize("changes", [[2], [2, 1]])
+def test_a_decision_of_which_half_was_seen_is_not_judged_where_the_sample_changes(
+    data: DataSet, state: LiveState, changes: list[int]
+) -> None:
+    number = next(n for n in range(100) if not is_among(f"d-{n}", 2))
+    now_s = AT.timestamp()
+    first = outcomes(number, 2)[0]  # the click is in the second, which goes by unseen
+    if changes == [2]:
+        state.take([decision(data, number)], [first], now_s)
+    for one_in in changes:
+        state.thin(one_in, now_s + 0.1)
+    if changes == [2, 1]:
+        state.take([decision(data, number)], [first], now_s + 0.2)
+    state.take([], [], now_s + 0.2 + GRACE_S)
+    assert state.rates().visits == 0
+
+
+def test_of_a_sample_all_visits_per_second_are_estimated(data: DataSet, state: LiveState) -> None:
+    state.thin(4, 0.0)
+    numbers = [number for number in range(200) if is_among(f"d-{number}", 4)]
+    for number in numbers:
+        state.take([decision(data, number)], outcomes(number, 1), 0.0)
+    state.take([], [], 1.0)
+    assert state.visits_per_s(1.0) == pytest.approx(4 * len(numbers) / 10.0)
 
 
 def test_visits_per_second_are_those_of_the_last_ten(data: DataSet, state: LiveState) -> None:

@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from server.live_state import GRACE_S, LiveState, OutcomeSeen
+from server.sample import is_among
 from server.settling import MOST_HELD, Judged, Settling
 from shared.catalogue import DataSet
 from shared.events import Decision
@@ -101,6 +102,37 @@ def test_what_was_held_is_not_counted_where_part_of_the_log_is_left_out(
     state.take([made(asked, 3, 30.0)], end(3, None, 30.0), 30.0)
     state.take([], [], 30.0 + GRACE_S)
     assert (state.rates().visits, state.rates().over, state.rates().shown) == (3, 1, 0.0)
+
+
+@pytest.mark.parametrize("to_s", [500.0, 700.0, 1_200.0])
+def test_the_click_rate_is_right_while_the_share_that_is_seen_changes(
+    data: DataSet, asked: Decision, to_s: float
+) -> None:
+    clicks = visits = 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        events = []
+        for number, at_s in enumerate(np.arange(0.0, to_s, 0.1).tolist()):
+            click = bool(rng.random() < 0.4)
+            events.append((at_s + (2.0 if click else WINDOW_S), number, at_s, click))
+        shares = [(200.0, 4), (420.0, 8), (450.0, 2), (600.0, 1), (900.0, 4)]
+        state, one_in = LiveState(data.encoder, 1, hidden=None), 1
+        for known_s, number, at_s, click in sorted(event for event in events if event[0] < to_s):
+            now_s = AT.timestamp() + known_s
+            while shares and shares[0][0] <= known_s:
+                one_in = shares.pop(0)[1]
+                state.thin(one_in, now_s)
+            if is_among(f"d-{number}", one_in):
+                made_here = structs.replace(
+                    made(asked, number, at_s), experiment="menu", variant="all"
+                )
+                state.take([made_here], end(number, 1 if click else None, known_s), now_s)
+        state.take([], [], AT.timestamp() + to_s + GRACE_S)
+        seen = state.experiment.seen()
+        assert seen is not None
+        clicks, visits = clicks + seen.variants[0].clicks, visits + seen.variants[0].visits
+    assert visits > 1_000
+    assert clicks / visits == pytest.approx(0.4, abs=0.04)
 
 
 def test_more_than_there_is_room_for_are_a_sample_of_clicked_and_not(asked: Decision) -> None:
