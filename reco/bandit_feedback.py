@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reco.log_evaluation import Rounds
+from reco.logged_rounds import Rounds
 from shared.arm_statistics import Floats
 
 NPZ: Final = "bandit_feedback.npz"

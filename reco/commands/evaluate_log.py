@@ -18,7 +18,8 @@ from reco.catalogue_feed import open_products
 from reco.catalogue_history import CatalogueHistory
 from reco.data import load_or_prepare
 from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
-from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
+from reco.log_evaluation import LogEvaluation, evaluate_log
+from reco.logged_rounds import NothingToEvaluate, rounds
 from reco.logs import say
 from reco.past_models import PastModels
 from reco.policy_options import joint_solver

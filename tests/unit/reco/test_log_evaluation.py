@@ -11,7 +11,8 @@ import pytest
 from reco.__main__ import run
 from reco.bandit_feedback import bandit_feedback, write
 from reco.event_files import UnreadableEvents, read_decisions, read_outcomes
-from reco.log_evaluation import NothingToEvaluate, Rounds, evaluate_log, rounds
+from reco.log_evaluation import evaluate_log
+from reco.logged_rounds import NothingToEvaluate, Rounds, rounds
 from reco.settled import EARLY
 from server.scorer import Policy
 from shared.catalogue import DataSet

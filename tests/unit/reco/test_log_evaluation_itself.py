@@ -8,7 +8,8 @@ from msgspec import structs
 from threadpoolctl import threadpool_limits
 
 from reco.catalogue_history import CatalogueHistory
-from reco.log_evaluation import LogEvaluation, NothingToEvaluate, evaluate_log, rounds
+from reco.log_evaluation import LogEvaluation, evaluate_log
+from reco.logged_rounds import NothingToEvaluate, rounds
 from server.scorer import Policy
 from shared.catalogue import DataSet
 from shared.events import ProductChange
