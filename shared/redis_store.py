@@ -15,10 +15,8 @@ import msgspec
 import redis
 from redis.exceptions import NoScriptError
 
-from shared.events import UNDECODABLE
 from shared.ports import (
     Change,
-    ChangesLost,
     Conflict,
     CorruptState,
     ModelConfig,
@@ -30,6 +28,7 @@ from shared.ports import (
     StoreUnavailable,
     Write,
 )
+from shared.redis_changes import RedisChangeFeed, encode_change
 from shared.redis_connection import RedisAddress
 
 MAX_ROWS: Final = 1_000
@@ -198,13 +197,13 @@ class RedisStore:
         change = Change(partition, generation, -1, position.next_offset, {})
         fields = {**_fields(position), **_arm_fields(state.rows)}
         keys = [*self._keys(partition), f"{self._state(partition)}:draft"]
-        arguments = [_encode_change(change), *chain.from_iterable(fields.items())]
+        arguments = [encode_change(change), *chain.from_iterable(fields.items())]
         _guarded(self, partial(self._replace, keys=keys, args=arguments))
 
-    def changes(self, partitions: Sequence[int]) -> "RedisChangeFeed":
+    def changes(self, partitions: Sequence[int]) -> RedisChangeFeed:
         """See `StateStore.changes`."""
         channels = {self._keys(partition)[1].encode(): partition for partition in partitions}
-        return RedisChangeFeed(self, self._client, channels)
+        return RedisChangeFeed(self._client, channels, self.unavailable)
 
     def bytes_of(self, partition: int) -> int:
         """Memory that the partition's hash takes in the server (`MEMORY USAGE`)."""
@@ -235,62 +234,6 @@ class RedisStore:
 
     def _keys(self, partition: int) -> list[str]:
         return [self._state(partition), f"reco:{{{self._model}:p{partition}}}:changes"]
-
-
-class RedisChangeFeed:
-    """`shared.ports.ChangeFeed` on Redis' publish/subscribe."""
-
-    def __init__(self, store: RedisStore, client: Any, channels: Mapping[bytes, int]) -> None:
-        self._store = store
-        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
-        self._channels = channels
-        self._subscribe()
-
-    def drain(self, wait_s: float = 0.0) -> list[Change]:
-        """See `ChangeFeed.drain`."""
-        changes: list[Change] = []
-        try:
-            if not self._pubsub.subscribed:
-                self._subscribe()
-                raise ChangesLost
-            while message := self._pubsub.get_message(timeout=0.0 if changes else wait_s):
-                if message["type"] == "message":
-                    changes.append(self._change(message["channel"], message["data"]))
-                elif message["type"] == "subscribe":
-                    # Only after a reconnect: what was published in between is gone.
-                    self._await_subscriptions(len(self._channels) - 1)
-                    raise ChangesLost
-        except (redis.RedisError, OSError, StoreUnavailable) as error:
-            self._pubsub.reset()
-            raise ChangesLost(str(error)) from error
-        except UNDECODABLE as error:  # the channel is open to others
-            raise ChangesLost(f"an announcement is unreadable: {error}") from error
-        return changes
-
-    def close(self) -> None:
-        """Unsubscribe and close the connection."""
-        self._pubsub.close()
-
-    def _change(self, channel: bytes, announced: bytes) -> Change:
-        change = _decode_change(announced)
-        if change.partition != self._channels[channel]:
-            raise msgspec.ValidationError(f"it is of partition {change.partition}")
-        return change
-
-    def _subscribe(self) -> None:
-        def subscribe() -> None:
-            self._pubsub.subscribe(*self._channels)
-            self._await_subscriptions(len(self._channels))
-
-        _guarded(self._store, subscribe)
-
-    def _await_subscriptions(self, count: int) -> None:
-        while count:
-            message = self._pubsub.get_message(timeout=1.0)
-            if message is None:
-                raise redis.TimeoutError("no answer to SUBSCRIBE")
-            # A change that arrives in between is older than the state that is read next.
-            count -= message["type"] == "subscribe"
 
 
 def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
@@ -340,7 +283,7 @@ def _arguments(write: Write) -> list[bytes]:
     )
     believed = _fields(expected) if expected else dict.fromkeys(_METADATA, b"")
     arguments: list[bytes] = [believed[b"_next"], believed[b"_src"], believed[b"_gen"]]
-    arguments.append(_encode_change(change))
+    arguments.append(encode_change(change))
     fields = {**_fields(position), **_arm_fields(write.rows)}
     return [*arguments, *chain.from_iterable(fields.items())]
 
@@ -381,7 +324,3 @@ def _position(values: Sequence[bytes | None]) -> Position | None:
         )
     except ValueError as error:
         raise CorruptState(f"the state's metadata is incomplete or unreadable: {error}") from error
-
-
-_encode_change = msgspec.msgpack.Encoder().encode
-_decode_change = msgspec.msgpack.Decoder(Change).decode
