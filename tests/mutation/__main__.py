@@ -43,6 +43,27 @@ MUTANTS = (
         ("tests/unit/trainer/test_loop.py", "tests/chaos"),
     ),
     Mutant(
+        "records beside an error come first",
+        "shared/kafka_consumer.py",
+        "if not records:",
+        "if True:",
+        ("tests/unit/shared/test_kafka_consumer.py",),
+    ),
+    Mutant(
+        "what was taken and not returned is read again",
+        "shared/kafka_consumer.py",
+        "if self._assignments != assignments:",
+        "if False:",
+        ("tests/unit/shared/test_kafka_consumer.py",),
+    ),
+    Mutant(
+        "JSON nested too deeply is a dead letter",
+        "shared/events.py",
+        "UnicodeDecodeError, RecursionError)",
+        "UnicodeDecodeError)",
+        ("tests/unit/trainer/test_apply.py",),
+    ),
+    Mutant(
         "dedupe window",
         "trainer/apply.py",
         "if before is not None and offset - before <= width:",
