@@ -69,16 +69,20 @@ class KafkaConsumer:
 
         As of when they were given to us: librdkafka's own is that of the group as it is now, and
         would vouch for partitions that have gone to others; or, once the group has thrown us out,
-        that of nobody, which no broker checks.
+        that of nobody, which no broker checks. None for no member.
         """
         return self._membership
 
     def subscribe(self, rebalance: Rebalance) -> None:
         """See `EventConsumer.subscribe`."""
 
-        # In these callbacks nothing may raise: the binding would go on with its own assignment.
+        # In these callbacks nothing may raise: the binding would go on with its own assignment, or
+        # end the call that served them with an error of its own.
         def assigned(consumer: Any, partitions: list[TopicPartition]) -> None:
-            self._membership = consumer.consumer_group_metadata()
+            try:
+                self._membership = consumer.consumer_group_metadata()
+            except RuntimeError:  # it is being closed, and no member any more
+                self._membership = None
             self._note_assignment({})
             consumer.assign([])
             rebalance.assigned([each.partition for each in partitions])

@@ -86,9 +86,11 @@ class KafkaTransactionalProducer(KafkaSender):
     def commit(self, consumer: EventConsumer, offsets: Mapping[int, int]) -> None:
         """See `TransactionalProducer.commit`."""
         wanted = [TopicPartition(consumer.topic, p, offset) for p, offset in offsets.items()]
+        membership = consumer.membership
+        if membership is None:
+            raise Fenced(f"{self._name}: the group does not know this server any more")
         # Serves the delivery reports, which committing would not.
         self._retried(lambda left_s: self._client.flush(left_s))
-        membership = consumer.membership
         self._retried(lambda left_s: self._send_offsets(wanted, membership, left_s))
         self._retried(lambda left_s: self._client.commit_transaction(left_s))
         self._open = False

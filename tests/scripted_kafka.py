@@ -24,6 +24,8 @@ class ScriptedClient:
         self.committed: dict[int, int] = {}
         self.generation = 0
         """The group's, as librdkafka knows it: it goes on in the background."""
+        self.closing = False
+        """It has left the group, and may serve a rebalance of before."""
         self.assigned: dict[int, int] = {}
         """Where each partition was to be read from, when that was last said."""
         self.beside: list[Message | Event] = []
@@ -67,6 +69,8 @@ class ScriptedClient:
         self._on_assign, self._on_revoke = on_assign, on_revoke
 
     def consumer_group_metadata(self) -> int:
+        if self.closing:
+            raise RuntimeError("Consumer group metadata not available")
         return self.generation
 
     def assign(self, partitions: list[TopicPartition]) -> None:

@@ -168,6 +168,16 @@ def test_membership_is_that_of_when_the_partitions_were_given(client: ScriptedCl
     assert member.consumer.membership == 3
 
 
+def test_a_rebalance_that_closing_serves_gives_no_membership_and_no_error(
+    client: ScriptedClient,
+) -> None:
+    member = Member(client.consumer("topic"))
+    client.closing = True
+    client.given([0])()
+    assert member.owned == [0]
+    assert member.consumer.membership is None
+
+
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:
     broker = EmbeddedBroker({"topic": 1})

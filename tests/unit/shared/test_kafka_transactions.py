@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from shared.kafka_transactions import SETTLE_S, KafkaTransactionalProducer
 from shared.ports import BrokerUnavailable, Fenced
 from shared.testing import FakeBroker, FakeClock
+from tests.scripted_kafka import ScriptedClient
 
 OFFSETS = {0: 7}
 
@@ -93,6 +94,14 @@ def test_a_transaction_stores_the_offsets_it_was_made_from(patient: World) -> No
     assert [(each.topic, each.partition, each.offset) for each in client.stored] == [
         ("visits", 0, 7)
     ]
+
+
+def test_who_is_no_member_of_the_group_stores_nothing(patient: World) -> None:
+    patient.producer.begin()
+    with pytest.raises(Fenced):
+        patient.producer.commit(ScriptedClient({}).consumer("visits"), OFFSETS)
+    [client] = patient.clients
+    assert client.said == ["init", "begin"]
 
 
 def test_only_a_transaction_that_follows_another_at_once_waits_for_it(patient: World) -> None:
