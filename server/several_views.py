@@ -4,20 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
+from server.readiness import Following
 from server.view import View, Viewing
 
 
-class Followed(Viewing, Protocol):
+class Followed(Viewing, Following, Protocol):
     """A view, and what is known of how it is kept up to date (`server.model_view.ModelView`)."""
-
-    @property
-    def ready(self) -> bool: ...
-
-    @property
-    def error(self) -> str: ...
-
-    @property
-    def age_s(self) -> float: ...
 
     @property
     def solution_age_s(self) -> float: ...
