@@ -238,6 +238,17 @@ def test_a_full_store_lets_the_outbox_empty_when_no_window_ends_any_more(
         bench.client.config_set("maxmemory", "0")
 
 
+def damage(bench: RealBench, name: str, value: str | bytes | None) -> None:
+    """What is kept of decision 7 in one of the keys is this instead."""
+    key = f"reco:{{{bench.model}:w{shard_of('d-7')}}}:{name}"
+    if name == "due":
+        bench.client.zrem(key, "d-7")
+    elif value is None:
+        bench.client.hdel(key, "d-7")
+    else:
+        bench.client.hset(key, "d-7", value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -263,11 +274,7 @@ def test_a_decision_that_is_corrupt_is_put_aside_and_holds_no_other_up(
     for number in range(20):
         open_one(bench, waiting(number))
         click(bench, number, 42)
-    key = f"reco:{{{bench.model}:w{shard_of('d-7')}}}:{name}"
-    if value is None:
-        bench.client.hdel(key, "d-7")
-    else:
-        bench.client.hset(key, "d-7", value)
+    damage(bench, name, value)
     for _ in range(2):
         bench.pass_ms(2 * A_WHILE_MS)
         taken = {each.waiting.decision.decision_id for each in take(bench)}
@@ -289,17 +296,6 @@ _DAMAGED = [
     ("states", None),
     ("due", None),
 ]
-
-
-def damage(bench: RealBench, name: str, value: str | bytes | None) -> None:
-    """What is kept of decision 7 in one of the keys is this instead."""
-    key = f"reco:{{{bench.model}:w{shard_of('d-7')}}}:{name}"
-    if name == "due":
-        bench.client.zrem(key, "d-7")
-    elif value is None:
-        bench.client.hdel(key, "d-7")
-    else:
-        bench.client.hset(key, "d-7", value)
 
 
 @pytest.mark.parametrize(("name", "value"), _DAMAGED)
