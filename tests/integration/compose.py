@@ -92,6 +92,27 @@ class Stack:
         """Start what is not running, and wait until it is healthy."""
         self.run("up", "-d", "--wait", "--wait-timeout", str(HEALTHY_S), *options, timeout_s=900)
 
+    def down(self) -> None:
+        """Remove all but the volumes, as a user does.
+
+        Docker 20.10 may miscount what is in a network: removing eight containers at once
+        from one network left it with "active endpoints", and nothing in it, once in 22 times
+        (moby/moby#43286). `up` takes such a network again, so this is not held against us.
+        """
+        label = f"label=com.docker.compose.project={self.project}"
+        try:
+            self.run("down")
+        except AssertionError as error:
+            if "has active endpoints" not in str(error):
+                raise
+            left = docker("network", "ls", "--quiet", "--filter", label).split()
+            assert not any(
+                docker_json("network", "inspect", each)[0]["Containers"] for each in left
+            )
+        else:
+            assert docker("network", "ls", "--quiet", "--filter", label) == ""
+        assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+
     def remove(self) -> None:
         """Leave nothing of it behind."""
         with suppress(subprocess.TimeoutExpired):

@@ -318,10 +318,7 @@ def test_down_leaves_nothing_and_up_goes_on(
     stack.run("stop", "producer")
     observer.assert_sound()
     learned, sent, addresses = observer.learned(), observer.visit_ids(), observer.addresses
-    stack.run("down")
-    label = f"label=com.docker.compose.project={stack.project}"
-    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
-    assert docker("network", "ls", "--quiet", "--filter", label) == ""
+    stack.down()
     stack.up()
     again = Observer(stack, data)
     assert again.addresses == addresses  # the passwords too
