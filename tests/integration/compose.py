@@ -2,7 +2,7 @@
 
 import json
 import os
-import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -158,7 +158,7 @@ class Stack:
         docker("exec", str(container["Id"]), "sh", "-c", "kill -9 -1", check=False)
 
     def from_host(self) -> dict[str, str]:
-        """RECO_KAFKA and RECO_REDIS, as `infra/compose-env` prints them."""
+        """RECO_KAFKA, RECO_REDIS and what else `infra/compose-env` exports."""
         script = subprocess.run(
             [ROOT / "infra" / "compose-env"],
             env=self.environment,
@@ -166,7 +166,8 @@ class Stack:
             text=True,
             check=True,
         )
-        return dict(re.findall(r"(RECO_\w+)=(\S+)", script.stdout))
+        words = shlex.split(script.stdout)
+        return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 class Observer:

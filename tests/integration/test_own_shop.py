@@ -9,7 +9,9 @@ import httpx
 import msgspec
 import pytest
 
+from reco.catalogue_feed import catalogue_with, features_of
 from shared.catalogue import load_data
+from tests.integration.command import reco_with
 from tests.integration.compose import Stack, require_compose
 from tests.own_shop import write_folder
 from tests.waiting import until
@@ -26,10 +28,10 @@ VISITOR = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the page's program writes, and two events of the past."""
-    folder = write_folder(tmp_path / "data")
+    folder = write_folder(tmp_path_factory.mktemp("shop") / "data")
     features = load_data(folder).encoder.features
     x = ["0.5"] * len(features)
     rows = [["event_id", *features, "product_id", "response"], ["1", *x, "101", "1"]]
@@ -39,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shop(folder: Path) -> Iterator[Stack]:
     """As the page says what to write into `.env`."""
     require_compose()
@@ -80,3 +82,23 @@ def test_a_shop_of_ones_own_is_ranked_clicked_and_replayed(shop: Stack, folder: 
     assert list(shown["theta"]) == [*features]
     strongest = msgspec.json.decode(shop.reco("inspect", "model", "--json"))["strongest"]
     assert {weight["context"] for weight in strongest} <= {*features}
+
+
+def test_products_are_added_in_a_container_and_from_the_host_with_the_shops_own_data(
+    shop: Stack, folder: Path, tmp_path: Path
+) -> None:
+    as_the_rake = "product_id,name,category,price,is_coffee\n{},{},Garden,17.0,0\n"
+    (folder / "new.csv").write_text(as_the_rake.format(105, "Spade"))
+    shop.reco("products", "add", "/own/data/new.csv")
+    told = shop.from_host()
+    assert told["RECO_DATA"] == str(folder)
+    reco, new = reco_with(told), tmp_path / "new.csv"
+    new.write_text(as_the_rake.format(106, "Hoe"))
+    added = reco("products", "add", new)
+    assert added.code == 0, added.err
+    data = load_data(folder)
+    catalogue = catalogue_with([105, 106], data, told["RECO_KAFKA"], 30.0)
+    rake, spade, hoe = features_of(catalogue, data, [104, 105, 106]).tolist()
+    assert spade == hoe == rake
+    retired = reco("products", "retire", 105, 106)
+    assert retired.code == 0, retired.err

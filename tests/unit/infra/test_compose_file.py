@@ -124,6 +124,7 @@ def test_data_are_a_folder_of_this_machine_if_one_is_named_and_else_those_of_the
     for name in (*OURS, "reco"):
         assert own in SERVICES[name]["volumes"]
         assert SERVICES[name]["environment"]["RECO_DATA"] == "/${RECO_DATA:+own/}data"
+    assert SERVICES["reco"]["environment"]["HOST_DATA"] == "${RECO_DATA:-}"
 
 
 def test_what_a_server_may_be_told_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
