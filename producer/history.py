@@ -21,13 +21,16 @@ def read_history(
     """Outcomes from `history.csv` as `reco prepare` writes it, in its order.
 
     Args:
-        path: the file, with the columns event_id, product_id, response and `features`.
+        path: the file, with the columns event_id, product_id, response and `features`. An event_id
+            is a number that no other row ever sent has: it makes the outcome_id, by which trainers
+            know a duplicate.
         features: the context columns, in the order of x.
         encoder_id: the encoder that made them.
         at: when these outcomes are said to have been decided and resolved.
 
     Raises:
-        HistoryError: no such file, a column is missing, or a line holds something else.
+        HistoryError: no such file, a column is missing, a line holds something else, or an
+            event_id comes twice.
     """
     try:
         file = path.open(encoding="utf-8", newline="")
@@ -39,16 +42,23 @@ def read_history(
             missing = [name for name in (*_ID, *features) if name not in (rows.fieldnames or ())]
             if missing:
                 raise HistoryError(f"{path} has no column {', '.join(missing)}")
+            seen = set[int]()
             for row in rows:
-                yield _outcome(row, features, encoder_id, at)
+                event_id = int(row["event_id"])
+                if event_id in seen:
+                    raise ValueError(
+                        f"event_id {event_id} was another row's: give each row a number of its own"
+                    )
+                seen.add(event_id)
+                yield _outcome(event_id, row, features, encoder_id, at)
         except (TypeError, ValueError, csv.Error) as error:
             raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
 
 
 def _outcome(
-    row: dict[str, str], features: Sequence[str], encoder_id: str, at: datetime
+    event_id: int, row: dict[str, str], features: Sequence[str], encoder_id: str, at: datetime
 ) -> Outcome:
-    decision_id = f"history-{int(row['event_id'])}"
+    decision_id = f"history-{event_id}"
     return Outcome(
         outcome_id=f"{decision_id}:1",
         decision_id=decision_id,

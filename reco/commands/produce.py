@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -25,7 +26,7 @@ from reco.traces import open_trace
 from reco.via_options import Via
 from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
-from shared.events import UNDECODABLE, VISITS, decode_visit
+from shared.events import UNDECODABLE, VISITS, Outcome, decode_visit
 from shared.kafka import KafkaCluster
 from shared.metrics import ProducerMetrics
 from shared.presence import Board
@@ -66,7 +67,8 @@ def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 @click.option(
     "--history",
     type=click.Path(path_type=Path),
-    help="Publish this history.csv as outcomes instead of visits.",
+    help="Publish this history.csv as outcomes instead of visits. Each row's event_id is a number "
+    "that no other row ever sent has.",
 )
 @via_options.options
 @click.option("--json", "as_json", is_flag=True, help="Report as lines of JSON on standard output.")
@@ -191,12 +193,21 @@ class Reporter:
 def _send_history(
     cluster: KafkaCluster, data: DataSet, path: Path, stop: Event, reporter: Reporter
 ) -> None:
-    outcomes = read_history(path, data.encoder.features, data.encoder.id, utc_now())
+    read = partial(read_history, path, data.encoder.features, data.encoder.id, utc_now())
     try:
-        sent = send_outcomes(cluster.producer(), outcomes, stop)
+        if path.is_file():  # else a pipe, which can be read only once
+            _check(read(), stop)
+        sent = send_outcomes(cluster.producer(), read(), stop)
     except HistoryError as error:
         raise click.UsageError(f"{error}; `reco prepare` shows the form it must have") from error
     reporter.done(sent, "outcomes of the past")
+
+
+def _check(outcomes: Iterable[Outcome], stop: Event) -> None:
+    """Read them all before the first is sent: half a file can't be sent again without the other."""
+    for _ in outcomes:
+        if stop.is_set():
+            return
 
 
 def _held_visit_ids(cluster: KafkaCluster, run_id: str) -> Iterator[str]:

@@ -101,6 +101,16 @@ def test_a_line_that_holds_something_else_is_named_by_its_number(
     assert what in message
 
 
+@pytest.mark.parametrize("again", ["1", "01"])
+def test_an_event_id_that_another_row_has_is_refused_as_the_trainer_would_drop_the_row(
+    tmp_path: Path, again: str
+) -> None:
+    path = written(tmp_path, HEADER + f"1,0.5,0,42,0\n2,0.5,0,42,0\n{again},0.5,0,43,1\n")
+    assert refusal(path) == (
+        f"{path}, line 4: event_id 1 was another row's: give each row a number of its own"
+    )
+
+
 def test_what_comes_before_a_bad_line_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "1,0.5,0,42,0\n2,young,0,42,0\n")
     outcomes = read_history(path, FEATURES, "encoder", AT)

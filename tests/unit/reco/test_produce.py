@@ -1,18 +1,23 @@
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
 from typing import cast
 
 import click
 import msgspec
+import pytest
 
+from producer.service import BATCH
 from producer.simulate import Shoppers
-from reco.commands.produce import _held_visit_ids, _run_id, command
+from reco.commands.produce import Reporter, _held_visit_ids, _run_id, _send_history, command
 from server.api_types import DecisionId
 from shared.catalogue import DataSet
-from shared.events import VISITS, encode, key_of
+from shared.events import OUTCOMES, VISITS, encode, key_of
 from shared.kafka import KafkaCluster
 from shared.ports import Record, Watermarks
-from shared.testing import FakeBroker, FakeConsumer
+from shared.testing import FakeBroker, FakeConsumer, FakeProducer
 from tests.scenario import NESTED
 
 
@@ -49,6 +54,9 @@ class Cluster:
 
     def consumer(self, topic: str) -> Consumer:
         return Consumer(self._broker.consumer(topic, "alone"))
+
+    def producer(self) -> FakeProducer:
+        return self._broker.producer()
 
 
 def test_a_visit_of_the_longest_run_id_is_a_decision_of_the_api(data: DataSet) -> None:
@@ -91,6 +99,52 @@ def test_visits_of_other_runs_are_not_remembered(data: DataSet) -> None:
 
 def test_a_run_on_a_topic_that_there_is_not_holds_nothing() -> None:
     assert held_of("run", FakeBroker({})) == set()
+
+
+def history(folder: Path, data: DataSet, *event_ids: int) -> Path:
+    rows = [",".join(["event_id", *data.encoder.features, "product_id", "response"])]
+    x = ["0.5"] * data.encoder.d
+    rows += [",".join([str(event_id), *x, "42", "1"]) for event_id in event_ids]
+    path = folder / "history.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def sent_of(path: Path, data: DataSet, stop: Event, broker: FakeBroker) -> int:
+    cluster = cast(KafkaCluster, Cluster(broker))
+    _send_history(cluster, data, path, stop, Reporter(as_json=True))
+    return len(broker.records(OUTCOMES, 0))
+
+
+def test_a_history_is_sent_whole(data: DataSet, tmp_path: Path) -> None:
+    path = history(tmp_path, data, 1, 2, 3)
+    assert sent_of(path, data, Event(), FakeBroker({OUTCOMES: 1})) == 3
+
+
+def test_of_a_history_with_a_bad_line_nothing_is_sent(data: DataSet, tmp_path: Path) -> None:
+    path = history(tmp_path, data, *range(BATCH), 2)  # a batch is confirmed by itself
+    broker = FakeBroker({OUTCOMES: 1})
+    with pytest.raises(click.UsageError, match="event_id 2 was another row's"):
+        sent_of(path, data, Event(), broker)
+    assert broker.records(OUTCOMES, 0) == []
+
+
+def test_a_history_through_a_pipe_is_sent(data: DataSet, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = history(tmp_path, data, 1, 2).read_text()
+    writer = Thread(target=pipe.write_text, args=[text])
+    writer.start()
+    assert sent_of(pipe, data, Event(), FakeBroker({OUTCOMES: 1})) == 2
+    writer.join()
+
+
+def test_a_history_that_is_stopped_while_it_is_checked_is_not_sent(
+    data: DataSet, tmp_path: Path
+) -> None:
+    stop, broker = Event(), FakeBroker({OUTCOMES: 1})
+    stop.set()
+    assert sent_of(history(tmp_path, data, 1, 2, 2), data, stop, broker) == 0
 
 
 def held_of(run_id: str, broker: FakeBroker) -> set[str]:
