@@ -33,7 +33,14 @@ from shared.settings import POLICY, SLATE_LENGTH
     "its log, and slower than all else it does. The other policies always know.",
 )
 @options.experiment
-@click.option("--k", default=SLATE_LENGTH, show_default=True, type=click.IntRange(1, 50))
+@click.option(
+    "--k",
+    default=SLATE_LENGTH,
+    show_default=True,
+    type=click.IntRange(1, 50),
+    help="Products of a slate for a visit of the topic; over HTTP the request's `k` says it, else "
+    "it is 5.",
+)
 @click.option(
     "--depth",
     type=click.IntRange(1, 50),
