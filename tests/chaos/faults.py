@@ -167,7 +167,7 @@ FAULTS: Final = (
     Fault("server-kill", "SIGKILL of a random server", kill_server, 100, 5),
     Fault(
         "trainer-kill-unnamed",
-        "the same without a place kept in the group",
+        "SIGKILL of a random trainer without a place kept in the group",
         kill_trainer,
         10,
         1,

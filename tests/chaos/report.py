@@ -203,8 +203,9 @@ has ended.
 
 Time to recover, in seconds: from the kill, or from the end of the outage (Redis or broker answers
 again after its start, or is unpaused), until a record written at that moment to *every* partition
-has been decided or learned from. It holds the start of the process, a second. With SIGSTOP it holds
-the session timeout of 6 s, after which the group gives the partitions to others. Kept places are
+has been decided or learned from. It includes the process's start, about a second. Each SIGSTOP
+gives two times, which the quantiles mix: one from the stop, which includes the session timeout of
+6 s, after which the group gives the partitions to others, and one from SIGCONT. Kept places are
 Kafka's static membership (`KAFKA_GROUP_INSTANCE_ID`): a process that is started again goes on with
 its partitions at once; without it the group waits for the session timeout.
 

@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from reco.rebuild import Report
+from tests.chaos.faults import FAULTS
 from tests.chaos.naive_trainers import Damage
 from tests.chaos.report import Quantiles, Result, Run, page_of
 from tests.chaos.stage import Recovery
@@ -64,3 +68,19 @@ def test_the_page_has_the_command_the_broker_and_a_row_for_each_fault() -> None:
     assert "python -m tests.chaos" in page
     assert "Apache Kafka 4.1" in page
     assert "| SIGKILL | 3 | 2.0 / 3.0 | 3.0 / 4.0 | 0 | 0 | 0 | 4 | 5 |" in page
+
+
+def test_the_page_that_is_kept_says_what_the_command_would_write_but_for_its_figures() -> None:
+    kept = (Path(__file__).parents[3] / "docs" / "faults.md").read_text(encoding="utf-8")
+    written = page_of(run_of(result_of(Count(10, 0, 0, 0), Report())))
+    [times] = re.findall(r"^Time to recover.*?\n\n", written, re.MULTILINE | re.DOTALL)
+    assert times in kept
+    titles = re.findall(r"^\| (.+?) \| \d", kept, re.MULTILINE)
+    assert titles
+    assert {*titles} <= {fault.title for fault in FAULTS}
+
+
+def test_each_fault_can_be_told_by_its_title_alone() -> None:
+    titles = [fault.title for fault in FAULTS]
+    assert len({*titles}) == len(titles)
+    assert not [title for title in titles if "the same" in title]
