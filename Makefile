@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
+env: .venv/.ready ## Make .venv from the lock (all but the extras `text` and `compare`)
 
 .venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "LiveReco needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": set PYTHON=… and try again.")'
@@ -25,7 +25,7 @@ env: .venv/.ready ## Make .venv from the lock (all but the extra `text`)
 	@$(BIN)/python -c 'from reco.__main__ import COMMANDS, cli; [cli.get_command(None, name) for name in COMMANDS]'
 	@touch $@
 
-demo: env ## Watch it learn: broker, store, producer, server and trainer, about half a minute
+demo: env ## Watch it learn: broker, store, producer, server and trainer; 15 seconds, the first time 35
 	@$(BIN)/reco demo $(ARGS)
 
 test: env ## Run the tests
