@@ -153,7 +153,7 @@ _OPTIONS: Final = (
         show_envvar=True,
         metavar="FILE",
         type=_Keys(),
-        help="Need one of these keys (one a line) as `Authorization: Bearer`. [default: open]",
+        help="Require one of these keys (one a line) as `Authorization: Bearer`. [default: open]",
     ),
     click.option(
         "--cors-origin",

@@ -7,7 +7,7 @@ An experiment divides users, not visits, and a user's visits are alike. So the u
 per variant v with n_v visits and rate r_v = rewards / visits (Liang and Zeger 1986, linearised),
 
     C_v = U/(U-1) Σ_u (rewards of u - r_v · visits of u)²     over its U users
-    B_v = n_v r_v (1 - r_v)                                   what it would be, were visits units
+    B_v = n_v r_v (1 - r_v)                                   if each visit were a unit
     f_v = max(1, C_v / B_v)                                   the design effect (Kish 1965)
 
 f_v is never below 1: where a user's first visit differs from later ones, they may offset each

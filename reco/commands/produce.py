@@ -46,7 +46,7 @@ def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 
 @click.command()
 @options.kafka
-@options.redis_for("Where to say that it is there, for `reco status`. [default: nowhere]")
+@options.redis_for("Redis in which to register this producer, for `reco status`. [default: none]")
 @options.model
 @options.data
 @options.seed()

@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     runs = parser.parse_args().runs
     print(f"{runs} runs")
-    print("| users | a look every | false alarms | were visits units | half width at the end |")
+    print("| users | a look every | false alarms ", end="")
+    print("| if each visit were a unit | half width at the end |")
     print("|---|---|---|---|---|")
     for name, shop, every in CASES:
         found = [told(shop, every, run) for run in range(runs)]

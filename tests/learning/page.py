@@ -56,8 +56,8 @@ A figure is the share of the possible uplift in a window of visits: random slate
 possible slates 100 %. It is computed from the hidden model's click probabilities of the slates
 shown, so the shoppers' dice add no noise; ± is the standard deviation between seeds. All policies
 meet the same visits, and learn from each before the next (world `delay` apart). α and the default
-variances were chosen on other seeds than those shown here (1 to 120; that there was something to
-gain at the start was seen in runs of these). That the default leaves them fixed instead of
+variances were chosen on seeds 1 to 120, none of which is shown here; only the observation that the
+start could be improved came from the seeds shown. That the default leaves them fixed instead of
 estimating them from the rows follows from this page.
 
 Joint solves are made whenever the outcomes have grown by half a percent: after every visit at
