@@ -1,7 +1,7 @@
 """Events from files of JSON lines: as on the topics, or as `reco topics watch` prints them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +64,24 @@ def read_outcomes(path: Path, partitions: int) -> dict[int, list[Record]]:
     for found in records.values():
         found.sort(key=lambda record: record.offset)
     return dict(records)
+
+
+def starts_in(
+    records: Mapping[int, Sequence[Record]], decisions: Iterable[Decision]
+) -> dict[int, int]:
+    """Where the outcomes of a file begin, by partition: above 0, what came before is not in it.
+
+    Of a partition without any it lacks all that was seen of it when the decisions were made.
+
+    Args:
+        records: of the file, in offset order.
+        decisions: that belong to it.
+    """
+    seen: dict[int, int] = defaultdict(int)
+    for decision in decisions:
+        for partition, end in enumerate(decision.view):
+            seen[partition] = max(seen[partition], end)
+    return {**seen, **{partition: found[0].offset for partition, found in records.items()}}
 
 
 def outcomes_of(records: Iterable[Record]) -> Iterator[Outcome]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from reco.experiment_report import ExperimentReport, Possible, report
-from reco.whole_topic import read_topic
+from reco.whole_topic import read_topic, starts_of
 from shared.arm_statistics import Floats
 from shared.catalogue import DataSet
 from shared.events import (
@@ -51,12 +51,13 @@ def compared(
         BrokerUnavailable: no answer.
     """
     decisions = list(_events(cluster, DECISIONS, decode_decision))
-    outcomes = _events(cluster, OUTCOMES, decode_outcome)
+    outcomes = list(_events(cluster, OUTCOMES, decode_outcome))
+    starts = starts_of(cluster, OUTCOMES)  # afterwards, so that no deletion goes unnoticed
     told = {}
     if dataset:
         visits = {visit.visit_id: visit for visit in _events(cluster, VISITS, decode_visit)}
         told = possible(dataset, seed, decisions, visits)
-    return report(decisions, outcomes, experiment, control, told)
+    return report(decisions, outcomes, experiment, control, told, starts)
 
 
 def possible(

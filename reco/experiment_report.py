@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from reco.settled import EARLY, OPEN, left_out, moment
+from reco.settled import DELETED, EARLY, OPEN, left_out, moment
 from shared.confidence import ALPHA, Apart, Count, Tally, compared, enough_users
 from shared.events import Decision, Outcome
 
@@ -55,6 +55,8 @@ class ExperimentReport(msgspec.Struct, frozen=True):
     """Decisions without an outcome yet."""
     early_decisions: int
     """Decisions left out since others of the same time may still be open (`reco.settled`)."""
+    deleted_decisions: int
+    """Decisions left out since some of their outcomes may have been deleted (`reco.settled`)."""
     variants: list[VariantReport]
 
 
@@ -64,6 +66,7 @@ def report(
     experiment: str | None = None,
     control: str | None = None,
     possible: Mapping[str, Possible] | None = None,
+    starts: Mapping[int, int] | None = None,
 ) -> ExperimentReport:
     """Compare variants; where decisions name none, their policies.
 
@@ -73,6 +76,7 @@ def report(
         experiment: which; None is the one with the latest decision.
         control: whom to compare with; None is the first by name.
         possible: by visit_id, where the hidden model is known.
+        starts: first offset that the outcomes' log still holds, by partition; None if it is whole.
 
     Raises:
         ValueError: there is no such control.
@@ -82,14 +86,14 @@ def report(
     experiment = experiment or (latest.experiment if latest else None)
     outcomes = list(outcomes)
     clicked = {outcome.decision_id for outcome in outcomes if outcome.reward > 0.0}
-    reasons = left_out(unique.values(), outcomes)
+    reasons = left_out(unique.values(), outcomes, starts)
     groups: dict[str, list[Decision]] = {}
-    waiting = Counter[str]()
+    without = Counter[str]()
     for key, decision in unique.items():
         if decision.experiment != experiment:
             continue
         if key in reasons:
-            waiting[reasons[key]] += 1
+            without[reasons[key]] += 1
         else:
             groups.setdefault(decision.variant or decision.policy, []).append(decision)
     if control is not None and control not in groups:
@@ -101,7 +105,8 @@ def report(
     variants = [
         _variant(name, groups[name], counts[name], apart[name], possible or {}) for name in names
     ]
-    return ExperimentReport(experiment, 1.0 - ALPHA, waiting[OPEN], waiting[EARLY], variants)
+    counted = without[OPEN], without[EARLY], without[DELETED]
+    return ExperimentReport(experiment, 1.0 - ALPHA, *counted, variants)
 
 
 def _count(decisions: list[Decision], clicked: Set[str]) -> Count:

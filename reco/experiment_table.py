@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reco.experiment_report import ExperimentReport, VariantReport
-from reco.settled import EARLY, OPEN
+from reco.settled import DELETED, EARLY, OPEN
 from reco.terminal import printable
 from shared.confidence import LEAST_USERS
 
@@ -49,7 +49,11 @@ def _verdict(variant: VariantReport, control: VariantReport, confidence: float) 
 
 
 def _left_out(found: ExperimentReport) -> Iterator[Text]:
-    for count, why in ((found.open_decisions, OPEN), (found.early_decisions, EARLY)):
+    for count, why in (
+        (found.open_decisions, OPEN),
+        (found.early_decisions, EARLY),
+        (found.deleted_decisions, DELETED),
+    ):
         if count:
             yield Text(f"left out: {count:,} with {why}")
 

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from reco.catalogue_history import CatalogueHistory
-from reco.settled import OPEN, left_out, moment
+from reco.settled import DELETED, OPEN, left_out, moment
 from server.propensities import Flags
 from shared.arm_statistics import Floats, Integers
 from shared.events import Decision, Outcome
+
+_RANDOMISE: Final = (
+    "log with a policy that randomises, such as `reco serve --policy linucb --epsilon 0.1`"
+)
+_WHAT_HELPS: Final = {DELETED: "keep the topic outcomes for as long as decisions"}
 
 
 class NothingToEvaluate(Exception):
@@ -40,6 +45,7 @@ def rounds(
     outcomes: Iterable[Outcome],
     history: CatalogueHistory,
     encoder_id: str,
+    starts: Mapping[int, int] | None = None,
 ) -> Rounds:
     """Join decisions with their outcomes and keep what can be used.
 
@@ -48,6 +54,7 @@ def rounds(
         outcomes: of these and others.
         history: what the decisions were chosen from.
         encoder_id: that of the encoder here.
+        starts: first offset that the outcomes' log still holds, by partition; None if it is whole.
 
     Raises:
         NothingToEvaluate: nothing is left.
@@ -59,10 +66,8 @@ def rounds(
     unique = {decision.decision_id: decision for decision in reversed(list(decisions))}
     sets = history.sets(decision.arms_id for decision in unique.values())
     known = {name: set(arms) for name, arms in sets.items()}
-    reasons = {
-        key: _unusable(decision, rewards, known, encoder_id) for key, decision in unique.items()
-    }
-    for key, reason in left_out(unique.values(), outcomes).items():
+    reasons = {key: _unusable(decision, known, encoder_id) for key, decision in unique.items()}
+    for key, reason in left_out(unique.values(), outcomes, starts).items():
         reasons[key] = reasons[key] or reason
     skipped = Counter(reason for reason in reasons.values() if reason)
     kept = [decision for key, decision in unique.items() if reasons[key] is None]
@@ -74,9 +79,10 @@ def rounds(
         kept = [decision for decision in kept if len(decision.slate) == length]
     if not kept:
         why = "; ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
+        most = max(skipped, key=lambda reason: skipped[reason], default="")
         raise NothingToEvaluate(
-            f"no decision of the log can be used ({why or 'there is none'}): log with a policy "
-            "that randomises, such as `reco serve --policy linucb --epsilon 0.1`"
+            f"no decision of the log can be used ({why or 'there is none'}): "
+            f"{_WHAT_HELPS.get(most, _RANDOMISE)}"
         )
     kept.sort(
         key=lambda decision: (sum(decision.view), moment(decision.decided_at), decision.decision_id)
@@ -86,7 +92,6 @@ def rounds(
 
 def _unusable(
     decision: Decision,
-    rewards: Mapping[str, Mapping[int, float]],
     known: Mapping[str | None, set[int]],
     encoder_id: str,
 ) -> str | None:
@@ -106,9 +111,7 @@ def _unusable(
     candidates, exclude = decision.candidates, decision.exclude or ()
     if (candidates is not None and not shown.issubset(candidates)) or shown.intersection(exclude):
         return "products that its own request leaves out"
-    if not decision.slate or decision.decision_id not in rewards:
-        return OPEN
-    return None
+    return None if decision.slate else OPEN
 
 
 def _arrays(

@@ -10,6 +10,10 @@ open counts:
 - Over HTTP a decision enters the log when it is resolved (infra/adr/0012-the-reward-window.md), so
   the open ones can't be seen. But windows end in the order of their decisions: all that were made
   before the newest one known to be without a click have had their time.
+
+At the log's old end, retention deletes the outcomes of one decision at different times, since they
+lie in different partitions: its zeros may still be there when its click is gone. So a decision
+counts only if none of its outcomes can have been deleted (`lies_before`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +23,7 @@ from typing import Final, NamedTuple
 from shared.events import Decision, Outcome
 
 OPEN: Final = "no outcome yet"
+DELETED: Final = "outcomes of which some may have been deleted"
 EARLY: Final = "an outcome that is known before that of others of the same time"
 
 
@@ -32,13 +37,33 @@ def moment(said: datetime) -> datetime:
     return said if said.tzinfo else said.replace(tzinfo=UTC)
 
 
-def left_out(decisions: Iterable[Decision], outcomes: Iterable[Outcome]) -> dict[str, str]:
-    """The decisions that don't count yet, by decision_id → why: `OPEN` or `EARLY`.
+def lies_before(decision: Decision, offsets: Mapping[int, int]) -> bool:
+    """Whether an outcome of the decision may lie before these offsets of the outcomes' partitions.
+
+    What comes of a decision is published after it was made, so behind all that its view has seen.
+    That is certain without a clock, and for a partition that holds no record any more too.
+    """
+    view = decision.view
+    return any(
+        (view[partition] if partition < len(view) else 0) < offset
+        for partition, offset in offsets.items()
+    )
+
+
+def left_out(
+    decisions: Iterable[Decision],
+    outcomes: Iterable[Outcome],
+    starts: Mapping[int, int] | None = None,
+) -> dict[str, str]:
+    """The decisions that don't count, by decision_id → why: `DELETED`, `OPEN` or `EARLY`.
 
     Args:
         decisions: all that are known.
         outcomes: all that are known of these.
+        starts: first offset that the outcomes' log still holds, by partition; None if it is whole.
     """
+    decisions = list(decisions)
+    gone = {made.decision_id for made in decisions if lies_before(made, starts or {})}
     ends: dict[str, _End] = {}
     for outcome in outcomes:
         key, clicked = outcome.decision_id, outcome.reward > 0.0
@@ -48,8 +73,9 @@ def left_out(decisions: Iterable[Decision], outcomes: Iterable[Outcome]) -> dict
         ends[key] = _End(clicked, resolved_at)
     by_way: dict[str, list[Decision]] = {}
     for decision in decisions:
-        by_way.setdefault(decision.via, []).append(decision)
-    reasons = {}
+        if decision.decision_id not in gone:
+            by_way.setdefault(decision.via, []).append(decision)
+    reasons = dict.fromkeys(gone, DELETED)
     for via, found in by_way.items():
         until = _settled_until(via, found, ends)
         for decision in found:

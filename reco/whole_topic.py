@@ -21,11 +21,7 @@ def read_topic(
     Raises:
         BrokerUnavailable: there is no such topic, no answer, or no more records for `patience_s`.
     """
-    partitions = cluster.topics().get(topic)
-    if partitions is None:
-        raise BrokerUnavailable(
-            f"{cluster.describe()} has no topic {topic!r}: make it with `reco topics create`"
-        )
+    partitions = _partitions(cluster, topic)
     consumer = cluster.consumer(topic)
     try:
         for partition in range(partitions):
@@ -46,3 +42,28 @@ def read_topic(
                     )
     finally:
         consumer.close()
+
+
+def starts_of(cluster: KafkaCluster, topic: str) -> dict[int, int]:
+    """The first offset that each partition still holds: above 0, what came before was deleted.
+
+    Asked after the topic was read, it misses nothing that was deleted meanwhile.
+
+    Raises:
+        BrokerUnavailable: there is no such topic, or no answer.
+    """
+    partitions = range(_partitions(cluster, topic))
+    consumer = cluster.consumer(topic)
+    try:
+        return {partition: consumer.watermarks(partition).start for partition in partitions}
+    finally:
+        consumer.close()
+
+
+def _partitions(cluster: KafkaCluster, topic: str) -> int:
+    partitions = cluster.topics().get(topic)
+    if partitions is None:
+        raise BrokerUnavailable(
+            f"{cluster.describe()} has no topic {topic!r}: make it with `reco topics create`"
+        )
+    return partitions

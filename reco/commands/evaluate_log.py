@@ -17,7 +17,13 @@ from reco.brokers import open_cluster, outcomes_log
 from reco.catalogue_feed import open_products
 from reco.catalogue_history import CatalogueHistory
 from reco.data import load_or_prepare
-from reco.event_files import UnreadableEvents, outcomes_of, read_decisions, read_outcomes
+from reco.event_files import (
+    UnreadableEvents,
+    outcomes_of,
+    read_decisions,
+    read_outcomes,
+    starts_in,
+)
 from reco.log_evaluation import LogEvaluation, evaluate_log
 from reco.logged_rounds import NothingToEvaluate, rounds
 from reco.logs import say
@@ -26,7 +32,7 @@ from reco.policy_options import joint_solver
 from reco.process import one_blas_thread
 from reco.snapshot_files import bases_from
 from reco.terminal import printable
-from reco.whole_topic import read_topic
+from reco.whole_topic import read_topic, starts_of
 from server.joint_solver import JointSolver
 from server.scorer import Policy
 from shared.arm_statistics import Floats
@@ -64,6 +70,18 @@ class Asked(NamedTuple):
     json_file: str | None
 
 
+class _Log(NamedTuple):
+    """What Kafka or the files hold."""
+
+    decisions: list[Decision]
+    records: dict[int, list[Record]]
+    """Of the outcomes, by partition and in offset order."""
+    starts: dict[int, int]
+    """From where on, by partition."""
+    products: ProductsFeed | None = None
+    source: Source | None = None
+
+
 def run(asked: Asked) -> None:
     """Read the log, estimate, and say it."""
     if (asked.decisions is None) != (asked.outcomes is None):
@@ -71,27 +89,28 @@ def run(asked: Asked) -> None:
     one_blas_thread()
     dataset = load_or_prepare(asked.data)
     history = CatalogueHistory(dataset.products)
-    decisions, records, products, source = _log(asked, dataset, history)
+    found = _log(asked, dataset, history)
     bases = bases_from(asked.snapshot)
     try:
         log = rounds(
-            decisions,
-            outcomes_of(record for found in records.values() for record in found),
+            found.decisions,
+            outcomes_of(record for records in found.records.values() for record in records),
             history,
             dataset.encoder.id,
+            found.starts,
         )
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
     config = dataset.config_of(asked.gamma)
     _check_fits(bases, config)
-    rules = Rules.of(config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=products)
-    rules = rules.on(source) if source else rules
+    rules = Rules.of(config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=found.products)
+    rules = rules.on(found.source) if found.source else rules
 
     def solver(arms: Sequence[int]) -> JointSolver | None:
         return joint_solver(asked.policy.name, asked.hyper, dataset, history, arms)
 
     def models() -> PastModels:
-        return PastModels(history.arms, rules, records, LAMBDA, bases, solver)
+        return PastModels(history.arms, rules, found.records, LAMBDA, bases, solver)
 
     result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
     console = Console(stderr=asked.json_file == "-")
@@ -111,33 +130,32 @@ def run(asked: Asked) -> None:
         say(f"wrote {int(feedback['n_rounds']):,} rounds to {asked.export}")
 
 
-def _log(
-    asked: Asked, dataset: DataSet, history: CatalogueHistory
-) -> tuple[list[Decision], dict[int, list[Record]], ProductsFeed | None, Source | None]:
+def _log(asked: Asked, dataset: DataSet, history: CatalogueHistory) -> _Log:
     if asked.decisions and asked.outcomes:
         try:
-            partitions = PARTITIONS[OUTCOMES]
             decisions = read_decisions(asked.decisions)
-            return decisions, read_outcomes(asked.outcomes, partitions), None, None
+            outcomes = read_outcomes(asked.outcomes, PARTITIONS[OUTCOMES])
+            return _Log(decisions, outcomes, starts_in(outcomes, decisions))
         except UnreadableEvents as error:
             raise click.UsageError(str(error)) from error
     cluster = open_cluster(asked.kafka, asked.patience_s)
     source = outcomes_log(cluster)
-    found: list[Decision] = []
+    made: list[Decision] = []
     for record in read_topic(cluster, DECISIONS):
         try:
-            found.append(decode_decision(record.value or b""))
+            made.append(decode_decision(record.value or b""))
         except UNDECODABLE:
             say(f"{record.topic}/{record.partition}@{record.offset} is no decision; left out")
     records: dict[int, list[Record]] = {}
     for record in read_topic(cluster, OUTCOMES):
         records.setdefault(record.partition, []).append(record)
+    starts = starts_of(cluster, OUTCOMES)  # afterwards, so that no deletion goes unnoticed
     if not asked.snapshot and any(log[0].offset > 0 for log in records.values()):
         say(
             "the log no longer reaches back to its start, so the models of the first decisions "
             "lack what came before; --snapshot FILE evaluates with a frozen one"
         )
-    return found, records, open_products(cluster, dataset, history), source
+    return _Log(made, records, starts, open_products(cluster, dataset, history), source)
 
 
 def _check_fits(bases: Mapping[int, State], config: ModelConfig) -> None:

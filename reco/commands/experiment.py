@@ -34,11 +34,12 @@ def command(
     The interval of a difference is a confidence sequence: look as often as you like, and stop
     when it leaves 0. Its unit is the user, and it says something from 30 users a variant on. A
     visit counts once it would be known whether it was clicked, so over HTTP none of the last
-    window does. Where no experiment runs, policies stand side by side without a verdict.
+    window does; nor does one of which outcomes may have been deleted. Where no experiment runs,
+    policies stand side by side without a verdict.
 
-    The JSON holds experiment, confidence, open_decisions, early_decisions and variants, a list of
-    variant, parameters, visits, users, clicks, click_rate, uplift_share, difference,
-    difference_interval, differs and enough_users.
+    The JSON holds experiment, confidence, open_decisions, early_decisions, deleted_decisions and
+    variants, a list of variant, parameters, visits, users, clicks, click_rate, uplift_share,
+    difference, difference_interval, differs and enough_users.
 
     Example: reco experiment --control linucb
     """
@@ -48,7 +49,8 @@ def command(
         found = compared(cluster, dataset, seed, experiment, control)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if experiment and not (found.variants or found.open_decisions or found.early_decisions):
+    left_out = found.open_decisions + found.early_decisions + found.deleted_decisions
+    if experiment and not (found.variants or left_out):
         raise click.UsageError(f"no decision in the log is of an experiment {experiment!r}")
     options.write_json(found, json_file)
     if json_file != "-":
