@@ -90,6 +90,8 @@ def run(asked: Asked) -> None:
     dataset = load_or_prepare(asked.data)
     history = CatalogueHistory(dataset.products)
     found = _log(asked, dataset, history)
+    if asked.snapshot is None:
+        _check_whole(found.starts, asked.outcomes)
     bases = bases_from(asked.snapshot)
     try:
         log = rounds(
@@ -112,7 +114,7 @@ def run(asked: Asked) -> None:
     def models() -> PastModels:
         return PastModels(history.arms, rules, found.records, LAMBDA, bases, solver)
 
-    result = evaluate_log(log, asked.policy, models, frozen=bool(bases))
+    result = evaluate_log(log, asked.policy, models, frozen=asked.snapshot is not None)
     console = Console(stderr=asked.json_file == "-")
     _print(result, console)
     options.write_json(msgspec.to_builtins(result), asked.json_file)
@@ -150,12 +152,19 @@ def _log(asked: Asked, dataset: DataSet, history: CatalogueHistory) -> _Log:
     for record in read_topic(cluster, OUTCOMES):
         records.setdefault(record.partition, []).append(record)
     starts = starts_of(cluster, OUTCOMES)  # afterwards, so that no deletion goes unnoticed
-    if not asked.snapshot and any(log[0].offset > 0 for log in records.values()):
-        say(
-            "the log no longer reaches back to its start, so the models of the first decisions "
-            "lack what came before; --snapshot FILE evaluates with a frozen one"
-        )
     return _Log(made, records, starts, open_products(cluster, dataset, history), source)
+
+
+def _check_whole(starts: Mapping[int, int], file: Path | None) -> None:
+    for partition, start in sorted(starts.items()):
+        if start > 0:
+            instead = "give all outcomes, or " if file else ""
+            raise click.UsageError(
+                f"{file or f'the topic {OUTCOMES}'} has no outcomes of partition {partition} "
+                f"before offset {start:,}, so the models that the decisions were made with can't "
+                f"be rebuilt: {instead}judge with a frozen one from before the decisions "
+                "(--snapshot FILE)"
+            )
 
 
 def _check_fits(bases: Mapping[int, State], config: ModelConfig) -> None:

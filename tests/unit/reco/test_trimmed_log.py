@@ -1,11 +1,15 @@
 """Where retention has deleted outcomes, in each partition as it came, no click becomes a no."""
 
+from copy import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec import structs
 
+from reco.__main__ import run
+from reco.commands import evaluate_log as evaluating
 from reco.event_files import outcomes_of
 from reco.experiment_log import compared
 from reco.experiment_report import report
@@ -19,6 +23,7 @@ from shared.ports import Record
 from shared.testing import FakeBroker, FakeConsumer
 from tests.unit.reco.logged import PARTITIONS, VISITS, Logged
 from tests.unit.reco.test_experiment_report import decision, outcome, text
+from tests.unit.reco.test_log_evaluation import files
 
 TRIMMED = 160
 """Decisions of which outcomes may have been deleted: whole batches."""
@@ -153,3 +158,33 @@ def test_the_experiment_is_told_where_the_log_starts(
     found = compared(cluster, None, 0)
     assert found.deleted_decisions == TRIMMED
     assert sum(variant.visits for variant in found.variants) == VISITS - TRIMMED
+
+
+@pytest.mark.parametrize("from_files", [True, False])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_models_that_lack_what_was_deleted_are_not_called_as_logged(
+    data_folder: Path,
+    logged: Logged,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    from_files: bool,
+    emptied: bool,
+) -> None:
+    gone = len(logged.records[5]) if emptied else 3
+    given = ["evaluate", "--log", "decisions", "--data", str(data_folder)]
+    if from_files:
+        trimmed = copy(logged)
+        trimmed.records = {**logged.records, 5: logged.records[5][gone:]}
+        decisions, remaining = files(trimmed, tmp_path, watched=True)
+        given += ["--decisions", str(decisions), "--outcomes", str(remaining)]
+    else:
+        cluster = published(logged, {5: gone})
+        monkeypatch.setattr(evaluating, "open_cluster", lambda *_: cluster)
+    assert run(given) == 2
+    out, err = capsys.readouterr()
+    seen = max(made.view[5] for made in logged.decisions)
+    first = gone if not (from_files and emptied) else seen
+    assert f"no outcomes of partition 5 before offset {first}, so the models" in err
+    assert "(--snapshot FILE)" in err
+    assert (err.count("\n"), out) == (1, "")
