@@ -7,15 +7,19 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from reco.catalogue_history import CatalogueHistory
-from reco.settled import DELETED, OPEN, left_out, moment
+from reco.settled import DELETED, OPEN, left_out, lies_before, moment
 from server.propensities import Flags
 from shared.arm_statistics import Floats, Integers
 from shared.events import Decision, Outcome
 
+LEARNED: Final = "outcomes that the frozen model may have learned from"
 _RANDOMISE: Final = (
     "log with a policy that randomises, such as `reco serve --policy linucb --epsilon 0.1`"
 )
-_WHAT_HELPS: Final = {DELETED: "keep the topic outcomes for as long as decisions"}
+_WHAT_HELPS: Final = {
+    DELETED: "keep the topic outcomes for as long as decisions",
+    LEARNED: "give a --snapshot from before the decisions to be judged by",
+}
 
 
 class NothingToEvaluate(Exception):
@@ -46,6 +50,7 @@ def rounds(
     history: CatalogueHistory,
     encoder_id: str,
     starts: Mapping[int, int] | None = None,
+    learned: Mapping[int, int] | None = None,
 ) -> Rounds:
     """Join decisions with their outcomes and keep what can be used.
 
@@ -55,6 +60,7 @@ def rounds(
         history: what the decisions were chosen from.
         encoder_id: that of the encoder here.
         starts: first offset that the outcomes' log still holds, by partition; None if it is whole.
+        learned: up to which offset a model that is to stay as it is has learned, by partition.
 
     Raises:
         NothingToEvaluate: nothing is left.
@@ -69,6 +75,9 @@ def rounds(
     reasons = {key: _unusable(decision, known, encoder_id) for key, decision in unique.items()}
     for key, reason in left_out(unique.values(), outcomes, starts).items():
         reasons[key] = reasons[key] or reason
+    for key, decision in unique.items():
+        if reasons[key] is None and lies_before(decision, learned or {}):
+            reasons[key] = LEARNED
     skipped = Counter(reason for reason in reasons.values() if reason)
     kept = [decision for key, decision in unique.items() if reasons[key] is None]
     if kept:

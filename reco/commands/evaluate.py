@@ -75,7 +75,7 @@ _OF_THE_LOG: Final = (
     "--snapshot",
     type=click.Path(path_type=Path),
     help="With --log: rank by this frozen model, one from before the log, instead of by the model "
-    "as it stood at each decision.",
+    "as it stood at each decision. Decisions that it may have learned from are left out.",
 )
 @click.option(
     "--export",

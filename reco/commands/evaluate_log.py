@@ -93,6 +93,8 @@ def run(asked: Asked) -> None:
     if asked.snapshot is None:
         _check_whole(found.starts, asked.outcomes)
     bases = bases_from(asked.snapshot)
+    config = dataset.config_of(asked.gamma)
+    _check_fits(bases, config, found.source)
     try:
         log = rounds(
             found.decisions,
@@ -100,11 +102,10 @@ def run(asked: Asked) -> None:
             history,
             dataset.encoder.id,
             found.starts,
+            {partition: state.position.next_offset for partition, state in bases.items()},
         )
     except NothingToEvaluate as error:
         raise click.UsageError(str(error)) from error
-    config = dataset.config_of(asked.gamma)
-    _check_fits(bases, config)
     rules = Rules.of(config, dataset.arms, PARTITIONS[OUTCOMES], newcomers=found.products)
     rules = rules.on(found.source) if found.source else rules
 
@@ -167,8 +168,14 @@ def _check_whole(starts: Mapping[int, int], file: Path | None) -> None:
             )
 
 
-def _check_fits(bases: Mapping[int, State], config: ModelConfig) -> None:
+def _check_fits(bases: Mapping[int, State], config: ModelConfig, source: Source | None) -> None:
     for state in bases.values():
+        learned_from = state.position.source
+        if source and not learned_from.is_same_log(source):
+            raise click.UsageError(
+                f"the snapshot is of another log ({learned_from.became(source)}), so it can't be "
+                "told which decisions it has learned from: give one of this log"
+            )
         if state.position.config != config:
             raise click.UsageError(
                 f"the snapshot was made with {state.position.config.unlike(config)} as asked for "
