@@ -76,6 +76,13 @@ def evaluate_log(
     )
     matched = (log.slates[:, :, None] == would.own[:, None, :]).any(axis=2)
     found = off_policy.overlap(asked_log)
+    estimates = [
+        off_policy.on_policy(log.reward),
+        off_policy.replay(matched, log.reward, log.examined),
+        off_policy.ips(asked_log),
+        off_policy.snips(asked_log),
+        off_policy.doubly_robust(asked_log, prediction),
+    ]
     return LogEvaluation(
         policy.name,
         policy.parameters | made_with,
@@ -84,15 +91,9 @@ def evaluate_log(
         log.skipped,
         dict(Counter(decision.policy for decision in log.decisions)),
         log.slates.shape[1],
-        [
-            off_policy.on_policy(log.reward),
-            off_policy.replay(matched, log.reward, log.examined),
-            off_policy.ips(asked_log),
-            off_policy.snips(asked_log),
-            off_policy.doubly_robust(asked_log, prediction),
-        ],
+        estimates,
         found,
-        _caution(log, found),
+        _caution(log, found, estimates),
     )
 
 
@@ -200,10 +201,10 @@ def _asked(
     return _Would(np.array(target), np.array(expected), own[:, :k])
 
 
-def _caution(log: Rounds, found: Overlap) -> str | None:
+def _caution(log: Rounds, found: Overlap, estimates: Sequence[Estimate]) -> str | None:
     if (log.propensity == 1.0).all():
         return (
             "the logged policy never randomised, so the log says nothing of any other slate: only "
             "the logged click rate is an estimate"
         )
-    return off_policy.doubt(found)
+    return off_policy.doubt(found, estimates)

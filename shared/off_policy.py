@@ -11,7 +11,7 @@ Reward Interactions") averages Σ_r w_r r_r; `snips` divides rank by rank by the
 (Jiang and Li 2016, "Doubly Robust Off-policy Value Evaluation for Reinforcement Learning"; for
 this cascade Kiyohara et al. 2022) predicts rewards and weights only what the prediction missed.
 All three estimate the click rate of a slate; their intervals are those of the central limit
-theorem, so they are to be believed where the effective sample size is not small.
+theorem, so they are to be believed where the effective sample size is not small, and rewards vary.
 
 The policy that was logged may learn as it goes, so decisions are not independent: later ones
 depend on earlier rewards. Each term of `ips` and `dr` is right given all that came before, if what
@@ -20,6 +20,7 @@ theorem.
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -35,6 +36,7 @@ ENOUGH: Final = 50
 """Effective visits below which the intervals of the central limit theorem mean little
 (`python -m tests.benchmarks.coverage`)."""
 _RIDGE: Final = 1.0
+_NO_WIDTH: Final = 1e-9
 
 
 class Log(NamedTuple):
@@ -103,7 +105,7 @@ def overlap(log: Log) -> Overlap:
     )
 
 
-def doubt(found: Overlap) -> str | None:
+def doubt(found: Overlap, estimates: Sequence[Estimate]) -> str | None:
     """Why the estimates should not be believed, if so."""
     if not found.covered:
         return (
@@ -114,6 +116,13 @@ def doubt(found: Overlap) -> str | None:
         return (
             f"the log is worth only {found.effective_sample_size:.0f} visits to this policy: the "
             "intervals, those of ips above all, are too narrow"
+        )
+    between = [(each.estimator, each.interval) for each in estimates if each.interval]
+    if sure := [name for name, (low, high) in between if high - low < _NO_WIDTH]:
+        return (
+            f"the interval of {' and of '.join(sure)} has no width, since the weighted rewards are "
+            "all alike (was nothing clicked?) or their mean is no click rate: it does not say how "
+            "far off the estimate is"
         )
     return None
 
@@ -163,8 +172,16 @@ def doubly_robust_terms(log: Log, prediction: Prediction) -> Floats:
 
 
 def on_policy(reward: Floats) -> Estimate:
-    """The click rate of the policy that was logged."""
-    return _estimate("logged", reward.sum(axis=1), np.ones_like(reward))
+    """The click rate of the policy that was logged.
+
+    Where rewards are clicks, with Wilson's interval: it has a width where none was clicked too.
+    """
+    total = reward.sum(axis=1)
+    found = _estimate("logged", total, np.ones_like(reward))
+    if not np.isin(total, (0.0, 1.0)).all():
+        return found
+    interval = wilson_interval(int(total.sum()), len(total), CONFIDENCE)
+    return msgspec.structs.replace(found, interval=interval)
 
 
 def replay(matched: NDArray[np.bool_], reward: Floats, examined: NDArray[np.bool_]) -> Estimate:

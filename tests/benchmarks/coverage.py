@@ -63,7 +63,7 @@ def main() -> None:
         for seed in range(asked.logs):
             estimates, overlap = world.estimates(logging, target, asked.visits, seed)
             effective.append(overlap.effective_sample_size)
-            told.append(doubt(overlap) is not None)
+            told.append(doubt(overlap, estimates) is not None)
             for estimate in estimates:
                 low, high = estimate.interval or (1.0, 0.0)
                 covered[estimate.estimator].append(low <= truth <= high)

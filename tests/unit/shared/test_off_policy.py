@@ -16,6 +16,7 @@ from shared.off_policy import (
     clicks_ahead,
     doubly_robust,
     doubly_robust_terms,
+    doubt,
     ips,
     ips_terms,
     on_policy,
@@ -59,11 +60,33 @@ def test_a_policy_evaluated_on_its_own_log_gets_its_own_click_rate() -> None:
     log = Log(p, p, reward)
     own = on_policy(reward)
     assert own.value == pytest.approx(0.4)
+    assert own.interval == wilson_interval(20, 50, 0.95)
+    half_width = 1.96 * (0.24 / 49) ** 0.5
     for estimate in (ips(log), snips(log)):
         assert estimate.value == pytest.approx(own.value)
-        assert estimate.interval == pytest.approx(own.interval)
+        assert estimate.interval == pytest.approx((0.4 - half_width, 0.4 + half_width), abs=1e-4)
     assert overlap(log).mean_weight == pytest.approx(1.0)
     assert overlap(log).effective_sample_size == pytest.approx(50)
+
+
+@pytest.mark.parametrize("clicked", [0.0, 1.0])
+def test_rewards_that_are_all_alike_are_no_certainty(clicked: float) -> None:
+    reward = np.array([[clicked, 0.0]] * 200)
+    half = np.full((200, 2), 0.5)
+    log = Log(half, half, reward)
+    own = on_policy(reward)
+    assert own.interval == wilson_interval(int(200 * clicked), 200, 0.95)
+    said = doubt(overlap(log), [own, ips(log), snips(log)])
+    assert said
+    assert "the interval of ips and of snips has no width" in said
+    reward[0, 0] = 1.0 - clicked
+    assert doubt(overlap(log), [ips(log), snips(log)]) is None
+
+
+def test_where_rewards_are_no_clicks_the_logged_rate_has_the_interval_of_their_mean() -> None:
+    own = on_policy(np.array([[0.25, 0.5], [0.5, 0.0], [0.0, 0.5]]))
+    assert own.value == pytest.approx(7 / 12)
+    assert own.interval == pytest.approx((7 / 12 - 0.1633, 7 / 12 + 0.1633), abs=1e-4)
 
 
 @pytest.mark.parametrize("guess", [0.0, 0.3, 0.9])
