@@ -15,7 +15,8 @@ from shared.shared_linucb import Hyperparameters, JointModel
 
 ESTIMATE_GROWTH: Final = 1.25
 """The variances are estimated again once there are so many times the outcomes, forgotten ones
-included: what is remembered may have stopped growing."""
+included: what is remembered may have stopped growing. And at once where there are fewer: the state
+was lost or put back, and what was estimated is of outcomes that are no longer there."""
 
 
 class JointSolver:
@@ -46,7 +47,8 @@ class JointSolver:
         self._taken: dict[int, tuple[Floats, Floats]] = {}
         """b and xx of the arms whose rows are not in the joint model yet, by index."""
         self._kin = Kin.of(Z, default.sigma2)
-        self._estimate_from = 0.0
+        self._estimated_at = 0
+        """Outcomes at the latest estimate."""
         self.model = self.solve()
 
     @property
@@ -74,11 +76,12 @@ class JointSolver:
         """The model of all rows taken so far, in arrays of its own."""
         self._hand_over()
         outcomes = int(self._n.sum())
-        if self._estimates and outcomes >= self._estimate_from:
+        stands = self._estimated_at <= outcomes < self._estimated_at * ESTIMATE_GROWTH
+        if self._estimates and not stands:
             found = estimate(self._joint, *counted(self._joint), self._default)
             if found != self._joint.hyper:
                 self._joint.set_values(*found.values())
-            self._estimate_from = outcomes * ESTIMATE_GROWTH
+            self._estimated_at = outcomes
         solution = self._joint.solve().solution
         untrained = np.zeros(0, np.int64)  # none has the prior of a model of its own
         kin = self._kin._replace(sigma2=self.hyper.sigma2)

@@ -100,6 +100,23 @@ def test_the_variances_follow_the_rows_now_and_then() -> None:
     assert solver.hyper != first
 
 
+@pytest.mark.parametrize("left", [0, LEAST_OUTCOMES - 1, LEAST_OUTCOMES * 2])
+def test_where_outcomes_are_lost_the_variances_are_those_of_what_is_left_at_once(
+    left: int,
+) -> None:
+    solver, restarted = (JointSolver(ARMS, Z, ROLES, HYPER) for _ in range(2))
+    give(solver, outcomes(LEAST_OUTCOMES * 4))
+    solver.solve()
+    before = solver.hyper
+    solver.forget(np.arange(4))
+    for one in (solver, restarted):
+        if left:
+            give(one, outcomes(left, seed=2))
+        one.solve()
+    assert solver.hyper == restarted.hyper != before
+    assert (solver.hyper == HYPER) == (left < LEAST_OUTCOMES)
+
+
 def test_with_forgetting_the_noise_is_that_of_the_outcomes_that_are_remembered() -> None:
     solver = JointSolver(ARMS, Z, ROLES, HYPER)
     give(solver, outcomes(LEAST_OUTCOMES * 10, gamma=0.9998))
