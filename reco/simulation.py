@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from producer.simulate import Shoppers
+from reco.uplift import uplift_share
 from reco.worlds import Hidden, World
 from shared.arm_statistics import Floats, Integers
 from shared.cascade import Feedback, Reward
@@ -47,7 +48,7 @@ class Window(msgspec.Struct, rename={"start": "from", "end": "to"}):
     click_rate_random: float
     click_rate_best: float
     uplift_share: float
-    """(click rate - random) / (best - random)"""
+    """(click rate - random) / (best - random), 0 where these are equal"""
     uplift_share_sd: float
     """Standard deviation of the share between seeds."""
 
@@ -153,7 +154,7 @@ def windows(runs: Iterable[Rates], ends: Sequence[int] = ()) -> list[Window]:
     for start, end in itertools.pairwise(edges):
         means = [part[:, start:end].mean(axis=1) for part in (shown, random, best)]
         click_rate, click_rate_random, click_rate_best = (float(mean.mean()) for mean in means)
-        shares = (means[0] - means[1]) / (means[2] - means[1])
+        shares = [uplift_share(*rates) for rates in zip(*means, strict=True)]
         result.append(
             Window(
                 start,
@@ -161,8 +162,8 @@ def windows(runs: Iterable[Rates], ends: Sequence[int] = ()) -> list[Window]:
                 click_rate,
                 click_rate_random,
                 click_rate_best,
-                (click_rate - click_rate_random) / (click_rate_best - click_rate_random),
-                float(shares.std(ddof=1)) if len(shares) > 1 else 0.0,
+                uplift_share(click_rate, click_rate_random, click_rate_best),
+                float(np.std(shares, ddof=1)) if len(shares) > 1 else 0.0,
             )
         )
     return result

@@ -1,9 +1,23 @@
 """What slates are worth by the hidden click model, as running sums: shown, random, best. Pure."""
 
+from typing import Final
+
 import numpy as np
 
 from shared.arm_statistics import Floats, Integers
 from shared.ground_truth import best_click_probability, random_click_probability
+
+ROUNDING: Final = 1e-12
+"""Click rates that differ by less are the same."""
+
+
+def uplift_share(shown: float, random: float, best: float) -> float:
+    """(shown - random) / (best - random) of three click rates; 0 where nothing is to be gained.
+
+    So it is where all products fit a slate: every slate is clicked alike, but for rounding.
+    """
+    possible = best - random
+    return (shown - random) / possible if possible > ROUNDING else 0.0
 
 
 class ExpectedClicks:

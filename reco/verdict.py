@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from reco.rebuild import Report
+from reco.uplift import uplift_share
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
 from shared.ground_truth import (
@@ -153,9 +154,9 @@ def judge(
         click_rate=rate,
         click_rate_random=random,
         click_rate_best=best,
-        uplift_captured=_share(rate, random, best),
+        uplift_captured=uplift_share(rate, random, best),
         click_rate_expected=mean_shown,
-        uplift_captured_expected=_share(mean_shown, random, best),
+        uplift_captured_expected=uplift_share(mean_shown, random, best),
         freshness_ms=_freshness(freshness_ms),
         kills=kills,
         replay=Replay(replay.outcomes, replay.arms, replay.differing_bits),
@@ -192,10 +193,6 @@ def _reasons(result: Verdict, sent: int, replay: Report) -> Iterable[str]:
 
 def _mean(values: Sequence[float] | Sequence[bool] | Floats) -> float:
     return float(np.mean(values)) if len(values) else 0.0
-
-
-def _share(rate: float, random: float, best: float) -> float:
-    return (rate - random) / (best - random) if best > random else 0.0
 
 
 def _freshness(samples_ms: Sequence[float]) -> Freshness:

@@ -9,6 +9,11 @@ from reco.worlds import world_of
 from server.scorer import Policy
 from shared.cascade import Feedback
 from shared.catalogue import DataSet
+from shared.ground_truth import (
+    best_click_probability,
+    random_click_probability,
+    slate_click_probability,
+)
 from shared.settings import SHARED_ALPHA
 from shared.shared_linucb import Hyperparameters
 
@@ -51,6 +56,16 @@ def test_a_window_takes_means_over_visits_and_seeds() -> None:
     assert window.click_rate == pytest.approx(0.6)
     assert window.uplift_share == pytest.approx(0.5)
     assert window.uplift_share_sd == pytest.approx(0.0)
+
+
+def test_where_all_products_fit_a_slate_nothing_is_to_be_gained() -> None:
+    P = np.random.default_rng(1).random((40, 5))
+    shown = np.array([slate_click_probability(p) for p in np.sort(P)])
+    run = Rates(shown, random_click_probability(P, 5), best_click_probability(P, 5))
+    assert (run.best > run.random).any()  # in their last bits
+    parts = [Rates(*(rates[start : start + 20] for rates in run)) for start in (0, 20)]
+    for window in windows(parts, range(1, 20)):
+        assert (window.uplift_share, window.uplift_share_sd) == (0.0, 0.0)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_gives_another(data: DataSet) -> None:
