@@ -1,7 +1,7 @@
 """History as outcomes: the past goes through the same topic and trainer as the present."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,11 @@ class HistoryError(Exception):
 
 
 def read_history(
-    path: Path, features: Sequence[str], encoder_id: str, at: datetime
+    path: Path,
+    features: Sequence[str],
+    encoder_id: str,
+    at: datetime,
+    products: Container[int] | None = None,
 ) -> Iterator[Outcome]:
     """Outcomes from `history.csv` as `reco prepare` writes it, in its order.
 
@@ -27,10 +31,11 @@ def read_history(
         features: the context columns, in the order of x.
         encoder_id: the encoder that made them.
         at: when these outcomes are said to have been decided and resolved.
+        products: those that there are; None for any.
 
     Raises:
-        HistoryError: no such file, a column is missing, a line holds something else, or an
-            event_id comes twice.
+        HistoryError: no such file, a column is missing, a line holds something else or another
+            product, or an event_id comes twice.
     """
     try:
         file = path.open(encoding="utf-8", newline="")
@@ -50,7 +55,10 @@ def read_history(
                         f"event_id {event_id} was another row's: give each row a number of its own"
                     )
                 seen.add(event_id)
-                yield _outcome(event_id, row, features, encoder_id, at)
+                outcome = _outcome(event_id, row, features, encoder_id, at)
+                if products is not None and outcome.product_id not in products:
+                    raise ValueError(f"there is no product {outcome.product_id}")
+                yield outcome
         except (TypeError, ValueError, csv.Error) as error:
             raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
 

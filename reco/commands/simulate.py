@@ -26,7 +26,6 @@ from reco.simulation import Past, Rates, Window, simulate, windows
 from reco.worlds import WORLDS, World, world_of
 from server.scorer import POLICIES, Policy, default_alpha
 from shared.catalogue import DataSet
-from shared.features import CONTEXT_FEATURES
 from shared.settings import LAMBDA, POLICY, SLATE_LENGTH
 from shared.shared_linucb import Hyperparameters
 
@@ -115,12 +114,12 @@ def command(
     """
     unwind_on_sigterm()
     dataset = load_or_prepare(data)
-    past = _past(data / "history.csv", dataset) if warm else None
     tell = say if json_file == "-" else click.echo
     runs: list[dict[str, object]] = []
     curves: dict[str, list[Window]] = {}
     start = "after history" if warm else "cold start"
     world = world_of(world_name, dataset)
+    past = _past(data / "history.csv", world.data) if warm else None
     for alpha in alphas or (default_alpha(policy),):
         scored = Policy(policy, alpha, LAMBDA, epsilon)
         run = partial(_run, world, scored, chosen(policy, hyper), gamma, visits, past, feedback)
@@ -184,9 +183,15 @@ def _leave_signals_to_the_parent() -> None:
 
 def _past(path: Path, data: DataSet) -> Past:
     try:
-        outcomes = list(read_history(path, CONTEXT_FEATURES, data.encoder.id, utc_now()))
+        outcomes = list(
+            read_history(
+                path, data.encoder.features, data.encoder.id, utc_now(), frozenset(data.arms)
+            )
+        )
     except HistoryError as error:
-        raise click.UsageError(f"{error}; `reco prepare` writes one") from error
+        raise click.UsageError(
+            f"{error}; `reco prepare` writes one, and without --warm none is needed"
+        ) from error
     return Past(
         np.array([outcome.product_id for outcome in outcomes], np.int64),
         np.array([outcome.x for outcome in outcomes], np.float64),

@@ -111,6 +111,14 @@ def test_an_event_id_that_another_row_has_is_refused_as_the_trainer_would_drop_t
     )
 
 
+def test_a_product_that_there_is_not_is_named_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "1,0.5,0,42,0\n2,0.5,0,9999,0\n")
+    assert [outcome.product_id for outcome in read(path)] == [42, 9999]
+    with pytest.raises(HistoryError) as caught:
+        list(read_history(path, FEATURES, "encoder", AT, {42}))
+    assert str(caught.value) == f"{path}, line 3: there is no product 9999"
+
+
 def test_what_comes_before_a_bad_line_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "1,0.5,0,42,0\n2,young,0,42,0\n")
     outcomes = read_history(path, FEATURES, "encoder", AT)
