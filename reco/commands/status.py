@@ -62,7 +62,7 @@ EXPERIMENT_EVERY_S: Final = 10.0
     type=click.IntRange(min=0),
     help="Records of a topic that may wait before that is unhealthy.",
 )
-@options.json_output("the status (with --watch one line a look)")
+@options.json_output("the status (with --watch one line a look, after what is in FILE)")
 @options.patience
 def command(
     kafka: str,
@@ -94,10 +94,12 @@ def command(
     if experiment:
         dataset = _simulated(data)
         looks = with_experiment(looks, lambda name: compared(cluster, dataset, seed, name))
-    status = next(looks)
     if watch and json_file:
-        for status in looks:
-            click.echo(msgspec.json.encode(status))
+        looks = recorded(looks, json_file)
+    status = next(looks)
+    if watch and json_file == "-":
+        for latest in looks:  # the line is all there is to show
+            status = latest
     elif watch:
         status = _watched(status, looks)
     else:
@@ -105,6 +107,25 @@ def command(
         if json_file != "-":
             Console().print(screen(status))
     return 0 if status.healthy else 1
+
+
+def recorded(looks: Iterator[Status], json_file: str) -> Iterator[Status]:
+    """Each as a line of JSON in the file (`-`: on standard output), there as soon as it is looked.
+
+    Raises:
+        click.BadParameter: the file can't be written.
+    """
+    for status in looks:
+        line = msgspec.json.encode(status)
+        if json_file == "-":
+            click.echo(line)
+        else:
+            try:
+                with Path(json_file).open("ab") as file:
+                    file.write(line + b"\n")
+            except OSError as error:
+                raise click.BadParameter(f"can't write {json_file}: {error.strerror}") from error
+        yield status
 
 
 def _watched(latest: Status, looks: Iterator[Status]) -> Status:

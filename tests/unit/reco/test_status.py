@@ -1,8 +1,11 @@
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from reco.commands.status import EXPERIMENT_EVERY_S, with_experiment
+from reco.commands.status import EXPERIMENT_EVERY_S, recorded, with_experiment
 from reco.experiment_report import ExperimentReport, report
 from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
@@ -19,6 +22,7 @@ from shared.ports import (
 )
 from shared.testing import FakeBoard, FakeClock
 from tests.contract.board_suite import presence
+from tests.unit.reco.command_line import Reco
 
 TOPICS = {VISITS: 2, DECISIONS: 1, OUTCOMES: 2, DEAD_LETTERS: 1, PRODUCTS: 1}
 GROUPS = {VISITS: "servers", OUTCOMES: "trainers"}
@@ -232,3 +236,40 @@ def test_where_another_experiment_cannot_be_read_the_one_before_is_not_shown(wor
     shown = [status.experiment for status in with_experiment(looks(), compare, FakeClock())]
     assert shown[0] is not None
     assert shown[1] is None
+
+
+def test_each_look_is_in_the_file_before_the_next_and_what_was_there_stays(
+    world: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "looks.json"
+    for run in (0, 2):
+        looks = recorded(iter([world.status(), world.status()]), str(file))
+        for seen, status in enumerate(looks, start=1):
+            lines = file.read_bytes().splitlines()
+            assert len(lines) == run + seen
+            assert msgspec.json.decode(lines[-1], type=Status) == status
+
+
+class StopAfterTwo(threading.Event):
+    """Set at the end of the second look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    def is_set(self) -> bool:
+        self._asked += 1
+        return self._asked >= 2
+
+
+@pytest.mark.usefixtures("here")
+def test_watched_as_json_every_look_is_written_the_first_too(
+    reco: Reco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("reco.commands.status.stop_on_signals", StopAfterTwo)
+    watch = ("status", "--watch", "--interval-s", "0.1", "--json")
+    printed = reco(*watch).out.splitlines()
+    assert [msgspec.json.decode(line)["healthy"] for line in printed] == [False, False]
+    file = tmp_path / "looks.json"
+    assert reco(*watch, file).out.count("NOT HEALTHY") == 2  # people are shown it as ever
+    assert len(file.read_text().splitlines()) == 2
