@@ -24,7 +24,7 @@ from shared.catalogue import Product
 from shared.events import OUTCOMES, key_of
 from shared.linucb import precision, solve, unpack
 from shared.partitioner import partition_of
-from shared.ports import Position
+from shared.ports import Position, State
 from shared.settings import LAMBDA, PARTITIONS
 
 
@@ -55,7 +55,8 @@ def arm_command(
 ) -> None:
     """Show an arm: examinations, clicks, rate, θ by feature, condition number.
 
-    The broker is asked only about a product that was added (`reco products add`).
+    With forgetting, θ and what belongs to it are those at the partition's offset, as servers rank
+    by. The broker is asked only about a product that was added (`reco products add`).
 
     Example: reco inspect arm 192
     """
@@ -69,13 +70,10 @@ def arm_command(
     store = open_store(redis, model, patience_s)
     partition = partition_of(key_of(product_id), PARTITIONS[OUTCOMES])
     [state] = read_states(store, [partition])
-    statistics = ArmStatistics(dataset.encoder.d)
     try:
-        rows = state.rows if state else {}
-        statistics.load({product_id: rows[product_id]} if product_id in rows else {})
+        report = arm_report(entry.product, partition, state, dataset.encoder.features)
     except CorruptRow as error:
         raise click.ClickException(str(error)) from error
-    report = _arm(entry.product, partition, statistics, dataset.encoder.features)
     options.write_json(report, json_file)
     if json_file != "-":
         _print_arm(report)
@@ -161,26 +159,40 @@ class ArmReport(msgspec.Struct):
     rate: float | None
     last_offset: int | None
     condition_number: float
-    """Of λI + Σ x xᵀ."""
+    """Of λI + Σ x xᵀ, the sums as they count at the partition's offset (as for θ)."""
     theta: dict[str, float]
     theta_deviation: dict[str, float]
     """Square roots of the diagonal of A⁻¹."""
 
 
-def _arm(
-    product: Product, partition: int, statistics: ArmStatistics, features: Sequence[str]
+def arm_report(
+    product: Product, partition: int, state: State | None, features: Sequence[str]
 ) -> ArmReport:
-    d = statistics.d
+    """What the stored row of an arm says at its partition's offset.
+
+    Args:
+        product: the arm.
+        partition: its own.
+        state: what is stored of that partition, if anything.
+        features: names of the d numbers of a context.
+
+    Raises:
+        CorruptRow: the row can't be read.
+    """
+    d = len(features)
     n = clicks = 0
     theta, deviation, condition = np.zeros(d), np.full(d, LAMBDA**-0.5), 1.0
     last_offset = None
-    if len(statistics):
+    if state and product.product_id in state.rows:
+        statistics = ArmStatistics(d, state.position.config.gamma)
+        statistics.load({product.product_id: state.rows[product.product_id]})
         n, clicks = int(statistics.n[0]), int(statistics.clicks[0])
         last_offset = int(statistics.last_offset[0])
-        solution = solve(statistics.b, statistics.xx, LAMBDA)
+        b, xx = statistics.decayed(state.position.next_offset)
+        solution = solve(b, xx, LAMBDA)
         theta = solution.theta[0]
         deviation = np.sqrt(np.diagonal(unpack(solution.covariance, d)[0]))
-        condition = float(np.linalg.cond(precision(statistics.xx, d, LAMBDA)[0]))
+        condition = float(np.linalg.cond(precision(xx, d, LAMBDA)[0]))
     return ArmReport(
         product.product_id,
         product.name,
