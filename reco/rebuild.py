@@ -8,7 +8,14 @@ import numpy as np
 
 from shared.arm_statistics import ArmStatistics, CorruptRow
 from shared.linucb import precision
-from shared.ports import BrokerUnavailable, EventConsumer, LogTruncated, Source, State
+from shared.ports import (
+    BrokerUnavailable,
+    EventConsumer,
+    LogTruncated,
+    Position,
+    Source,
+    State,
+)
 from trainer.apply import PartitionFold, Rules
 
 POLL_RECORDS: Final = 5_000
@@ -17,7 +24,7 @@ _POLL_S: Final = 0.5
 
 
 class CannotReplay(Exception):
-    """The log does not reach back to where the replay has to start."""
+    """The log and the snapshot do not give a start from which the state could be computed again."""
 
 
 class Rebuilt(msgspec.Struct):
@@ -71,9 +78,12 @@ def rebuild(
         progress: told the number of records after each batch.
 
     Raises:
-        CannotReplay: the log starts after 0 (or after the snapshot).
+        CannotReplay: the log starts after 0 (or after the snapshot), or the snapshot is further
+            than `until` or not of these rules.
         BrokerUnavailable: the log does not come to `until` within 10 s without a record.
     """
+    if base:
+        _check_base(base.position, partition, rules, until)
     held = consumer.watermarks(partition)
     start = base.position.next_offset if base else 0
     if held.start > start:
@@ -107,6 +117,21 @@ def rebuild(
     return result
 
 
+def _check_base(base: Position, partition: int, rules: Rules, until: int) -> None:
+    """Whether the log from the snapshot on leads to the state at `until`."""
+    if rules.log and not base.source.is_same_log(rules.log):
+        what = f"is of another log ({base.source.became(rules.log)})"
+    elif base.config != rules.config:
+        what = f"was made with {base.config.unlike(rules.config)} as asked for here"
+    elif base.next_offset > until:
+        what = f"is at {base.next_offset}, further than the state at {until}"
+    else:
+        return
+    raise CannotReplay(
+        f"partition {partition}: the snapshot {what}; give another (--snapshot FILE), or none"
+    )
+
+
 def compare_all(
     consumer: EventConsumer,
     rules: Rules,
@@ -121,7 +146,8 @@ def compare_all(
         rules: those of the trainer.
         states: what is stored, by partition.
         bases: snapshots to start from, where the log no longer starts at 0.
-        source: which log that is; a state that was made from another is not compared.
+        source: which log that is. A state that was made from another, or with another
+            configuration than that of the rules, is a violation and not rebuilt.
 
     Returns:
         The report, and the states as rebuilt.
@@ -142,12 +168,8 @@ def compare_all(
                     f"{held.end - held.start} records; is a trainer running?"
                 )
             continue
-        made_from = stored.position.source
-        if source and not made_from.is_same_log(source):
-            report.violations.append(
-                f"partition {partition}: the state was made from another log "
-                f"({made_from.became(source)})"
-            )
+        if made := _made_otherwise(stored.position, rules):
+            report.violations.append(f"partition {partition}: the state was made {made}")
             continue
         report.lag += held.end - stored.position.next_offset
         base = bases.get(partition)
@@ -156,6 +178,16 @@ def compare_all(
         rows = rebuilt.fold.rows(rebuilt.fold.statistics.arms)
         result[partition] = State(stored.position, rows)
     return report, result
+
+
+def _made_otherwise(position: Position, rules: Rules) -> str:
+    """In words, why a replay by these rules says nothing of the state; empty if it does."""
+    if rules.log and not position.source.is_same_log(rules.log):
+        return f"from another log ({position.source.became(rules.log)})"
+    if position.config != rules.config:
+        unlike = position.config.unlike(rules.config)
+        return f"with {unlike} as asked for here: give --data and --gamma as its trainers have them"
+    return ""
 
 
 def check(report: Report, stored: State, rebuilt: Rebuilt, base: State | None) -> None:

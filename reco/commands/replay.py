@@ -1,5 +1,6 @@
 """`reco replay`: the state again from the log, compared bit for bit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from reco.snapshot_files import bases_from, save_snapshot
 from reco.state import read_states
 from reco.stores import open_store
 from shared.events import OUTCOMES
+from shared.ports import State
 from shared.snapshots import Snapshot
 from trainer.apply import DEDUPE_WINDOW, Rules
 
@@ -37,7 +39,8 @@ from trainer.apply import DEDUPE_WINDOW, Rules
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Save what was rebuilt as a snapshot, for `reco snapshot load`.",
+    help="Save what was rebuilt as a snapshot, for `reco snapshot load`; refused where an "
+    "invariant does not hold.",
 )
 @options.dedupe_window(DEDUPE_WINDOW)
 @options.json_output("the counts")
@@ -78,15 +81,31 @@ def command(
         raise click.ClickException(str(error)) from error
     finally:
         consumer.close()
-    if out:
-        save_snapshot(out, Snapshot(model, rebuilt))
     options.write_json(as_json(report), json_file)
     tell = say if json_file == "-" else click.echo
     for violation in report.violations:
         tell(f"✗ {violation}")
     tell(sentence(report))
+    if out:
+        _refuse_to_save(out, report, rebuilt)
+        save_snapshot(out, Snapshot(model, rebuilt))
     if checking and not report.passed:
         click.get_current_context().exit(1)
+
+
+def _refuse_to_save(out: Path, report: Report, rebuilt: Mapping[int, State]) -> None:
+    # Whoever loads the file takes it for the model's state at these offsets, whole.
+    if not rebuilt:
+        raise click.ClickException(
+            f"{out} was not written, since nothing could be rebuilt: check --model and --redis, "
+            "and give --data and --gamma as the model's trainers have them"
+        )
+    if report.violations:
+        raise click.ClickException(
+            f"{out} was not written, since store and log do not agree (✗ above): give --data, "
+            "--gamma and --dedupe-window as the model's trainers have them, and if they are so, "
+            "load an earlier snapshot"
+        )
 
 
 def as_json(report: Report) -> dict[str, object]:
