@@ -1,10 +1,11 @@
 """One logged decision: what was shown, what came of it, and what the logs give again. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from reco.event_files import outcomes_of
+from reco.settled import lies_before
 from shared.events import UNDECODABLE, Decision, Outcome, SlateItem, decode_decision, encode
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import Record
@@ -41,7 +42,8 @@ class DecisionReport(msgspec.Struct):
     """As it was logged."""
     slate: list[Shown]
     came_of_it: str
-    """`clicked`, `not clicked`, or `open`: no outcome is in the log."""
+    """`clicked`, `not clicked`, `open` (no outcome is in the log), or `unknown`: no click is in the
+    log, and outcomes of it may have been deleted there."""
     recomputed: Recomputed
 
 
@@ -79,6 +81,7 @@ def report_of(
     outcomes: Sequence[Outcome],
     catalogue: LiveCatalogue,
     again: Sequence[SlateItem] | str,
+    starts: Mapping[int, int],
 ) -> DecisionReport:
     """Put together what is known.
 
@@ -87,6 +90,7 @@ def report_of(
         outcomes: of it.
         catalogue: names the products.
         again: the slate as computed from the logs, or why it can't be.
+        starts: first offset that the outcomes' log still holds, by partition.
     """
     rewards = {outcome.rank: outcome.reward for outcome in outcomes}
     slate = [
@@ -102,8 +106,12 @@ def report_of(
         )
         for rank, item in enumerate(decision.slate, start=1)
     ]
-    clicked = any(reward > 0.0 for reward in rewards.values())
-    came_of_it = "clicked" if clicked else "not clicked" if rewards else "open"
+    if any(reward > 0.0 for reward in rewards.values()):
+        came_of_it = "clicked"
+    elif lies_before(decision, starts):
+        came_of_it = "unknown"
+    else:
+        came_of_it = "not clicked" if rewards else "open"
     return DecisionReport(decision, slate, came_of_it, _recomputed(decision, again))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from producer.history import read_history
+from producer.history import HistoryError, read_history
 from producer.simulate import Shoppers
 from reco.bare_loops import (
     Spent,
@@ -32,7 +32,6 @@ from reco.whole_topic import read_topic
 from server.delivery import AT_LEAST_ONCE, EXACTLY_ONCE
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, VISITS, encode, key_of
-from shared.features import CONTEXT_FEATURES
 from shared.kafka import KafkaCluster
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS, SERVER_GROUP, TRAINER_GROUP
@@ -318,7 +317,10 @@ class StreamBench:
     def _outcomes(self, count: int) -> Pairs:
         """The history over and over, each time under ids of its own."""
         path, data = self._plan.folder / "history.csv", self._plan.data
-        past = list(read_history(path, CONTEXT_FEATURES, data.encoder.id, utc_now()))
+        try:
+            past = list(read_history(path, data.encoder.features, data.encoder.id, utc_now()))
+        except HistoryError as error:
+            raise BenchFailed(str(error)) from error
         made = []
         for outcome in itertools.islice(itertools.cycle(past), count):
             decision_id = f"d-{self._shoppers.visit_id(next(self._numbers))}"

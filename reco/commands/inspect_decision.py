@@ -16,7 +16,7 @@ from reco.data import load_or_prepare
 from reco.decision_report import DecisionReport, Shown, find_decision, find_outcomes, report_of
 from reco.recompute import CannotRecompute, recompute
 from reco.terminal import printable
-from reco.whole_topic import read_topic
+from reco.whole_topic import read_topic, starts_of
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, OUTCOMES, Decision, SlateItem
 from shared.kafka import KafkaCluster
@@ -61,7 +61,7 @@ def decision_command(
     outcomes = find_outcomes(read_topic(cluster, OUTCOMES), decision_id)
     again = _again(decision, cluster, dataset, products, history, gamma)
     products.close()
-    report = report_of(decision, outcomes, history, again)
+    report = report_of(decision, outcomes, history, again, starts_of(cluster, OUTCOMES))
     options.write_json(report, json_file)
     if json_file != "-":
         _print(report)
@@ -100,6 +100,8 @@ def _print(report: DecisionReport) -> None:
     said = {
         "clicked": "It was clicked.",
         "not clicked": "It was looked at, and not clicked.",
+        "unknown": f"Outcomes of it may have been deleted from the topic {OUTCOMES}: whether it "
+        "was clicked is not known.",
         "open": f"Nothing of it is in the topic {OUTCOMES}: its click is not known.",
     }
     click.echo(said[report.came_of_it])

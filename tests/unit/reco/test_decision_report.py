@@ -69,16 +69,31 @@ def test_its_outcomes_are_found_each_once_and_by_rank() -> None:
 def test_what_came_of_it_is_said_rank_by_rank(
     outcomes: list[Outcome], came_of_it: str, rewards: list[float | None]
 ) -> None:
-    report = report_of(DECISION, outcomes, CATALOGUE, "no log")
+    report = report_of(DECISION, outcomes, CATALOGUE, "no log", {0: 0, 1: 0})
     assert report.came_of_it == came_of_it
     assert [shown.reward for shown in report.slate] == rewards
     assert [shown.name for shown in report.slate] == ["Soup", "unknown here", "unknown here"]
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "starts", "came_of_it"),
+    [
+        ([of(1, 0.0)], {0: 3, 1: 1}, "not clicked"),
+        ([of(1, 0.0)], {0: 4, 1: 0}, "unknown"),
+        ([], {0: 0, 1: 2}, "unknown"),
+        ([of(2, 1.0)], {0: 4, 1: 2}, "clicked"),
+    ],
+)
+def test_that_there_was_no_click_is_not_said_where_its_record_may_have_been_deleted(
+    outcomes: list[Outcome], starts: dict[int, int], came_of_it: str
+) -> None:
+    assert report_of(DECISION, outcomes, CATALOGUE, "no log", starts).came_of_it == came_of_it
+
+
 def test_the_logs_give_the_same_slate_or_another_or_none() -> None:
-    same = report_of(DECISION, [], CATALOGUE, slate(8, 42, 61)).recomputed
-    other = report_of(DECISION, [], CATALOGUE, slate(8, 61, 42)).recomputed
-    none = report_of(DECISION, [], CATALOGUE, "the log is gone").recomputed
+    same = report_of(DECISION, [], CATALOGUE, slate(8, 42, 61), {}).recomputed
+    other = report_of(DECISION, [], CATALOGUE, slate(8, 61, 42), {}).recomputed
+    none = report_of(DECISION, [], CATALOGUE, "the log is gone", {}).recomputed
     assert (same.slate, same.same, same.why_not) == ([8, 42, 61], True, None)
     assert (other.slate, other.same, other.why_not) == ([8, 61, 42], False, None)
     assert (none.slate, none.same, none.why_not) == (None, None, "the log is gone")
