@@ -21,17 +21,23 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import confluent_kafka
+import redis
 
 from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
 _START_TIMEOUT_S: Final = 10.0
+_PORTS_TRIED: Final = 5
 _OLDEST_STORE: Final = (7, 2)
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class EmbeddedError(Exception):
     """The embedded broker or store can't be started here."""
+
+
+class _Ended(EmbeddedError):
+    """The store has ended instead of starting, as it does where its port is taken."""
 
 
 class Addresses(NamedTuple):
@@ -75,6 +81,9 @@ class EmbeddedStore:
     """A Redis or Valkey server of our own on a free loopback port.
 
     The methods beside `close` are what a test needs to make it fail.
+
+    Raises:
+        EmbeddedError: there is none, or it does not start.
     """
 
     def __init__(self, *, append_only: bool = False) -> None:
@@ -82,12 +91,14 @@ class EmbeddedStore:
         self._folder = Path(tempfile.mkdtemp(prefix="reco-store-"))
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
+        self._start_on_a_free_port()
 
     def start(self) -> None:
-        """Start on the same port and folder as before."""
+        """Start on the same port and folder as before.
+
+        Raises:
+            EmbeddedError: it does not, as where somebody has taken the port meanwhile.
+        """
         arguments = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
@@ -103,7 +114,7 @@ class EmbeddedStore:
             self._process = subprocess.Popen(
                 [self._binary, *flat], stdout=log, stderr=log, preexec_fn=_die_with_parent()
             )
-        self._await_start()
+        self._await_start(self._process)
 
     def stop(self) -> None:
         """Shut down as on SIGTERM; `start` brings it back, with its data where it appends."""
@@ -140,17 +151,36 @@ class EmbeddedStore:
         """Where it keeps its files."""
         return self._folder
 
-    def _await_start(self) -> None:
+    def _start_on_a_free_port(self) -> None:
+        """On another one where somebody takes it before the store does."""
+        for left in reversed(range(_PORTS_TRIED)):
+            self.port = free_port()
+            self.url = f"redis://127.0.0.1:{self.port}/0"
+            try:
+                self.start()
+                return
+            except _Ended:
+                if not left:
+                    raise
+
+    def _await_start(self, process: subprocess.Popen[bytes]) -> None:
         deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            if self._process is None or self._process.poll() is not None:
-                break
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        while process.poll() is None and time.monotonic() < deadline_s:
+            if self._answers():
+                return
             time.sleep(0.01)
+        problem = EmbeddedError if process.poll() is None else _Ended
         log = (self._folder / "log").read_text(errors="replace").strip()
-        raise EmbeddedError(f"{self._binary} does not start on port {self.port}: {log[-500:]}")
+        hint = " (another process has taken it: end that one)" if _is_taken(self.port) else ""
+        raise problem(f"{self._binary} does not start on port {self.port}{hint}: {log[-500:]}")
+
+    def _answers(self) -> bool:
+        """Whether it is this store that listens at the port: no other works in its folder."""
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=1.0, retry=None) as client:
+                return Path(client.config_get("dir")["dir"]).name == self._folder.name
+        except (redis.RedisError, KeyError):
+            return False
 
     def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
         if self._process is not None:
@@ -225,6 +255,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_taken(port: int) -> bool:
+    """Whether a server can't listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the store does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
 
 
 def _load_librdkafka() -> ctypes.CDLL:

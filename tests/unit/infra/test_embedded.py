@@ -1,4 +1,5 @@
 import shutil
+import socket
 from contextlib import closing
 from pathlib import Path
 
@@ -52,6 +53,39 @@ def test_a_store_that_sleeps_answers_nobody_and_can_be_closed_nonetheless() -> N
         with store.asleep():
             store.close()
     assert not store.folder.exists()
+
+
+def test_a_store_whose_port_was_taken_before_it_listened_takes_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, taken, module.free_port()])
+        monkeypatch.setattr(module, "free_port", lambda: next(ports))
+        with closing(EmbeddedStore()) as store, redis.Redis.from_url(store.url) as client:
+            assert client.ping()
+
+
+def test_a_store_is_not_mistaken_for_another_at_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(EmbeddedStore()) as other, redis.Redis.from_url(other.url) as client:
+        ports = iter([other.port, module.free_port()])
+        monkeypatch.setattr(module, "free_port", lambda: next(ports))
+        with closing(EmbeddedStore()) as store, redis.Redis.from_url(store.url) as own:
+            own.set("a", "1")
+            assert client.get("a") is None
+
+
+def test_a_stopped_store_whose_port_is_taken_says_so_and_starts_once_it_is_free() -> None:
+    with closing(EmbeddedStore()) as store:
+        store.stop()
+        with (
+            socket.create_server(("127.0.0.1", store.port)),
+            pytest.raises(EmbeddedError, match=f"port {store.port} .another process has"),
+        ):
+            store.start()
+        store.start()
+        with redis.Redis.from_url(store.url) as client:
+            assert client.ping()
 
 
 def test_a_store_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
