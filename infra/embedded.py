@@ -26,7 +26,7 @@ import redis
 from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
-_START_TIMEOUT_S: Final = 10.0
+_START_TIMEOUT_S: Final = 60.0
 _PORTS_TRIED: Final = 5
 _OLDEST_STORE: Final = (7, 2)
 _PR_SET_PDEATHSIG: Final = 1
@@ -83,7 +83,7 @@ class EmbeddedStore:
     The methods beside `close` are what a test needs to make it fail.
 
     Raises:
-        EmbeddedError: there is none, or it does not start.
+        EmbeddedError: there is none, or it does not start; nothing of it is left then.
     """
 
     def __init__(self, *, append_only: bool = False) -> None:
@@ -91,7 +91,11 @@ class EmbeddedStore:
         self._folder = Path(tempfile.mkdtemp(prefix="reco-store-"))
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
-        self._start_on_a_free_port()
+        try:
+            self._start_on_a_free_port()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self) -> None:
         """Start on the same port and folder as before.
@@ -170,6 +174,7 @@ class EmbeddedStore:
                 return
             time.sleep(0.01)
         problem = EmbeddedError if process.poll() is None else _Ended
+        self.kill()
         log = (self._folder / "log").read_text(errors="replace").strip()
         hint = " (another process has taken it: end that one)" if _is_taken(self.port) else ""
         raise problem(f"{self._binary} does not start on port {self.port}{hint}: {log[-500:]}")

@@ -1,7 +1,11 @@
 import shutil
+import signal
 import socket
+import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -92,6 +96,31 @@ def test_a_store_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "_store_binary", lambda: shutil.which("false") or "false")
     with pytest.raises(EmbeddedError, match="does not start on port"):
         EmbeddedStore()
+
+
+def test_a_store_that_never_answers_is_ended_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 600\n")
+    silent.chmod(0o755)
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    children = list[subprocess.Popen[bytes]]()
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            children.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    monkeypatch.setattr(module, "_store_binary", lambda: str(silent))
+    monkeypatch.setattr(module, "_START_TIMEOUT_S", 0.0)
+    with pytest.raises(EmbeddedError, match="does not start on port"):
+        EmbeddedStore()
+    assert [child.returncode for child in children] == [-signal.SIGKILL]
+    assert list(folders.iterdir()) == []
 
 
 @pytest.mark.parametrize(
