@@ -1,6 +1,7 @@
 """A command line, and a broker and store with something to look at."""
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from shared.kafka import KafkaCluster
 from shared.redis_store import RedisStore
 from tests.scenario import record
 from tests.unit.reco.command_line import MODEL, Reco, Result, outcome, rules
+from tests.waiting import until
 from trainer.loop import Trainer
 
 
@@ -41,7 +43,7 @@ def addresses(data: DataSet) -> Iterator[Addresses]:
     """A broker with outcomes of two arms and a dead letter, and a store that has learned them."""
     with embedded() as addresses:
         cluster = KafkaCluster(addresses.kafka, patience_s=10.0)
-        store = RedisStore(addresses.redis, MODEL)
+        store = RedisStore(addresses.redis, MODEL, timeout_s=10.0)
         producer = cluster.producer()
         for number in range(30):
             arm = 192 if number % 3 else 42
@@ -58,11 +60,15 @@ def addresses(data: DataSet) -> Iterator[Addresses]:
             lambda: cluster.source(OUTCOMES),
             rules(data),
             writer="test",
-            clock=lambda: 0.0,
+            clock=time.monotonic,
         )
         trainer.assigned(range(12))
-        while sum(trainer.positions.values()) < 31:
+
+        def learned() -> bool:
             trainer.run_once(0.1)
+            return sum(trainer.positions.values()) >= 31
+
+        until(learned, "learned all outcomes")
         consumer.close()
         producer.close()
         store.close()
