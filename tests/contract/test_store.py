@@ -179,7 +179,7 @@ def test_an_announcement_that_is_none_is_a_change_that_was_lost(
 
 def test_a_store_that_is_away_is_unavailable_and_named() -> None:
     server = EmbeddedStore()
-    store = RedisStore(server.url, "away", timeout_s=0.5)
+    store = RedisStore(server.url, "away", timeout_s=10.0)
     store.ping()
     feed = store.changes([0])
     server.kill()
