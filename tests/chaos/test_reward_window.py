@@ -30,7 +30,7 @@ class Replicas(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = WindowModel(RULES._replace(keep_ms=10**9))
+        self.window = WindowModel(RULES._replace(keep_ms=10**11))
         self.now_ms = 0
         self.log: dict[str, list[bytes]] = defaultdict(list)
         """Outcomes in Kafka by decision_id, repeats included."""
@@ -53,7 +53,7 @@ class Replicas(RuleBasedStateMachine):
     def remember(self, most: int) -> None:
         """Of few attempts, or of all that there are."""
         self.most = most
-        self.window = WindowModel(RULES._replace(keep_ms=10**9, most_attempts=most))
+        self.window = WindowModel(RULES._replace(keep_ms=10**11, most_attempts=most))
 
     @rule(number=st.integers(0, 4), attempt=_ATTEMPTS, reply_lost=st.booleans())
     def rank(self, number: int, attempt: str, reply_lost: bool) -> None:
@@ -120,7 +120,7 @@ class Replicas(RuleBasedStateMachine):
         self.memory.pop(replica, None)
         self.published.pop(replica, None)
 
-    @rule(milliseconds=st.sampled_from([500, 3_000, 6_000, 10_000]))
+    @rule(milliseconds=st.sampled_from([50_000, 300_000, 600_000, 1_000_000]))
     def wait(self, milliseconds: int) -> None:
         """Leases run out and windows end."""
         self.now_ms += milliseconds

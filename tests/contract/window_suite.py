@@ -24,10 +24,10 @@ _T = TypeVar("_T")
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 RULES = WindowRules(
-    window_ms=9_000, keep_ms=30_000, lease_ms=5_000, most_waiting=40, most_kept=1_000
+    window_ms=900_000, keep_ms=3_000_000, lease_ms=500_000, most_waiting=40, most_kept=1_000
 )
-A_WHILE_MS = 3_500
-"""Multiples of it are seconds away from every limit, so the test's own duration does not count."""
+A_WHILE_MS = 350_000
+"""Multiples of it are minutes away from every limit, so the test's own duration does not count."""
 
 
 class Bench(Protocol):
