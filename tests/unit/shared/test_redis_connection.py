@@ -56,7 +56,8 @@ def test_what_is_no_address_is_refused_without_repeating_the_password(
 
 
 def test_every_option_of_an_address_is_documented() -> None:
-    text = Path("docs/connecting.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[3] / "docs" / "connecting.md"
+    text = page.read_text(encoding="utf-8")
     assert not [name for name in OPTIONS if f"`{name}`" not in text]
 
 
