@@ -10,7 +10,7 @@ from shared.catalogue import DataSet
 from shared.events import Context
 from tests.live_scenario import Feeding
 from tests.unit.server.api_bench import Bench, MakeBench
-from tests.unit.server.raw_http import PATIENT, QUICK, App, serving
+from tests.unit.server.raw_http import PATIENT, QUICK, UNHURRIED, App, serving
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def server(app: App) -> Iterator[HttpServer]:
 def patient(app: App) -> Iterator[HttpServer]:
     """No deadline ends what should end for another reason."""
     with serving(app, PATIENT) as server:
+        yield server
+
+
+@pytest.fixture
+def unhurried(app: App) -> Iterator[HttpServer]:
+    """For who sends a request in time and then is slow."""
+    with serving(app, UNHURRIED) as server:
         yield server
 
 

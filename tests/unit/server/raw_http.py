@@ -20,6 +20,8 @@ from server.http import Deadlines, HttpServer
 
 QUICK = Deadlines(request_s=0.3, drain_s=0.2, stop_s=5.0)
 PATIENT = Deadlines(request_s=600.0, answer_s=600.0, drain_s=0.0, stop_s=600.0)
+UNHURRIED = PATIENT._replace(request_s=3.0)
+"""Time for a request on a busy machine, and not too long to wait for its end."""
 
 
 class App:

@@ -48,16 +48,19 @@ def test_who_comes_slowly_is_sent_away(server: HttpServer, part: bytes) -> None:
     assert problem(reply_to(server, part)) == "slow"
 
 
-def test_who_comes_slowly_on_a_kept_connection_is_sent_away_too(server: HttpServer) -> None:
-    with connected(server) as connection:
+def test_who_comes_slowly_on_a_kept_connection_is_sent_away_too(unhurried: HttpServer) -> None:
+    with connected(unhurried) as connection:
         connection.sendall(SHORT)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.sendall(b"POST /ec")
         assert problem(until_closed(connection)) == "slow"
 
 
-def test_who_was_answered_before_the_whole_body_came_is_answered_once(server: HttpServer) -> None:
-    answer = reply_to(server, b"POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+def test_who_was_answered_before_the_whole_body_came_is_answered_once(
+    unhurried: HttpServer,
+) -> None:
+    half = b"POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf"
+    answer = reply_to(unhurried, half)
     assert answer.startswith(b"HTTP/1.1 404")
     assert answer.count(b"HTTP/1.1") == 1
 

@@ -17,16 +17,16 @@ from tests.unit.server.raw_http import PATIENT, QUICK, SHORT, WAIT, App, connect
 from tests.waiting import until
 
 
-def test_what_was_asked_before_the_server_leaves_is_answered(server: HttpServer, app: App) -> None:
-    with connected(server) as connection:
+def test_what_was_asked_before_the_server_leaves_is_answered(patient: HttpServer, app: App) -> None:
+    with connected(patient) as connection:
         connection.sendall(WAIT)
         assert app.entered.wait(10.0)
-        leaving = threading.Thread(target=server.stop)
+        leaving = threading.Thread(target=patient.stop)
         leaving.start()
         app.go.set()
         assert until_closed(connection).endswith(b"done")
         leaving.join(10.0)
-    assert not server.alive
+    assert not patient.alive
 
 
 @pytest.fixture
