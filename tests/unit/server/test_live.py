@@ -28,6 +28,7 @@ from shared.events import Context
 from shared.metrics import HttpMetrics
 from shared.testing import FakeClock
 from tests.live_scenario import Feeding
+from tests.waiting import until
 
 
 def asked(
@@ -223,10 +224,12 @@ def test_clients_that_hang_up_leave_their_places_to_others(feeding: Feeding, met
             for request in (f"{method} /v1/live", "GET /"):
                 connection.sendall(f"{request} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
             connection.recv(1)
-    status = 0
-    while status != 200:  # or this test takes until its timeout
+
+    def admitted() -> bool:
         with httpx.stream("GET", f"{server.url}/v1/live") as answer:
-            status = answer.status_code
+            return answer.status_code == httpx.codes.OK
+
+    until(admitted, "admitted")
     server.stop()
 
 
@@ -243,8 +246,9 @@ def test_a_client_is_told_everything_and_then_what_is_new(feeding: Feeding) -> N
         with a_place(Hub(feeding.feed, lambda: False, every_s=0.0)) as stream:
             assert "setting" in data_of(await anext(stream))
             feeding.visit(1)
-            while not (message := data_of(await anext(stream))).get("visits"):
-                assert "setting" not in message
+            async with asyncio.timeout(60.0):
+                while not (message := data_of(await anext(stream))).get("visits"):
+                    assert "setting" not in message
             assert [visit["number"] for visit in message["visits"]] == [1]
 
     asyncio.run(run())
