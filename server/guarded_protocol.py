@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, ClassVar, Final, NamedTuple
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -56,6 +57,8 @@ SILENT_S: Final = 0.5
 _HEADERS: Final = (*SECURITY_HEADERS, NO_CONTENT_POLICY, (b"connection", b"close"))
 _REQUEST_LINE: Final = len(b"GET  HTTP/1.1\r\n\r\n")
 """Bytes of a request line beside the address, and of the empty line that ends the headers."""
+_OFFER: Final = b"upgrade"
+_PASSED_OVER: Final = b"offered"
 
 
 class _Part(NamedTuple):
@@ -89,6 +92,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """The part that is being received."""
     _received = 0
     """Bytes of that part so far. A segment counts for the part in which it begins."""
+    _offered: int | None = None
+    """Where in the segment the head of an offer to upgrade ends, until that is passed over."""
     _answering: RequestResponseCycle | None = None
     """The request that is being answered; `cycle` is the last that came, which may wait for it."""
 
@@ -140,6 +145,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arm()
         self._received += len(data)
         super().data_received(data)
+        while self._offered is not None:
+            data, self._offered = self._without_offer() + data[self._offered :], None
+            super().data_received(data)
         if self._received > self._part.most:
             self._end_with(self._part.trouble)
 
@@ -167,6 +175,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_WAITING:
             why = "too many requests at once on this connection"
             raise Trouble(OVERLOADED, why, RETRY_AFTER_S)
+        if self.parser.should_upgrade():
+            if not any(name == _OFFER for name, _ in self.headers):
+                raise Trouble(NO_METHOD, "this is no proxy")  # it is CONNECT
+            super().on_headers_complete()
+            return
         self._part, self._received = _BODY, 0  # the guard counts what is in the chunks
         if _REQUEST_LINE + len(self.url) + _on_the_wire(self.headers) <= MOST_HEADER_BYTES:
             super().on_headers_complete()
@@ -183,10 +196,35 @@ class GuardedProtocol(HttpToolsProtocol):
         self.headers = _Trailers()
 
     def on_message_complete(self) -> None:
-        """All has come in time."""
+        """All has come in time, unless an offer to upgrade made the parser skip the body."""
+        if self.parser.should_upgrade():
+            return
         self._disarm()
         self._part, self._received = _HEAD, 0
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Whatever is offered: else uvicorn answers at once, without the body."""
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        """Pass the offer over, whatever it is to, as a server may (RFC 9110, 7.8).
+
+        The parser has left out the body, and would take it for the next request: who can have
+        another send a body would send requests in its name. So the head is read once more.
+        """
+        stopped = sys.exception()
+        if isinstance(stopped, HttpParserUpgrade):
+            self._offered = stopped.args[0]
+        self.parser = HttpRequestParser(self)  # the old one is at its end after "close"
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def _without_offer(self) -> bytes:
+        """The head again, as long as it was, with the offer under a name that means nothing."""
+        version = self.scope["http_version"].encode()
+        line = b"%b %b HTTP/%b\r\n" % (self.scope["method"].encode(), self.url, version)
+        named = ((_PASSED_OVER if name == _OFFER else name, value) for name, value in self.headers)
+        return line + b"".join(b"%b: %b\r\n" % header for header in named) + b"\r\n"
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
