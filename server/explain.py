@@ -71,9 +71,11 @@ class Slate(msgspec.Struct, frozen=True):
 def slate_of(policy: Policy, model: Model, row_of: Mapping[int, int], x: Floats, k: int) -> Slate:
     """Rank one context (1 × d) and copy what explains the result: quick, for under the lock.
 
-    A policy that explores at random now and then is asked for what it thinks best.
+    A policy that explores at random now and then is asked for what it thinks best. Of no products
+    the slate is empty.
     """
-    [items] = rank(structs.replace(policy, epsilon=0.0, propensities=False), model, x, _SEEDS, k)
+    certain = structs.replace(policy, epsilon=0.0, propensities=False)
+    [items] = rank(certain, model, x, _SEEDS, k) if len(model.arms) else [[]]
     rows = [row_of[item.product_id] for item in items]
     theta = model.solution.theta[rows].copy()
     return Slate(items, theta, model.n[rows].tolist(), model.clicks[rows].tolist())

@@ -69,7 +69,8 @@ class Table:
         names = [COFFEE if product.is_coffee else product.category for product in products]
         # Coffee first: it is what one looks for.
         self.groups = sorted(set(names), key=lambda name: (name != COFFEE, name))
-        self._member = np.array([[name == group for name in names] for group in self.groups])
+        member = [[name == group for name in names] for group in self.groups]
+        self._member = np.array(member).reshape(len(self.groups), len(names))  # of none as well
 
     def estimates(self, model: Model) -> Floats:
         """Times × arms: quick, for under the lock."""

@@ -79,6 +79,10 @@ class MovingView:
         arm = self._data.arms[0]
         self.model = trained(self._data.arms, X, [arm] * count, [1.0] * count)
 
+    def rank(self, *arms: int) -> None:
+        """Only these products are left, and nobody has looked at them."""
+        self.model = trained([*arms], np.ones((0, self._data.encoder.d)), [], [])
+
     @contextmanager
     def locked(self) -> Iterator[View]:
         yield View(self.model, [0, 0, 0], stale=False)

@@ -21,4 +21,4 @@ def trained(arms: list[int], X: Floats, looked_at: list[int], rewards: list[floa
             at = statistics.index[arm]
             n[row], clicks[row] = statistics.n[at], statistics.clicks[at]
             b[row], xx[row] = statistics.b[at], statistics.xx[at]
-    return Model(np.array(arms), n, clicks, solve(b, xx, LAMBDA), np.flatnonzero(n == 0))
+    return Model(np.array(arms, np.int64), n, clicks, solve(b, xx, LAMBDA), np.flatnonzero(n == 0))

@@ -56,6 +56,16 @@ def test_an_explanation_follows_the_model(feeding: Feeding, context: Context) ->
     assert best.mean > 0.1
 
 
+def test_where_no_product_is_left_there_is_nothing_to_show(
+    feeding: Feeding, context: Context
+) -> None:
+    feeding.view.rank()
+    feeding.feed.sample()
+    message = msgspec.json.decode(feeding.feed.first())
+    assert message["setting"]["products"] == message["tendencies"]["groups"] == []
+    assert feeding.feed.explain(context, 5).slate == []
+
+
 def test_asking_decides_nothing(feeding: Feeding, context: Context) -> None:
     feeding.feed.explain(context, 50)
     feeding.feed.learning(feeding.data.arms[0], context)
