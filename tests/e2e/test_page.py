@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request,
 from server.live_feed import PartitionSeen, Replica
 from server.openapi import openapi
 from server.openapi import page as description
-from shared.catalogue import DataSet
+from shared.catalogue import DataSet, Product
 from tests.e2e.browser import require_browser, window
 from tests.e2e.live_page import PATIENCE_MS, answering, opened
 from tests.e2e.system import System, running
@@ -361,6 +361,43 @@ def test_the_times_of_the_week_stand_apart(data: DataSet, chromium: Browser, wid
         expect(times).to_have_count(8)
         for (_, right), (left, _) in pairwise(times.evaluate_all(ENDS_OF_TEXTS)):
             assert right + 3 <= left
+
+
+def test_the_products_to_choose_from_follow_those_that_are_ranked(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    feeding, page, (one, two, three) = Feeding(data), wide.new_page(), data.products[:3]
+    chosen, chart = page.locator("#arm"), page.locator("#learn-chart")
+
+    def ranked(*products: Product) -> None:
+        feeding.view.rank(*(product.product_id for product in products))
+
+    def shows(product: Product, count: int) -> None:
+        expect(page.locator("#arm option")).to_have_count(count)
+        expect(chosen).to_have_value(str(product.product_id))
+        expect(chart).to_have_attribute("aria-label", re.compile(f"^{re.escape(product.name)}: "))
+        expect(page.locator("#arm-note")).to_contain_text("Now ")
+
+    ranked(one, two)
+    feeding.feed.sample()
+    with answering(feeding) as address:
+        page.goto(address)
+        expect(chart).to_have_attribute("aria-label", re.compile("±"))
+        chosen.select_option(str(two.product_id))
+        shows(two, 2)
+        ranked(one, two, three)
+        feeding.feed.sample()
+        shows(two, 3)
+        ranked(three)
+        expect(chart).to_have_text("nothing to draw yet")  # it is not known here yet that it went
+        expect(page.locator("#arm-note")).to_be_empty()
+        feeding.feed.sample()
+        shows(three, 1)
+        ranked()
+        feeding.feed.sample()
+        expect(page.locator("#arm option")).to_have_count(0)
+        expect(chart).to_have_text("nothing to draw yet")
+        page.close()
 
 
 @pytest.fixture
