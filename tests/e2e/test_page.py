@@ -363,6 +363,26 @@ def test_the_times_of_the_week_stand_apart(data: DataSet, chromium: Browser, wid
             assert right + 3 <= left
 
 
+@pytest.mark.parametrize("groups", [0, 1, 2])
+def test_products_of_few_groups_are_shown_as_well(
+    data: DataSet, wide: BrowserContext, groups: int
+) -> None:
+    one_of_each = {product.category: product.product_id for product in data.products}
+    feeding = Feeding(data)
+    feeding.view.rank(*list(one_of_each.values())[:groups])
+    feeding.feed.sample()
+    with (
+        answering(feeding) as address,
+        opened(wide, address) as (page, _, _),
+    ):
+        expect(page.locator("#heat tbody tr")).to_have_count(groups)
+        expect(page.locator("#learned > li")).to_have_text(
+            ["In the morning: nothing clear yet", "At the weekend: nothing clear yet"]
+        )
+        feeding.visit(1)
+        expect(page.locator("#visits")).to_have_text("1")
+
+
 def test_the_products_to_choose_from_follow_those_that_are_ranked(
     data: DataSet, wide: BrowserContext
 ) -> None:

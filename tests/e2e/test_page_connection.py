@@ -8,10 +8,21 @@ from server.live_state import RECENT
 from shared.catalogue import DataSet
 from tests.e2e.live_page import answering, opened
 from tests.live_scenario import Feeding
+from tests.waiting import until
 
 SAY_WHAT_IS_SAID = """window.said = [];
 new MutationObserver(() => window.said.push(document.querySelector("#state-text").textContent))
   .observe(document.querySelector("#state-text"), { childList: true })"""
+
+UNABLE = """() => {
+  const { fetch } = window;
+  window.streams = [];
+  window.fetch = (path, options) => {
+    if (path === "v1/live") window.streams.push(options.signal);
+    return fetch(path, options);
+  };
+  window.take = () => { throw new Error("too strange"); };
+}"""
 
 
 def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserContext) -> None:
@@ -47,6 +58,19 @@ def test_while_the_model_is_read_there_is_no_alarm_and_then_the_panel_is_filled(
         feeding.view.ready = True
         expect(page.locator("#slate li")).to_have_count(5)
         expect(page.locator("#arm-note")).to_contain_text("Now ")
+        page.close()
+
+
+def test_a_page_that_can_not_show_what_it_is_told_lets_go_of_the_stream(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    page = wide.new_page()
+    with answering(Feeding(data)) as address:
+        page.goto(address)
+        expect(page.locator("#state-text")).to_have_text("live")
+        page.evaluate(UNABLE)
+        until(lambda: page.evaluate("window.streams.length") > 2, "tried again")
+        assert page.evaluate("window.streams.slice(0, -1).every((each) => each.aborted)")
         page.close()
 
 
