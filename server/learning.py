@@ -59,7 +59,7 @@ class LearningHistory:
     def __init__(self, model: Model, at_s: float) -> None:
         self._tracked = min(len(model.arms), TRACKED)
         self._row = {arm: row for row, arm in enumerate(model.arms[: self._tracked].tolist())}
-        self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
+        self._forget(model)
         self._snapshots = [Thinned[_Snapshot](POINTS) for _ in range(self._tracked)]
         self.sample(model, at_s)
 
@@ -69,7 +69,7 @@ class LearningHistory:
         self._tracked = min(len(model.arms), TRACKED)
         arms = model.arms[: self._tracked].tolist()
         self._row = {arm: row for row, arm in enumerate(arms)}
-        self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
+        self._forget(model)
         self._snapshots = [before.get(arm) or Thinned[_Snapshot](POINTS) for arm in arms]
 
     def __contains__(self, arm: int) -> bool:
@@ -81,9 +81,10 @@ class LearningHistory:
 
     def changed(self, model: Model) -> "Changed":
         """A copy of what has changed since the last time: quick, for under the lock."""
-        theta = model.solution.theta[: self._tracked]
-        rows = np.flatnonzero((theta != self._theta).any(axis=1))
-        self._theta[rows] = theta[rows]
+        theta, n = model.solution.theta[: self._tracked], model.n[: self._tracked]
+        # Before its first click an arm's θ stays 0, though the model grows surer of it.
+        rows = np.flatnonzero((theta != self._theta).any(axis=1) | (n != self._n))
+        self._theta[rows], self._n[rows] = theta[rows], n[rows]
         return Changed(
             rows.tolist(),
             model.n[rows].tolist(),
@@ -91,6 +92,11 @@ class LearningHistory:
             theta[rows].astype(np.float32),
             model.solution.covariance[rows].astype(np.float32),
         )
+
+    def _forget(self, model: Model) -> None:
+        """Let whatever the next sample finds be a change."""
+        self._theta = np.full((self._tracked, model.solution.theta.shape[1]), np.nan)
+        self._n = np.full(self._tracked, -1)
 
     def record(self, changed: "Changed", at_s: float) -> None:
         """Add it to the history."""

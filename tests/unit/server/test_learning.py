@@ -19,6 +19,11 @@ def model(outcomes: int, arms: int = 3) -> Model:
     return trained(list(range(1, arms + 1)), X, [1] * outcomes, rewards)
 
 
+def looked_at(outcomes: int) -> Model:
+    """The same without a click."""
+    return trained([1, 2, 3], np.tile(X1, (outcomes, 1)), [1] * outcomes, [0.0] * outcomes)
+
+
 def test_the_uncertainty_shrinks_as_outcomes_come() -> None:
     history = LearningHistory(model(0), 0.0)
     for outcomes in range(1, 30):
@@ -31,6 +36,18 @@ def test_the_uncertainty_shrinks_as_outcomes_come() -> None:
     assert deviations[-1] < deviations[0] / 4
     assert curve[-1].mean == pytest.approx(1 / 3, abs=0.05)
     assert curve[-1].clicks == 10
+
+
+def test_the_uncertainty_shrinks_before_the_first_click_too() -> None:
+    history = LearningHistory(looked_at(0), 0.0)
+    for outcomes in range(1, 6):
+        history.sample(looked_at(outcomes), float(outcomes))
+    curve = history.curve(1, X1)
+    assert [(point.n, point.clicks, point.mean) for point in curve] == [
+        (n, 0, 0.0) for n in range(6)
+    ]
+    deviations = [point.sd for point in curve]
+    assert deviations == sorted(set(deviations), reverse=True)
 
 
 def test_the_curve_can_be_asked_for_any_context_afterwards() -> None:
