@@ -46,7 +46,7 @@ class ObservedServer:
         expected: what the slates are worth, where shoppers are simulated.
         stale_limit_s: from which age of the view on it is not ready.
         joins: whether it reads visits at all.
-        over_http: what its API has ranked, where it has one.
+        over_http: what its API has decided, where it has one.
         api_not_ready: why that should get no requests, beside what its model says.
     """
 

@@ -162,11 +162,13 @@ class RankService:
         if found.waiting.request != fingerprint(asked.request):
             return Failed(_refusal(Refused.REUSED))
         # Opened once more: so it stays while this attempt stays, though the first be withdrawn.
-        [answer] = await self._open([(asked, found.waiting)])
+        [answer] = await self._open([(asked, found.waiting)], before=True)
         return answer
 
-    async def _open(self, decided: Sequence[tuple[_Asked, Waiting]]) -> list[bytes | Failed]:
-        """Let them wait, and answer."""
+    async def _open(
+        self, decided: Sequence[tuple[_Asked, Waiting]], before: bool = False
+    ) -> list[bytes | Failed]:
+        """Let them wait, and answer. Those that were decided before are not counted again."""
         if self._withdrawals.full:
             return [Failed(_too_late())] * len(decided)
         attempt = f"{self._replica}.{next(self._attempts)}"
@@ -186,6 +188,8 @@ class RankService:
             return [Failed(_failure(error))] * len(openings)
         if any(over):
             self._withdrawals.add(_unseen(openings, over, opened))
+        if not before:
+            self._ranking.counts.decisions += _new(openings, opened, answers)
         return answers
 
     def _said(self, opened: Waiting | Refused) -> bytes | Failed:
@@ -216,6 +220,18 @@ def _unseen(
     seen = {opening.name for opening, failed in zip(openings, over, strict=True) if not failed}
     waiting = {o.name for o, one in zip(openings, opened, strict=True) if isinstance(one, Waiting)}
     return waiting - seen
+
+
+def _new(
+    openings: Sequence[Opening],
+    opened: Sequence[Waiting | Refused],
+    answers: Sequence[bytes | Failed],
+) -> int:
+    """How many decisions began to wait with these, and were seen by somebody."""
+    pairs = zip(openings, opened, strict=True)
+    began = {opening.name for opening, one in pairs if one is opening.waiting}
+    seen = {o.name for o, a in zip(openings, answers, strict=True) if isinstance(a, bytes)}
+    return len(began & seen)
 
 
 def _too_late() -> Trouble:

@@ -35,9 +35,10 @@ class Unrankable(Trouble):
 
 
 class RankCounts(msgspec.Struct):
-    """What the ranking has met."""
+    """What has been met on the way from requests to decisions."""
 
     decisions: int = 0
+    """Those that were kept and answered with, each once; who keeps them counts them."""
     unknown_categories: int = 0
     clipped: int = 0
 
@@ -104,7 +105,6 @@ class Ranker:
                 jobs, encoded.X.tolist(), slates, variants, strict=True
             )
         ]
-        self.counts.decisions += sum(isinstance(each, Waiting) for each in decided)
         self.counts.unknown_categories += encoded.unknown_categories
         self.counts.clipped += encoded.clipped
         self._observe_s(self._clock() - started_s)

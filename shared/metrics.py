@@ -139,7 +139,7 @@ class ServerMetrics(ServiceMetrics):
         super().__init__("server", registry)
         self.visits = self._counter(
             "reco_visits",
-            "Visits decided, from the topic or over HTTP; a request sent again counts again.",
+            "Visits decided, from the topic or over HTTP, however often one is sent.",
         )
         self.decisions = self._counter(
             "reco_decisions", "Slates decided, by how they were asked for.", ["via"]

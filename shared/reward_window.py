@@ -164,7 +164,8 @@ class RewardWindow(Protocol):
         """Unique decision_ids for so many new decisions: one batch of `open` at the least cost."""
 
     async def open(self, openings: Sequence[Opening]) -> list[Waiting | Refused]:
-        """Let decisions wait; one that waits or was resolved already is returned as it was."""
+        """Let decisions wait: those that begin to are returned themselves, the same objects. One
+        that waits or was resolved already is returned as it was."""
 
     async def withdraw(self, attempts: Sequence[Attempt]) -> None:
         """Nobody saw the answers of these attempts: forget them, or refuse them if they are yet to

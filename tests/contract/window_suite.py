@@ -146,6 +146,13 @@ class WindowSuite:
         assert open_one(bench, retry, "d") == first
         assert click(bench, 1, 8).answer is Answer.AGAIN
 
+    def test_only_what_begins_to_wait_is_returned_itself(self, make: MakeBench) -> None:
+        bench, first, second = make(RULES), waiting(1), waiting(1)
+        for attempt, opened, begins in (("a", first, True), ("b", second, False)):
+            [answer] = bench.run(bench.window.open([Opening(opened, attempt)]))
+            assert answer == opened
+            assert (answer is opened) == begins
+
     def test_many_openings_and_clicks_are_answered_in_their_order(self, make: MakeBench) -> None:
         bench = make(RULES)
         all_of_them = [waiting(number, products=(number, 999)) for number in range(20)]

@@ -19,8 +19,9 @@ from shared.linucb import Solution
 from shared.live_catalogue import LiveCatalogue
 from shared.ports import CorruptState, StoreUnavailable
 from shared.reward_window import Attempt, Opening, Refused, Waiting
+from shared.testing import FakeWindow
 from tests.products import change
-from tests.unit.server.api_bench import CONTEXT, Bench, MakeBench, grown, problem
+from tests.unit.server.api_bench import CONTEXT, RULES, Bench, MakeBench, grown, problem
 
 EVERYONE = parse("linucb:50,shared-linucb:50", Policy, "e")
 
@@ -184,6 +185,28 @@ def test_what_the_store_holds_damaged_spoils_only_its_own_retry(
     assert whole.status_code == 200
 
 
+def test_only_what_was_kept_and_answered_with_counts_and_once(
+    make: MakeBench, data: DataSet
+) -> None:
+    bench = make(window=FakeWindow(RULES._replace(most_waiting=2)))
+    counts, request = bench.ranker.counts, {"decision_id": "d1", "candidates": [8, 9]}
+    bench.window.available = False
+    assert bench.rank(**request).status_code == 503
+    bench.window.available = True
+    assert counts.decisions == 0
+    again = asked(bench, request, request, {"decision_id": "d2"})
+    assert [answer.status_code for answer in again] == [200] * 3
+    assert counts.decisions == 2
+    assert bench.rank(**request).status_code == 200
+    assert problem(bench.rank(decision_id="d1")) == (409, "decision-id-reused")
+    assert problem(bench.rank()) == (503, "overloaded")
+    bench.view.model = grown(bench.view.model, [arm for arm in data.arms if arm != 8])
+    assert bench.rank(**request).status_code == 200
+    assert bench.click("d1", 8).status_code == 200
+    assert bench.rank(**request).status_code == 200
+    assert counts.decisions == 2
+
+
 class Slow:
     """A store that answers when it is told to, and clients that may hang up."""
 
@@ -292,6 +315,7 @@ def test_a_slate_whose_client_hung_up_meanwhile_teaches_nothing(
 
     slow.run(story)
     assert not slow.waits("d1")
+    assert bench.ranker.counts.decisions == 0
     bench.window.now_ms += 30_000
     assert bench.sweep() == 0
 
@@ -313,6 +337,7 @@ def test_who_hangs_up_takes_the_slate_from_nobody_who_asked_the_same(
 
     slow.run(story)
     assert slow.waits("d1")
+    assert bench.ranker.counts.decisions == 2
 
 
 def test_what_was_refused_to_who_hung_up_is_not_withdrawn(
