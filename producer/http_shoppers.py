@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import httpx
 import msgspec
@@ -15,6 +15,8 @@ from producer.service import Stop
 from producer.simulate import Shoppers
 from shared.events import Visit
 from shared.tracing import Headers, Trace, untraced
+
+_T = TypeVar("_T")
 
 React = Callable[[Visit, Sequence[int]], int | None]
 """What the shopper does with the slate: the clicked rank from 1 on, or None."""
@@ -142,11 +144,11 @@ class HttpShoppers:
             "user_id": visit.user_id,
             "decision_id": visit.visit_id,
         }
-        status, answer = await self._post("/v1/rank", request, headers)
+        answer = await self._post("/v1/rank", request, headers)
         self._unranked -= 1
-        if status != 200:
-            raise GivenUp(f"ranking a visit was refused with {status}: {answer.get('detail')}")
-        slate = [item["product_id"] for item in answer["slate"]]
+        if answer.status_code != 200:
+            raise _refused("ranking a visit", answer)
+        slate = [item.product_id for item in _read(answer, _Ranked).slate]
         rank = self._react(visit, slate)
         clicked = await self._click(visit, slate[rank - 1], headers) if rank else None
         self.counts.confirmed += 1
@@ -155,19 +157,20 @@ class HttpShoppers:
     async def _click(self, visit: Visit, product_id: int, headers: Headers) -> int | None:
         await asyncio.sleep(thinking_s(self._habits, self._seed, visit.visit_id))
         path = f"/v1/decisions/{visit.visit_id}/click"
-        status, answer = await self._post(path, {"product_id": product_id}, headers)
-        if status == 410:
+        answer = await self._post(path, {"product_id": product_id}, headers)
+        _read(answer, _Said)
+        if answer.status_code == 410:
             self.counts.late += 1
             return None
-        if status == 404:  # the store lost its last second, or made room for others
+        if answer.status_code == 404:  # the store lost its last second, or made room for others
             self.counts.forgotten += 1
             return None
-        if status != 200:
-            raise GivenUp(f"a click was refused with {status}: {answer.get('detail')}")
+        if answer.status_code != 200:
+            raise _refused("a click", answer)
         self.counts.clicks += 1
         return product_id
 
-    async def _post(self, path: str, body: object, trace: Headers) -> tuple[int, dict[str, Any]]:
+    async def _post(self, path: str, body: object, trace: Headers) -> httpx.Response:
         """The first answer other than "try again" (503)."""
         content = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
@@ -182,7 +185,7 @@ class HttpShoppers:
                     raise GivenUp(f"{url} wants another API key: give it with --api-key-file FILE")
                 said = f"{answer.status_code} {answer.text[:200]}"
                 if answer.status_code != 503:
-                    return answer.status_code, _object(answer)
+                    return answer
             except httpx.TransportError as error:
                 said = str(error) or type(error).__name__
             if self._clock() >= give_up_s:
@@ -194,8 +197,28 @@ class HttpShoppers:
             await asyncio.sleep(_RETRY_S)
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+class _Shown(msgspec.Struct):
+    product_id: int
+
+
+class _Ranked(msgspec.Struct):
+    """What is read of a slate."""
+
+    slate: Annotated[list[_Shown], msgspec.Meta(min_length=1)]
+
+
+class _Said(msgspec.Struct):
+    """What is read of any other answer: each is an object."""
+
+    detail: str | None = None
+
+
+def _refused(what: str, answer: httpx.Response) -> GivenUp:
+    return GivenUp(f"{what} was refused with {answer.status_code}: {_read(answer, _Said).detail}")
+
+
+def _read(answer: httpx.Response, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(answer.content, type=dict[str, Any])
+        return msgspec.json.decode(answer.content, type=kind)
     except msgspec.DecodeError as error:
         raise GivenUp(f"{answer.url} answers something that is not this API") from error

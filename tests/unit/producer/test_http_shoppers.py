@@ -133,12 +133,21 @@ def test_a_click_on_a_decision_that_is_forgotten_is_no_click_and_ends_nobody_els
     assert all(each.clicked is None for each in over)
 
 
+NO_SLATES: list[object] = [[], {}, {"slate": []}, {"slate": [{"id": 1}]}, {"slate": ["Coffee"]}]
+
+
+def another(body: object) -> Answering:
+    """Another API: it says this to whatever it is asked."""
+    return lambda request: httpx.Response(200, json=body)
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
         (lambda request: httpx.Response(503, text="busy"), "busy"),
         (lambda request: httpx.Response(422, json={"detail": "no context"}), "no context"),
         (lambda request: httpx.Response(200, text="<html>"), "not this API"),
+        *[(another(body), "not this API") for body in NO_SLATES],
         (lambda request: httpx.Response(401, json={"detail": "no"}), "give it with --api-key-file"),
     ],
 )
