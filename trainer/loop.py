@@ -8,7 +8,6 @@ a partition is revoked.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from shared.arm_statistics import row_dtype
@@ -28,7 +27,9 @@ from shared.ports import (
     StoreUnavailable,
     Write,
 )
-from trainer.apply import PartitionFold, Rules
+from trainer.apply import Folded, PartitionFold, Rules
+from trainer.counts import Counts
+from trainer.folds import Folds
 from trainer.starting_state import Recover, Refused, StartingStates
 
 POLL_RECORDS: Final = 12_000
@@ -47,20 +48,6 @@ _MADE_ANEW: Final = "the topic was deleted and made again"
 
 Wrote = Callable[[Sequence[Record], Rows], None]
 """Told what a write was made of: the records behind it, and the rows."""
-
-
-@dataclass
-class Counts:
-    """What the loop has done since its start."""
-
-    applied: int = 0
-    duplicates: int = 0
-    dead_letters: int = 0
-    writes: int = 0
-    conflicts: int = 0
-    reloads: int = 0
-    waiting: dict[int, str] = field(default_factory=dict)
-    """Partitions that are ours but not served, and why."""
 
 
 class Trainer:
@@ -108,12 +95,12 @@ class Trainer:
         self._membership = Membership(clock)
         self._chunk = max(1, min(WRITE_ROWS, WRITE_BYTES // row_dtype(rules.config.d).itemsize))
         self._waiting: dict[int, float] = {}
-        """Ours, to be loaded at this time of the clock."""
+        """Ours, to be loaded, or judged again, at this time of the clock."""
         self._unwritten: dict[int, int] = {}
         """Offsets that could not be written: that the state can be read makes nobody served."""
-        self._folds: dict[int, PartitionFold] = {}
+        self._folds = Folds()
         self._stored: dict[int, Position] = {}
-        """What we believe the store holds of each served partition."""
+        """What we believe the store holds of each partition in memory."""
         self._housekept_at = clock()
 
     @property
@@ -132,7 +119,8 @@ class Trainer:
     @property
     def positions(self) -> dict[int, int]:
         """Next offset to apply of each served partition. For any thread."""
-        return {partition: stored.next_offset for partition, stored in list(self._stored.items())}
+        stored = list(self._stored.items())
+        return {p: position.next_offset for p, position in stored if p not in self._waiting}
 
     @property
     def owned(self) -> list[int]:
@@ -160,10 +148,11 @@ class Trainer:
             BrokerUnavailable: the log can't be read just now; nothing is lost by calling again.
         """
         self._load_due()
+        self._judge_again()
         try:
             records = self._consumer.poll(POLL_RECORDS, timeout_s)
         except LogTruncated as error:
-            self._reload(list(self._folds), str(error))
+            self._reload(list(self._folds.served), str(error))
             return 0
         self._step("polled")
         by_partition: dict[int, list[Record]] = defaultdict(list)
@@ -185,31 +174,52 @@ class Trainer:
                 {
                     partition: own[start : start + self._chunk]
                     for partition, own in records.items()
-                    if partition in self._folds and start < len(own)
+                    if partition in self._folds.served and start < len(own)
                 }
             )
 
     def _apply(self, parts: Mapping[int, Sequence[Record]]) -> None:
         """Fold one write's worth of records of each partition, and store them together."""
-        if not parts:
+        folded = self._fold(parts)
+        if not folded:
             return
         try:
-            self._fold_and_store(parts)
+            self._store_all(parts, folded)
         except (StoreUnavailable, BrokerUnavailable, CorruptState) as error:
-            again = self._unwritten.keys() & parts.keys()
-            self._unwritten.update({p: self._folds[p].next_offset for p in parts})
-            self._reload(parts, str(error))
+            again = self._unwritten.keys() & folded.keys()
+            self._unwritten.update({p: self._folds.served[p].next_offset for p in folded})
+            self._reload(folded, str(error))
             # A lost reply is read again at once; a store that takes nothing need not be pressed.
             self._waiting.update(dict.fromkeys(again, self._clock() + RETRY_S))
 
-    def _fold_and_store(self, parts: Mapping[int, Sequence[Record]]) -> None:
-        folded = {p: self._folds[p].fold(records) for p, records in parts.items()}
+    def _fold(self, parts: Mapping[int, Sequence[Record]]) -> dict[int, Folded]:
+        """What the records came to; a partition whose records can't be judged yet is set aside."""
+        folded, unjudged = self._folds.fold(parts)
+        resumed = folded.keys() & self._waiting.keys()
+        set_aside = unjudged.keys() - self._waiting.keys()
+        for partition, error in unjudged.items():
+            self._postpone(partition, self._clock() + RETRY_S, error)
+        for partition in resumed:
+            del self._waiting[partition]
+            if partition not in self._unwritten:
+                self._is_served(partition)
+        if resumed or set_aside:  # otherwise nothing is to be read from elsewhere
+            self._consumer.assign(self._folds.read_offsets)
+        return folded
+
+    def _judge_again(self) -> None:
+        # The first, and no other before the next poll: each may take the broker's whole time.
+        partition = next(iter(self._folds.aside), None)
+        if partition is not None and self._waiting[partition] <= self._clock():
+            self._apply(self._folds.take_up(partition))
+
+    def _store_all(self, parts: Mapping[int, Sequence[Record]], folded: dict[int, Folded]) -> None:
         self._step("folded")
         self._send_dead_letters([pair for each in folded.values() for pair in each.dead])
         writes = [
             self._write(p, each.changed)
             for p, each in folded.items()
-            if self._folds[p].next_offset > self._stored[p].next_offset
+            if self._folds.served[p].next_offset > self._stored[p].next_offset
         ]
         conflicts = self._store.write_all(writes)
         self._step("written")
@@ -233,19 +243,9 @@ class Trainer:
             self._reload(lost, "another writer has moved the state")
 
     def _write(self, partition: int, changed: Iterable[int]) -> Write:
-        fold, stored = self._folds[partition], self._stored[partition]
+        fold, stored = self._folds.served[partition], self._stored[partition]
         position = self._states.position(self._source, fold.next_offset, stored.generation)
         return Write(partition, stored, position, fold.rows(changed))
-
-    def _pass_marks(self) -> None:
-        """Let the offsets follow the log's end where only marks of transactions are left."""
-        passed = []
-        for partition, fold in self._folds.items():
-            position = self._consumer.position(partition)
-            if position is not None and position > fold.next_offset:
-                fold.pass_to(position)
-                passed.append(partition)
-        self._apply(dict.fromkeys(passed, ()))
 
     def _send_dead_letters(self, dead: Sequence[tuple[Record, str]]) -> None:
         # Acknowledged before the offset advances: a record that is skipped is never lost.
@@ -258,7 +258,8 @@ class Trainer:
 
     def _load_due(self) -> None:
         now = self._clock()
-        due = [partition for partition, at in self._waiting.items() if at <= now]
+        aside = self._folds.aside
+        due = [p for p, at in self._waiting.items() if at <= now and p not in aside]
         if not due:
             return
         try:
@@ -284,12 +285,12 @@ class Trainer:
                     self._is_served(partition)
                 loaded = True
         if loaded:
-            self._read_on()
+            self._consumer.assign(self._folds.read_offsets)
 
     def _turn_to(self, source: Source) -> None:
         """What is loaded from now on is of this log, and nothing of another goes on."""
-        if self._folds and not self._source.is_same_log(source):
-            self._reload(list(self._folds), _MADE_ANEW)
+        if self._stored and not self._source.is_same_log(source):
+            self._reload(list(self._stored), _MADE_ANEW)
         self._source = source
         if self._rules.log != source:
             self._rules = self._rules.on(source)
@@ -303,7 +304,8 @@ class Trainer:
         state = self._states.load(partition, self._source, held)
         fold = PartitionFold(partition, self._rules, state.position.next_offset, state.rows)
         fold.read_offset = max(fold.read_offset, held.start)
-        self._folds[partition], self._stored[partition] = fold, state.position
+        self._folds.put(partition, fold)
+        self._stored[partition] = state.position
         self._step("loaded")
 
     def _reload(self, partitions: Iterable[int], reason: str) -> None:
@@ -312,25 +314,22 @@ class Trainer:
             self._waiting[partition] = self._clock()
             self.counts.waiting[partition] = reason
             self.counts.reloads += 1
-        self._read_on()
+        self._consumer.assign(self._folds.read_offsets)
 
     def _is_served(self, partition: int) -> None:
         self._unwritten.pop(partition, None)
         self.counts.waiting.pop(partition, None)
 
     def _forget(self, partition: int) -> None:
-        self._folds.pop(partition, None)
+        self._folds.forget(partition)
         self._stored.pop(partition, None)
-
-    def _read_on(self) -> None:
-        self._consumer.assign({p: fold.read_offset for p, fold in self._folds.items()})
 
     def _keep_house(self) -> None:
         now = self._clock()
         if now - self._housekept_at < HOUSEKEEPING_EVERY_S or not self._stored:
             return
         self._housekept_at = now
-        self._pass_marks()
+        self._apply(dict.fromkeys(self._folds.pass_marks(self._consumer.position), ()))
         self.commit()
         served = list(self._stored)
         if self._is_another_log():

@@ -26,7 +26,8 @@ from shared.ports import BrokerRefuses, BrokerUnavailable
 from shared.settings import TRAINER_GROUP
 from shared.snapshots import SnapshotFolder
 from trainer.apply import DEDUPE_WINDOW, Rules
-from trainer.loop import Counts, Trainer
+from trainer.counts import Counts
+from trainer.loop import Trainer
 
 POLL_S = 0.2
 REPORT_EVERY_S = 1.0

@@ -92,6 +92,13 @@ MUTANTS = (
         ("tests/unit/trainer/test_loop.py",),
     ),
     Mutant(
+        "a partition that can't be judged yet holds up no other",
+        "trainer/folds.py",
+        "unjudged[partition] = error",
+        "raise",
+        ("tests/unit/reco/test_product_changes.py",),
+    ),
+    Mutant(
         "asking the group after a commit without an answer",
         "server/delivery.py",
         "return dict.fromkeys(next_offsets)",

@@ -12,6 +12,7 @@ from shared.catalogue import Product
 from shared.events import DEAD_LETTERS, OUTCOMES, PRODUCTS, encode, key_of
 from shared.live_catalogue import Entry, LiveCatalogue
 from shared.partitioner import partition_of
+from shared.ports import BrokerUnavailable
 from shared.products_feed import ProductsFeed
 from shared.testing import Crash, FakeBroker, FakeClock, FakeStore
 from tests.scenario import ARMS, CONFIG, NOON, PARTITIONS, WINDOW, outcome
@@ -165,6 +166,134 @@ def test_who_dies_while_adding_leaves_nothing_that_can_not_be_finished(die_at: s
     shop.train()
     assert shop.trainer.ready
     assert shop.assert_agreed() == (2, 1)
+
+
+def broken_off(shop: Shop, _: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Crash):
+        shop.add(die_at="announced")
+
+
+def unreadable(_: Shop, patch: pytest.MonkeyPatch) -> None:
+    def catch_up(feed: ProductsFeed) -> None:
+        raise BrokerUnavailable("the topic products does not answer")
+
+    patch.setattr(ProductsFeed, "catch_up", catch_up)
+
+
+def with_an_outcome_that_can_not_be_judged(
+    fault: Callable[[Shop, pytest.MonkeyPatch], None], patch: pytest.MonkeyPatch
+) -> Shop:
+    """It lies before an outcome of each product, and the trainer has met it."""
+    shop = Shop()
+    shop.train()
+    fault(shop, patch)
+    for arm in [NEIGHBOUR, NEW, *ARMS]:
+        shop.send(arm)
+    shop.train()
+    return shop
+
+
+def ends(shop: Shop) -> dict[int, int]:
+    return {p: shop.broker.watermarks(OUTCOMES, p).end for p in range(PARTITIONS)}
+
+
+@pytest.mark.parametrize("fault", [broken_off, unreadable])
+def test_an_outcome_that_can_not_be_judged_yet_holds_up_no_other_partition(
+    fault: Callable[[Shop, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = with_an_outcome_that_can_not_be_judged(fault, monkeypatch)
+    elsewhere = {p: end for p, end in ends(shop).items() if p != HOME}
+    assert shop.trainer.positions == elsewhere
+    assert (list(shop.trainer.counts.waiting), shop.trainer.ready) == ([HOME], False)
+    assert shop.trainer.owned == list(range(PARTITIONS))
+    for arm in ARMS:
+        shop.send(arm)
+    shop.train()
+    assert shop.trainer.positions == {p: end for p, end in ends(shop).items() if p != HOME}
+    monkeypatch.undo()
+    if fault is broken_off:
+        shop.add()
+    shop.train()
+    assert shop.trainer.ready
+    assert shop.trainer.not_ready == []
+    assert shop.trainer.counts.reloads == 0
+    assert shop.assert_agreed() == (1 + 2 * len(ARMS), 1)
+
+
+def test_nothing_behind_an_outcome_that_can_not_be_judged_is_taken_before_it() -> None:
+    shop = Shop()
+    shop.train()
+    with pytest.raises(Crash):
+        shop.add(die_at="announced")
+    shop.trainer._chunk = 1  # a round for each of the poll's records
+    for arm in [NEIGHBOUR, NEW, NEIGHBOUR]:
+        shop.send(arm)
+    shop.train()
+    assert shop.store.states[HOME].position.next_offset == 1
+    shop.add()
+    shop.train()
+    assert shop.assert_agreed() == (2, 1)
+
+
+def test_a_product_that_is_never_finished_keeps_no_other_waiting() -> None:
+    shop = Shop()
+    other = next(
+        arm
+        for arm in range(NEW, 200)
+        if partition_of(key_of(arm), PARTITIONS) == (HOME + 1) % PARTITIONS
+    )
+    item = ITEM._replace(product=msgspec.structs.replace(ITEM.product, product_id=other))
+    for added in (ITEM, item):
+        with pytest.raises(Crash):
+            shop.add(die_at="announced", item=added)
+    for arm in (NEW, other):
+        shop.send(arm)
+    shop.train()
+    assert shop.trainer.counts.waiting.keys() == {HOME, (HOME + 1) % PARTITIONS}
+    shop.add(item=item)
+    shop.train()
+    assert list(shop.trainer.counts.waiting) == [HOME]
+
+
+def given_again(shop: Shop) -> None:
+    shop.trainer.revoked([HOME])
+    assert HOME not in shop.trainer.owned
+    shop.trainer.assigned([HOME])
+
+
+def replaced(shop: Shop) -> None:
+    shop.store.replace(HOME, shop.store.states[HOME])
+
+
+def emptied(shop: Shop) -> None:
+    shop.store.flush()
+
+
+@pytest.mark.parametrize("fault", [given_again, replaced, emptied])
+def test_a_partition_that_waits_for_a_judgement_is_read_again_if_it_was(
+    fault: Callable[[Shop], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = with_an_outcome_that_can_not_be_judged(broken_off, monkeypatch)
+    fault(shop)
+    shop.train()
+    assert list(shop.trainer.counts.waiting) == [HOME]
+    shop.add()
+    shop.train()
+    assert shop.trainer.ready
+    assert shop.assert_agreed() == (1 + len(ARMS), 1)
+
+
+def test_a_partition_that_waits_for_a_judgement_does_not_go_on_in_another_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = with_an_outcome_that_can_not_be_judged(broken_off, monkeypatch)
+    shop.make_outcomes_anew()
+    shop.train()
+    shop.add()
+    shop.send(NEIGHBOUR)
+    shop.train()
+    assert shop.trainer.ready
+    assert shop.assert_agreed() == (1, 0)
 
 
 def test_a_retired_product_is_not_ranked_and_its_late_outcomes_count() -> None:
