@@ -54,7 +54,7 @@ class StartingStates:
 
         Raises:
             Refused: it is not the state of this log and model, or can't be had.
-            StoreUnavailable: not now.
+            StoreUnavailable: not now, or someone wrote while it was read.
             CorruptState: what is stored can't be read as a state.
         """
         [position] = self._store.positions([partition])
@@ -66,6 +66,10 @@ class StartingStates:
         rows: Rows = {}
         for page in self._store.scan(partition):
             rows.update(page)
+        # A write in between puts newer rows beside an older position. If the store then crashes and
+        # loses it, our next write would be accepted, and count again what the rows hold already.
+        if self._store.positions([partition]) != [position]:
+            raise StoreUnavailable(f"partition {partition}: the state changed while it was read")
         return State(position, rows)
 
     def position(self, source: Source, next_offset: int, generation: int) -> Position:

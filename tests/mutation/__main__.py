@@ -99,6 +99,13 @@ MUTANTS = (
         ("tests/unit/reco/test_product_changes.py",),
     ),
     Mutant(
+        "a state that changes while a trainer reads it is read again",
+        "trainer/starting_state.py",
+        "if self._store.positions([partition]) != [position]:",
+        "if False:",
+        ("tests/unit/trainer/test_starting_state.py",),
+    ),
+    Mutant(
         "asking the group after a commit without an answer",
         "server/delivery.py",
         "return dict.fromkeys(next_offsets)",

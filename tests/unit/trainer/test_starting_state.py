@@ -1,12 +1,20 @@
 """From which state a trainer goes on, and from which it refuses to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 
 from shared.events import OUTCOMES
-from shared.ports import BrokerUnavailable, ModelConfig, Position, Source, State, Watermarks
+from shared.ports import (
+    BrokerUnavailable,
+    ModelConfig,
+    Position,
+    Rows,
+    Source,
+    State,
+    Watermarks,
+)
 from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, World, busy_world
 
 STRANGER = next(arm for arm in ARMS if RULES.partitions[arm] != RULES.partitions[1])
@@ -203,6 +211,34 @@ def test_a_topic_that_is_gone_is_waited_for() -> None:
     world.send(1)
     world.settle(trainer)
     assert world.assert_invariants().applied == 1
+
+
+def test_a_write_that_lands_while_a_state_is_read_counts_once_though_the_store_then_loses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    home = RULES.partitions[1]
+    zombie = world.trainer(group="a")
+    world.send(1, reward=1.0)
+    world.settle(zombie)
+    world.send(1, reward=1.0)
+    scan, before = world.store.scan, list[dict[int, State]]()
+
+    def scanned(partition: int) -> Iterator[Rows]:
+        if partition == home and not before:
+            before.append(world.store.dump())
+            zombie.run_once(0.0)
+            assert world.store.states[home].position.next_offset == 2
+        return scan(partition)
+
+    def step(name: str) -> None:
+        if name == "loaded" and before:
+            world.store.restore(before[0])
+
+    heir = world.trainer(step, group="b")
+    monkeypatch.setattr(world.store, "scan", scanned)
+    world.settle(heir)
+    assert world.assert_invariants().applied == 2
 
 
 def test_a_damaged_row_is_refused_and_named() -> None:
