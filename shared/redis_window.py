@@ -143,9 +143,9 @@ class RedisWindow:
         most_kept = -(-self._rules.most_kept // SHARDS)
         taken: list[Resolution] = []
         for _ in range(SHARDS):
-            shard, self._next_shard = self._next_shard, (self._next_shard + 1) % SHARDS
             if len(taken) == limit:
                 break
+            shard, self._next_shard = self._next_shard, (self._next_shard + 1) % SHARDS
             arguments = [self._rules.lease_ms, limit - len(taken), most_kept]
             [reply] = await self._run(window_scripts.TAKE, [(shard, arguments)])
             corrupt: dict[str, CorruptState] = {}

@@ -179,6 +179,18 @@ class WindowSuite:
         assert again.resolution is not None
         assert again.resolution.acknowledged
 
+    def test_under_a_backlog_what_has_waited_longest_is_among_the_first_taken(
+        self, make: MakeBench
+    ) -> None:
+        bench = make(RULES._replace(most_waiting=400))
+        bench.run(bench.window.open([Opening(waiting(number), "a") for number in range(8)]))
+        bench.pass_ms(A_WHILE_MS)
+        bench.run(bench.window.open([Opening(waiting(number), "a") for number in range(8, 80)]))
+        bench.pass_ms(3 * A_WHILE_MS)
+        taken = {each.waiting.decision.decision_id for _ in range(4) for each in take(bench, 4)}
+        assert len(taken) == 16
+        assert taken >= {f"d-{number}" for number in range(8)}
+
     def test_acknowledging_twice_or_the_unknown_changes_nothing(self, make: MakeBench) -> None:
         bench = make(RULES)
         open_one(bench, waiting(1))
