@@ -283,6 +283,7 @@ class ServerProcess:
             self._data.encoder,
             reaction(self._data, chosen.seed, chosen.looked_at, self._expected, self._catalogue),
             feedback_rule(chosen.feedback, chosen.looked_at),
+            source=lambda: self._cluster.source(VISITS),
             k=chosen.k,
             utc_now=utc_now,
             clock=time.monotonic,

@@ -22,6 +22,7 @@ from shared.ports import (
     EventConsumer,
     Outgoing,
     Record,
+    Source,
 )
 from shared.tracing import Trace, untraced
 
@@ -69,6 +70,9 @@ class StreamServer:
     What leaves, and when the visits' offsets are stored, is up to the `Delivery`. A visit that is
     decided again after a crash gets the same decision_id, so the trainer's dedupe window knows its
     outcomes again.
+
+    Args:
+        source: asks for the identity of the visits log as it is now.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class StreamServer:
         react: React,
         feedback: Feedback,
         *,
+        source: Callable[[], Source],
         k: int,
         utc_now: Callable[[], datetime],
         clock: Callable[[], float],
@@ -98,6 +103,7 @@ class StreamServer:
         self._encoder = encoder
         self._react = react
         self._feedback = feedback
+        self._identify = source
         self._k = k
         self._utc_now = utc_now
         self._clock = clock
@@ -110,6 +116,8 @@ class StreamServer:
         """Next visits offset of each partition that is ours; None: where the group committed."""
         self._decided_until: dict[int, int] = {}
         """Next visits offset of each partition as this process has stored it, ours still or not."""
+        self._log: Source | None = None
+        """The log that these offsets are of."""
 
     @property
     def positions(self) -> dict[int, int | None]:
@@ -176,11 +184,16 @@ class StreamServer:
         that, and name a much earlier offset or none: then visits already decided come again.
         """
         until = self._decided_until
-        for partition in {
-            each.partition for each in records if each.offset < until.get(each.partition, 0)
-        }:
+        below = {each.partition for each in records if each.offset < until.get(each.partition, 0)}
+        if below or self._log is None:  # asked as rarely as this, since it takes the broker's time
+            log = self._identify()
+            if self._log and not self._log.is_same_log(log):
+                until.clear()
+            self._log = log
+        for partition in below & until.keys():
+            # So a topic that was made again shows itself where there are no ids.
             if self._consumer.watermarks(partition).end < until[partition]:
-                del until[partition]  # the topic was made again
+                del until[partition]
         new = [each for each in records if each.offset >= until.get(each.partition, 0)]
         self._batch.skipped += len(records) - len(new)
         return new

@@ -120,6 +120,13 @@ MUTANTS = (
         ("tests/unit/server/test_stream_delivery.py",),
     ),
     Mutant(
+        "a floor that is of one log",
+        "server/stream.py",
+        "if self._log and not self._log.is_same_log(log):",
+        "if False:",
+        ("tests/unit/server/test_stream_delivery.py",),
+    ),
+    Mutant(
         "a floor that does not sink where visits come again in parts",
         "server/stream.py",
         "max(offset, until.get(p, 0))",

@@ -84,6 +84,7 @@ class ServerWorld:
             data.encoder,
             reaction(data, 5, 5, self.expected),
             feedback_rule("cascade", 5),
+            source=lambda: self.broker.source(VISITS),
             k=5,
             utc_now=lambda: NOON,
             clock=self.clock,

@@ -86,6 +86,7 @@ class World:
             self._data.encoder,
             reaction(self._data, 5, 5),
             feedback_rule("cascade", 5),
+            source=lambda: self.broker.source(VISITS),
             k=5,
             utc_now=self._now,
             clock=self.clock,

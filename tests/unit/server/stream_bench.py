@@ -85,6 +85,7 @@ class World:
             self.data.encoder,
             reaction(self.data, SEED, depth),
             feedback_rule(feedback, depth),
+            source=lambda: self.broker.source(VISITS),
             k=5,
             utc_now=lambda: NOON,
             clock=self.clock,

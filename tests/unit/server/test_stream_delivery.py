@@ -5,7 +5,7 @@ from server.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from server.stream import StreamServer
 from shared.catalogue import DataSet
 from shared.events import VISITS
-from shared.ports import BrokerUnavailable, Fenced
+from shared.ports import BrokerUnavailable, Fenced, Source
 from shared.testing import Crash, CrashPoints
 from tests.scripted_kafka import ScriptedClient, failure
 from tests.unit.server.stream_bench import TOPICS, World
@@ -222,6 +222,42 @@ def test_visits_of_a_topic_that_was_made_again_are_new(world: World) -> None:
     world.arrive(range(40, 44))
     assert len(server.run_once(0.0)) == 4
     assert server.counts.skipped == 0
+
+
+def test_visits_of_a_topic_that_was_made_again_are_new_though_it_has_grown_beyond_what_was_decided(
+    world: World,
+) -> None:
+    world.broker.recreate(VISITS, "first")
+    world.arrive(range(40))
+    server = world.exact()
+    server.run_once(0.0)
+    world.broker.recreate(VISITS, "second")
+    world.broker._groups["servers", VISITS].committed.clear()  # a broker drops them with the topic
+    world.arrive(range(40, 200))
+    server.assigned(list(range(TOPICS[VISITS])))
+    assert len(server.run_once(0.0)) == 160
+    assert server.counts.skipped == 0
+
+
+def test_the_broker_is_asked_which_log_it_is_only_where_visits_come_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = list[str](), world.broker.source
+
+    def source(topic: str) -> Source:
+        asked.append(topic)
+        return answer(topic)
+
+    monkeypatch.setattr(world.broker, "source", source)
+    server = world.exact()
+    for start in range(0, 40, 10):
+        world.arrive(range(start, start + 10))
+        assert len(server.run_once(0.0)) == 10
+    assert asked == [VISITS]
+    world.broker._groups["servers", VISITS].committed.clear()
+    server.assigned(list(range(TOPICS[VISITS])))
+    assert server.run_once(0.0) == []
+    assert asked == [VISITS, VISITS]
 
 
 def test_leaving_waits_for_the_last_offsets_where_nobody_has_yet(world: World) -> None:
