@@ -36,7 +36,10 @@ class _Shop:
                 self._know(self._data.products, self._data.arms)
             return
         self._version = self._catalogue.version
-        self._know(self._catalogue.products, self._catalogue.arms)
+        entries = self._catalogue.entries  # once: another thread may change the catalogue
+        # Of those that are being added, too: one that is added again may still be on a slate.
+        products = [entry.product for entry in entries.values()]
+        self._know(products, [arm for arm, entry in entries.items() if entry.is_ranked])
 
     def _know(self, products: Sequence[Product], offered: Sequence[int]) -> None:
         prices = [product.price for product in self._data.products]

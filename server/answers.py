@@ -39,17 +39,17 @@ class Answers:
     @property
     def products(self) -> ProductsResponse:
         """All products that were ever ranked."""
-        ranked = set(self._catalogue.arms)
         return ProductsResponse(
             products=[
                 ProductResponse(
-                    product_id=product.product_id,
-                    name=product.name,
-                    category=product.category,
-                    price=product.price,
-                    retired=product.product_id not in ranked,
+                    product_id=entry.product.product_id,
+                    name=entry.product.name,
+                    category=entry.product.category,
+                    price=entry.product.price,
+                    retired=entry.retired,
                 )
-                for product in self._catalogue.products
+                for entry in self._catalogue.entries.values()
+                if entry.was_ranked
             ]
         )
 

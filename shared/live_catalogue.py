@@ -25,6 +25,16 @@ class Entry(NamedTuple):
     log: Source | None = None
     """The outcomes log that this offset is of; None: of every log."""
 
+    @property
+    def was_ranked(self) -> bool:
+        """Whether it is ranked, or was before it was retired."""
+        return self.from_offset is not None
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it is ranked now."""
+        return self.was_ranked and not self.retired
+
     def first_offset(self, log: Source | None) -> int | None:
         """The first offset of this log that may be the product's; None while it is added.
 
@@ -63,22 +73,22 @@ class LiveCatalogue:
 
     @property
     def entries(self) -> Mapping[int, Entry]:
-        """All products ever known, the prepared ones first. For any thread."""
+        """All products ever known, the prepared ones first. For any thread.
+
+        Whoever needs to know several things of them derives all from one look: the next one may
+        find more products.
+        """
         return dict(self._entries)
 
     @property
     def arms(self) -> list[int]:
         """What is ranked, in the order in which it became known."""
-        return [
-            arm
-            for arm, entry in self.entries.items()
-            if not entry.retired and entry.from_offset is not None
-        ]
+        return [arm for arm, entry in self.entries.items() if entry.is_ranked]
 
     @property
     def products(self) -> list[Product]:
         """All products that were ever ranked, retired ones too: their history remains."""
-        return [e.product for e in self.entries.values() if e.from_offset is not None]
+        return [entry.product for entry in self.entries.values() if entry.was_ranked]
 
     def entry(self, product_id: int) -> Entry | None:
         """One product; None if it is not known."""

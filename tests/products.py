@@ -1,6 +1,9 @@
 """Products that come and go while all runs."""
 
+from collections.abc import Mapping
+
 from shared.events import ProductChange
+from shared.live_catalogue import Entry, LiveCatalogue
 from shared.ports import Source
 from tests.scenario import NOON
 
@@ -25,3 +28,13 @@ def change(
         changed_at=NOON,
         outcomes_log=outcomes_log,
     )
+
+
+class BusyCatalogue(LiveCatalogue):
+    """Another thread adds a product after every look."""
+
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        found = super().entries
+        self.take(change(max(found) + 1))
+        return found

@@ -18,7 +18,7 @@ from shared.features import CONTEXT_FEATURES
 from shared.live_catalogue import LiveCatalogue
 from shared.reward_window import Waiting
 from shared.testing import FakeClock
-from tests.products import change
+from tests.products import BusyCatalogue, change
 from tests.scenario import NOON
 from tests.unit.server.api_bench import StillView, grown
 
@@ -44,6 +44,13 @@ def test_the_api_names_new_products_and_says_which_are_retired(data: DataSet) ->
     assert (found[201].name, found[201].retired) == ("product 201", False)
     assert found[1].retired
     assert len(found) == len(data.products) + 1
+
+
+def test_a_product_that_is_added_while_the_api_lists_them_is_not_called_retired(
+    data: DataSet,
+) -> None:
+    products = Answers(BusyCatalogue(data.products), CONTEXT_FEATURES).products.products
+    assert [product.product_id for product in products if product.retired] == []
 
 
 def ranker(view: StillView, data: DataSet, traffic: Traffic) -> Ranker:
