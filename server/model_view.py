@@ -1,7 +1,7 @@
 """The model in the server's memory: the rows in the store, followed and solved as they change."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from server.scorer import Model
 from server.view import View
 from shared.arm_statistics import ArmStatistics, CorruptRow, Integers
 from shared.events import key_of
-from shared.linucb import solve, untrained
+from shared.linucb import Solution, solve, untrained
 from shared.live_catalogue import arms_id
 from shared.partitioner import partition_of
 from shared.ports import (
@@ -20,6 +20,7 @@ from shared.ports import (
     ChangesLost,
     ModelConfig,
     Position,
+    Rows,
     StateStore,
     StoreUnavailable,
 )
@@ -87,7 +88,10 @@ class ModelView:
         self._positions = [0] * partitions
         self._arms_of: list[set[int]] = [set() for _ in range(partitions)]
         self._row = {arm: row for row, arm in enumerate(arms)}
-        count = len(arms)
+        self._unranked: list[Rows] = [{} for _ in range(partitions)]
+        """By partition what is read of arms that are not ranked (yet): as new as `_positions`."""
+        self._left: set[int] = set()
+        """Arms that are ranked no longer, whose rows need not be among these."""
         self._joint = joint
         self._unsolved: dict[int, int] = {}
         """Partition → next offset that the next joint solve will reach."""
@@ -98,17 +102,7 @@ class ModelView:
         self._parameters: dict[str, float] = joint.parameters if joint else {}
         # With γ < 1 every outcome of a partition ages all its arms, so all rows are kept.
         self._kept = [ArmStatistics(config.d, config.gamma) for _ in range(partitions)]
-        self._model = (
-            joint.model
-            if joint
-            else Model(
-                np.array(arms, np.int64),
-                np.zeros(count, np.int64),
-                np.zeros(count, np.int64),
-                untrained(count, config.d, lambda_),
-                np.arange(count),
-            )
-        )
+        self._model = joint.model if joint else self._untrained(arms)
         self._arms, self._arms_id = self._model.arms, arms_id(arms)
 
     @property
@@ -186,7 +180,8 @@ class ModelView:
     def rank_these(self, arms: Sequence[int], joint: "JointSolver | None" = None) -> None:
         """Rank these products from now on. Belongs to the thread of `refresh`.
 
-        What is known of an arm that stays is kept; that of one that is new, or back, is read.
+        What is known of an arm that stays is kept. Of one that is new the view has read the row
+        already, so its position is true of that too. That of one that is back may be read again.
 
         Args:
             arms: product_ids.
@@ -203,16 +198,28 @@ class ModelView:
         self._row = {arm: row for row, arm in enumerate(arms)}
         stays = [(before[arm], row) for arm, row in self._row.items() if arm in before]
         source, target = np.array(stays, np.int64).reshape(-1, 2).T
-        n, clicks = np.zeros(len(arms), np.int64), np.zeros(len(arms), np.int64)
-        solution = untrained(len(arms), self._config.d, self._lambda)
-        n[target], clicks[target] = old.n[source], old.clicks[source]
-        solution.theta[target] = old.solution.theta[source]
-        solution.covariance[target] = old.solution.covariance[source]
-        ranked = np.array(arms, np.int64)
+        model = self._untrained(arms)
+        kept = Solution(old.solution.theta[source], old.solution.covariance[source])
+        _put(model, target, old.n[source], old.clicks[source], kept)
+        new = self._row.keys() - before.keys()
+        unknown = new - self._bring(new, model)
         with self._lock:
-            self._model = Model(ranked, n, clicks, solution, np.flatnonzero(n == 0))
-        for arm in self._row.keys() - before.keys():
+            self._model = model._replace(untrained=np.flatnonzero(model.n == 0))
+        for arm in unknown & self._left:
             self._partitions[partition_of(key_of(arm), len(self._partitions))].lost()
+        self._left = (self._left - new) | (before.keys() - self._row.keys())
+
+    def _bring(self, arms: Set[int], model: Model) -> set[int]:
+        """Put what is read of these into a model; returns of which there is anything."""
+        brought = set[int]()
+        for unranked, position in zip(self._unranked, self._positions, strict=True):
+            statistics = ArmStatistics(self._config.d, self._config.gamma)
+            statistics.load({arm: unranked.pop(arm) for arm in arms & unranked.keys()})
+            solution = solve(*statistics.decayed(position), self._lambda)
+            rows = np.array([self._row[arm] for arm in statistics.arms], np.int64)
+            _put(model, rows, statistics.n, statistics.clicks, solution)
+            brought.update(statistics.arms)
+        return brought
 
     def close(self) -> None:
         """Stop listening."""
@@ -287,12 +294,16 @@ class ModelView:
             self._unsolved_since = min(self._unsolved_since, self._clock())
             return
         solution = solve(b[source], xx[source], self._lambda)
+        nothing = np.zeros(len(forgotten), np.int64)
+        empty = untrained(len(forgotten), self._config.d, self._lambda)
+        if update.whole:
+            self._unranked[number].clear()
+        unranked = {arm: row for arm, row in update.rows.items() if arm not in self._row}
+        self._unranked[number].update(unranked)
         with self._lock:
             model = self._model
-            model.n[target], model.clicks[target] = n, clicks
-            model.solution.theta[target] = solution.theta
-            model.solution.covariance[target] = solution.covariance
-            self._reset(forgotten)
+            _put(model, target, n, clicks, solution)
+            _put(model, forgotten, nothing, nothing, empty)
             self._model = model._replace(untrained=np.flatnonzero(model.n == 0))
             self._positions[number] = update.next_offset
             self._loaded[number] = True
@@ -322,14 +333,19 @@ class ModelView:
         for number, next_offset in reached.items():
             self._on_advance(number, next_offset)
 
-    def _reset(self, rows: Integers) -> None:
-        model = self._model
-        empty = untrained(len(rows), self._config.d, self._lambda)
-        model.n[rows] = model.clicks[rows] = 0
-        model.solution.theta[rows] = empty.theta
-        model.solution.covariance[rows] = empty.covariance
+    def _untrained(self, arms: Sequence[int]) -> Model:
+        zeros, count = np.zeros(len(arms), np.int64), len(arms)
+        solution = untrained(count, self._config.d, self._lambda)
+        return Model(np.array(arms, np.int64), zeros, zeros.copy(), solution, np.arange(count))
 
     def _lose(self, reason: str) -> None:
         self.error = reason or "the connection to the store was interrupted"
         for partition in self._partitions:
             partition.lost()
+
+
+def _put(model: Model, rows: Integers, n: Integers, clicks: Integers, solution: Solution) -> None:
+    """What these rows of the model are from now on."""
+    model.n[rows], model.clicks[rows] = n, clicks
+    model.solution.theta[rows] = solution.theta
+    model.solution.covariance[rows] = solution.covariance

@@ -12,10 +12,11 @@ from server.model_view import (
 )
 from server.scorer import Model
 from shared.arm_statistics import ArmStatistics, Floats, packed_length
+from shared.events import OUTCOMES
 from shared.features import Roles
 from shared.linucb import Solution, solve
 from shared.live_catalogue import arms_id
-from shared.ports import Change, ModelConfig, State
+from shared.ports import Change, ModelConfig, Position, State
 from shared.shared_linucb import Hyperparameters
 from shared.shared_linucb import solve as solve_together
 from tests.scenario import ARMS, CONFIG, PARTITIONS, RULES, D, World
@@ -306,15 +307,65 @@ def test_a_new_product_is_ranked_at_once_and_one_with_a_past_brings_it() -> None
     watched.learn(1, 2, 2)
     watched.view = ModelView(watched.world.store, [1, 3], CONFIG, PARTITIONS, 1.0, lambda: 0.0)
     watched.view.refresh()
+    watched.world.store.available = False
     watched.view.rank_these([1, 3, 2, 99])
-    with watched.view.locked() as view:
+    with watched.view.locked() as view:  # true of 2 as well, from which others have learned
+        assert view.positions[RULES.partitions[2]] >= 2
         assert view.model.arms.tolist() == [1, 3, 2, 99]
-        assert view.model.untrained.tolist() == [1, 2, 3]
-    watched.view.refresh()  # reads what others have learned of 2 meanwhile
-    with watched.view.locked() as view:
         assert view.model.n.tolist() == [1, 0, 2, 0]
         assert view.model.untrained.tolist() == [1, 3]
         assert view.model.solution.theta[2].tolist() == watched.stored_theta(2).tolist()
+
+
+def looking_only_at_1() -> Watched:
+    watched = Watched()
+    watched.view = ModelView(watched.world.store, [1], CONFIG, PARTITIONS, 1.0, lambda: 0.0)
+    watched.view.refresh()
+    return watched
+
+
+def test_what_was_heard_of_a_product_before_it_is_ranked_counts_from_its_first_slate_on() -> None:
+    watched = looking_only_at_1()
+    for _ in range(2):
+        watched.learn(2)
+        watched.view.refresh()
+    watched.world.store.available = False
+    watched.view.rank_these([1, 2])
+    with watched.view.locked() as view:
+        assert view.model.n.tolist() == [0, 2]
+        assert view.model.solution.theta[1].tolist() == watched.stored_theta(2).tolist()
+
+
+def test_what_an_older_state_does_not_have_is_unknown_of_a_product_that_is_new() -> None:
+    watched = looking_only_at_1()
+    watched.learn(1)
+    older = watched.world.store.dump()
+    watched.learn(2)
+    watched.view.refresh()
+    watched.trainer._consumer.close()
+    watched.world.store.restore(older)
+    watched.view.refresh()
+    watched.view.rank_these([1, 2])
+    with watched.view.locked() as view:
+        assert view.model.n.tolist() == [1, 0]
+
+
+def test_what_is_known_of_a_new_product_has_aged_as_that_of_the_others() -> None:
+    world, forgetting = World(), msgspec.structs.replace(CONFIG, gamma=0.9)
+    statistics = ArmStatistics(D, forgetting.gamma)
+    X = np.random.default_rng(1).random((4, D))
+    statistics.add(np.array([1, 1, 1, 1]), X, np.ones(4), np.arange(4))
+    position = Position(9, world.broker.source(OUTCOMES), 1, "writer", forgetting)
+    world.store.write(HOME, None, position, statistics.pack([1]))
+    seen = []
+    for first in ([1, 99], [99]):
+        view = ModelView(world.store, first, forgetting, PARTITIONS, 1.0, world.clock)
+        view.refresh()
+        view.rank_these([99, 1])
+        with view.locked() as locked:
+            seen.append(locked.model.solution.theta.tolist())
+    assert seen[0] == seen[1]
+    assert any(seen[0][1])
 
 
 def test_a_view_names_the_set_of_products_that_it_ranks() -> None:
