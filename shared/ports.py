@@ -365,8 +365,8 @@ class StateStore(Protocol):
     def replace(self, partition: int, state: State) -> None:
         """Put this state in the place of whatever is there, whole or not at all, and announce it.
 
-        The generation stored is one more than the highest of what was there and of `state`, so
-        every writer and reader notices.
+        What is there may be corrupt. The generation stored is one more than the highest of what
+        was there, as far as that can be read, and of `state`, so every writer and reader notices.
         """
 
     def changes(self, partitions: Sequence[int]) -> ChangeFeed:

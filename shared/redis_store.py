@@ -127,7 +127,8 @@ class RedisStore:
             answer: list[list[bytes | None]] = pipeline.execute()
             return answer
 
-        return [_position(values) for values in _guarded(self, ask)]
+        found = zip(partitions, _guarded(self, ask), strict=True)
+        return [_position(partition, values) for partition, values in found]
 
     def scan(self, partition: int) -> Iterator[Rows]:
         """See `StateStore.scan`: by HSCAN, so a large state does not block the server.
@@ -166,9 +167,11 @@ class RedisStore:
     def write_all(self, writes: Sequence[Write]) -> list[Conflict | None]:
         """See `StateStore.write_all`: a pipeline for as many as 4 MB hold."""
         return [
-            None if answer == b"OK" else Conflict(_position(answer))
+            None if answer == b"OK" else Conflict(_position(write.partition, answer))
             for batch in _batches(writes)
-            for answer in _guarded(self, partial(self._written, batch))
+            for write, answer in zip(
+                batch, _guarded(self, partial(self._written, batch)), strict=True
+            )
         ]
 
     def _written(self, writes: Sequence[Write]) -> list[Any]:
@@ -191,14 +194,21 @@ class RedisStore:
 
     def replace(self, partition: int, state: State) -> None:
         """See `StateStore.replace`: one script, which builds it under another key and renames."""
-        [current] = self.positions([partition])
-        generation = max(state.position.generation, current.generation if current else 0) + 1
+        generation = max(state.position.generation, self._generation(partition)) + 1
         position = msgspec.structs.replace(state.position, generation=generation)
         change = Change(partition, generation, -1, position.next_offset, {})
         fields = {**_fields(position), **_arm_fields(state.rows)}
         keys = [*self._keys(partition), f"{self._state(partition)}:draft"]
         arguments = [encode_change(change), *chain.from_iterable(fields.items())]
         _guarded(self, partial(self._replace, keys=keys, args=arguments))
+
+    def _generation(self, partition: int) -> int:
+        """0 where there is none, or none that can be read: a corrupt state is to be replaced."""
+        found: Any = _guarded(self, lambda: self._client.hmget(self._state(partition), ["_gen"]))
+        try:
+            return int(found[0] or 0)
+        except ValueError:
+            return 0
 
     def changes(self, partitions: Sequence[int]) -> RedisChangeFeed:
         """See `StateStore.changes`."""
@@ -310,7 +320,7 @@ def _source(source: Source) -> bytes:
     return msgspec.json.encode(known)
 
 
-def _position(values: Sequence[bytes | None]) -> Position | None:
+def _position(partition: int, values: Sequence[bytes | None]) -> Position | None:
     next_offset, source, generation, writer, config = (value or b"" for value in values)
     if not any(values):
         return None
@@ -323,4 +333,7 @@ def _position(values: Sequence[bytes | None]) -> Position | None:
             config=msgspec.json.decode(config, type=ModelConfig),
         )
     except ValueError as error:
-        raise CorruptState(f"the state's metadata is incomplete or unreadable: {error}") from error
+        raise CorruptState(
+            f"partition {partition}: the state's metadata is incomplete or unreadable ({error}); "
+            "put a snapshot in its place (`reco snapshot load --force FILE`)"
+        ) from error

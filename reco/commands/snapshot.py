@@ -12,7 +12,7 @@ from reco.snapshot_files import load_snapshot, save_snapshot
 from reco.state import read_states
 from reco.stores import open_store
 from shared.events import OUTCOMES
-from shared.ports import Position, State
+from shared.ports import CorruptState, Position, State, StateStore
 from shared.settings import PARTITIONS
 from shared.snapshots import SUFFIX, Snapshot
 
@@ -59,7 +59,7 @@ def save_command(out: Path, redis: str, model: str, patience_s: float) -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace a state that is further than the snapshot, or of another model or log.",
+    help="Replace a state that is further than the snapshot, of another model or log, or corrupt.",
 )
 @options.redis
 @options.model
@@ -74,9 +74,7 @@ def load_command(file: Path, force: bool, redis: str, model: str, patience_s: fl
     """
     snapshot = load_snapshot(file)
     store = open_store(redis, model, patience_s)
-    partitions = range(PARTITIONS[OUTCOMES])
-    found = zip(partitions, store.positions(partitions), strict=True)
-    current = {partition: position for partition, position in found if position}
+    current = _positions(store, snapshot, force)
     _refuse_what_is_never_served(snapshot, current, model)
     if not force:
         _refuse_another(snapshot, current, model)
@@ -84,6 +82,26 @@ def load_command(file: Path, force: bool, redis: str, model: str, patience_s: fl
     for partition in sorted(snapshot.states):
         store.replace(partition, snapshot.states[partition])
     click.echo(f"loaded {_summary(snapshot.states)} from {file} into model {model!r}")
+
+
+def _positions(store: StateStore, snapshot: Snapshot, force: bool) -> dict[int, Position]:
+    """The states there are; with force without those that are corrupt, and replaced."""
+    found: dict[int, Position] = {}
+    for partition in range(PARTITIONS[OUTCOMES]):
+        try:
+            [position] = store.positions([partition])
+        except CorruptState as error:
+            if not force:
+                raise
+            if partition not in snapshot.states:
+                raise click.UsageError(
+                    f"partition {partition} in the store is corrupt and the snapshot has no state "
+                    "of it: give one that has"
+                ) from error
+            continue
+        if position:
+            found[partition] = position
+    return found
 
 
 def _refuse_what_is_never_served(

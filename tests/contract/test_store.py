@@ -90,10 +90,30 @@ def test_half_a_state_is_called_corrupt(server: EmbeddedStore) -> None:
     store.write(0, None, position(1), {})
     client = redis.Redis.from_url(server.url)
     client.hdel("reco:{half:p0}:state", "_src")
-    with pytest.raises(CorruptState, match="incomplete"):
+    with pytest.raises(CorruptState, match=r"partition 0: .* incomplete .*`reco snapshot load"):
         store.positions([0])
     client.close()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "generation"),
+    [("_src", None, 6), ("_cfg", "{", 6), ("_gen", "many", 2), ("_gen", None, 2)],
+)
+def test_a_corrupt_state_can_be_replaced(
+    server: EmbeddedStore, real: RedisStore, field: str, value: str | None, generation: int
+) -> None:
+    real.write(0, None, msgspec.structs.replace(position(1), generation=5), {1: b"row"})
+    client = redis.Redis.from_url(server.url)
+    if value is None:
+        client.hdel(real._state(0), field)
+    else:
+        client.hset(real._state(0), field, value)
+    client.close()
+    real.replace(0, State(position(7), {2: b"other"}))
+    [found] = real.positions([0])
+    assert found == msgspec.structs.replace(position(7), generation=generation)
+    assert list(real.scan(0)) == [{2: b"other"}]
 
 
 def test_a_row_of_no_arm_is_called_corrupt(server: EmbeddedStore, real: RedisStore) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 
 from infra.embedded import Addresses
 from shared.ports import Position, State
@@ -145,6 +146,28 @@ def test_a_snapshot_of_another_model_replaces_a_state_only_by_force(
     assert store.positions(EVERY) == before
     assert reco("snapshot", "load", saved, "--force").code == 0
     assert store.positions(EVERY) != before
+
+
+def test_a_corrupt_state_is_replaced_by_force_with_a_snapshot_that_has_its_partition(
+    reco: Reco, saved: Path, store: RedisStore, addresses: Addresses
+) -> None:
+    whole = load(saved).states
+    client = redis.Redis.from_url(addresses.redis)
+    client.hdel(f"reco:{{{MODEL}:p3}}:state", "_src")
+    client.close()
+    result = reco("snapshot", "load", saved)
+    assert result.code == 1
+    assert "partition 3: " in result.err
+    assert "(`reco snapshot load --force FILE`)" in result.err
+    assert len(result.err.splitlines()) == 1
+    result = reco("snapshot", "load", spoiled(saved, lambda position: position, 4), "--force")
+    assert result.code == 2
+    assert "partition 3 in the store is corrupt and the snapshot has no state of it" in result.err
+    save(saved, Snapshot(MODEL, whole))
+    assert reco("snapshot", "load", saved, "--force").code == 0
+    [now] = store.positions([3])
+    assert now is not None
+    assert now.next_offset == whole[3].position.next_offset
 
 
 @pytest.mark.parametrize("spoil", [of_config(encoder_id="new"), of_log(cluster_id="elsewhere")])
