@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import httpx
@@ -92,35 +93,35 @@ def line_with(process: "subprocess.Popen[str]", text: str) -> str:
     raise AssertionError(f"the demo never said {text!r}")
 
 
-def started(process: "subprocess.Popen[str]") -> set[int]:
+def started(process: "subprocess.Popen[str]") -> dict[int, str]:
     """The demo's descendants, once visits flow."""
     line_with(process, "visits: click rate")
     return descendants(process.pid)
 
 
-def descendants(pid: int) -> set[int]:
-    """Processes below this one."""
+def descendants(pid: int) -> dict[int, str]:
+    """Processes below this one, and what they run."""
     listed = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    rows = [line.split() for line in listed.stdout.splitlines()]
+    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     found = {pid}
     for _ in rows:
-        found |= {int(own) for own, parent, _ in rows if int(parent) in found}
-    return found - {pid}
+        found |= {int(own) for own, parent, *_ in rows if int(parent) in found}
+    return {int(own): " ".join(command) for own, _, *command in rows if int(own) in found - {pid}}
 
 
-def alive(pids: set[int]) -> set[int]:
+def alive(pids: Collection[int]) -> set[int]:
     """Those of them that still run."""
     listed = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True)
     rows = (line.split() for line in listed.stdout.splitlines())
-    return pids & {int(pid) for pid, state in rows if not state.startswith("Z")}
+    return {*pids} & {int(pid) for pid, state in rows if not state.startswith("Z")}
 
 
 def test_a_demo_that_loses_its_broker_says_so_and_ends(demo: Demo) -> None:
     process = demo("--cold", "--visits", "5000")
     children = started(process)
-    owner = min(children)  # broker and store were started first
+    [owner] = [pid for pid, command in children.items() if " -m reco embedded " in command]
     os.kill(owner, signal.SIGKILL)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
