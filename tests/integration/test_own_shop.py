@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -51,7 +50,6 @@ def shop(folder: Path) -> Iterator[Stack]:
         "RECO_MODEL": "shop",
         "RECO_PRODUCERS": "0",
         "RECO_SERVE_STREAM": "false",
-        "RECO_REWARD_WINDOW": "1s",
     }
     try:
         stack.up("--build")
@@ -71,12 +69,18 @@ def test_a_shop_of_ones_own_is_ranked_clicked_and_replayed(shop: Stack, folder: 
         client.post(path, json=click).raise_for_status()
         shop.reco("produce", "--history", "/own/data/history.csv")
 
-        def arm(product_id: int) -> Any:
-            return client.get(f"/v1/arms/{product_id}").raise_for_status().json()
+        def learned() -> bool:
+            arm = client.get(f"/v1/arms/{click['product_id']}")
+            return bool(arm.status_code == httpx.codes.OK and arm.json()["clicks"])
 
-        until(lambda: arm(click["product_id"])["clicks"] > 0, "the click learned")
-        assert [each["feature"] for each in arm(101)["coefficients"]] == [*features]
-    until(lambda: "over 3 outcomes" in shop.reco("replay", "--check"), "all learned")
+        until(learned, "the click learned")
+        arm = client.get("/v1/arms/101").raise_for_status().json()
+        assert [each["feature"] for each in arm["coefficients"]] == [*features]
+
+    def replayed() -> str:
+        return shop.run("run", "--rm", "-T", "reco", "replay", "--check", check=False)
+
+    until(lambda: "over 3 outcomes" in replayed(), "all learned")
     assert "✓ 0 differing bits" in shop.reco("replay", "--check")
     shown = msgspec.json.decode(shop.reco("inspect", "arm", "101", "--json"))
     assert list(shown["theta"]) == [*features]
