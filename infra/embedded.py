@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 import confluent_kafka
 import redis
 
+from infra.free_ports import free_port
 from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
@@ -252,14 +253,6 @@ def _die_with_parent() -> Callable[[], object] | None:
         return None
     libc = ctypes.CDLL(None)  # before the fork: afterwards nothing should be loaded
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_taken(port: int) -> bool:

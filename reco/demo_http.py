@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from infra.embedded import free_port
+from infra.free_ports import free_port
 from reco.demo import Demo
 from reco.verdict import Late
 from reco.whole_topic import read_topic

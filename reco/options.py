@@ -17,6 +17,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from infra import free_ports
 from reco import logs, output_files
 from reco.number import Number
 from shared.host_port import host_port
@@ -351,7 +352,7 @@ def free_port(port: int) -> int:
         click.BadParameter: it is taken.
     """
     try:
-        with socket.create_server(("127.0.0.1", port)) as listening:
+        with socket.create_server(("127.0.0.1", port or free_ports.free_port())) as listening:
             return int(listening.getsockname()[1])
     except OSError as error:
         raise click.BadParameter(f"can't listen at 127.0.0.1:{port}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from typing import Final
 
 import redis
 
-from infra.embedded import free_port
+from infra.free_ports import free_port
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
 from tests.images import REDIS_IMAGE, REDPANDA_IMAGE

@@ -9,7 +9,7 @@ from functools import partial
 
 import httpx
 
-from infra.embedded import free_port
+from infra.free_ports import free_ports
 from tests.e2e.system import DEADLINE_S, System
 from tests.waiting import ready
 
@@ -76,7 +76,7 @@ class Shop:
 def test_as_many_resolutions_as_decisions_though_replicas_are_killed(system: System) -> None:
     system.start("trainer", "train")
     names = ["server-0", "server-1", "server-2"]
-    ports = {name: free_port() for name in names}
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     for name in names:
         system.start(
             name,

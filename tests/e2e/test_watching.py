@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from infra.embedded import free_port
+from infra.free_ports import free_port
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
 from tests.e2e.system import MODEL, EmbeddedSystem

@@ -4,17 +4,17 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
+from infra.free_ports import free_ports
 from reco.rebuild import Report
 from reco.whole_topic import read_topic
 from shared.catalogue import DataSet
@@ -248,12 +248,3 @@ PORTS: Final = (
     "RECO_PROMETHEUS_PORT",
     "RECO_GRAFANA_PORT",
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on, all different."""
-    with ExitStack() as probes:
-        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in sockets]

@@ -15,7 +15,7 @@ from testcontainers.community.kafka import RedpandaContainer
 from testcontainers.community.redis import RedisContainer
 from testcontainers.core.container import DockerContainer
 
-from infra.embedded import free_port
+from infra.free_ports import free_ports
 from shared.kafka import KafkaCluster
 from shared.ports import BrokerUnavailable
 from shared.settings import COMPACTED, PARTITIONS
@@ -70,7 +70,7 @@ class KafkaServer(RedpandaContainer):
 
     def __init__(self) -> None:
         super().__init__(REDPANDA_IMAGE)
-        port, self.behind_gateway, self.gateway = free_port(), free_port(), free_port()
+        port, self.behind_gateway, self.gateway = free_ports(3)
         self.address = f"127.0.0.1:{port}"
         _publish(self, {9092: port, 9093: self.behind_gateway})
 
@@ -108,7 +108,7 @@ class RedisServer(RedisContainer):
 
     def __init__(self, *options: str, files: Mapping[str, bytes] | None = None) -> None:
         super().__init__(REDIS_IMAGE)
-        port, self.tls_port = free_port(), free_port()
+        port, self.tls_port = free_ports(2)
         self.url = f"redis://127.0.0.1:{port}/0"
         self.with_command(["redis-server", "--appendonly", "yes", *options])
         _publish(self, {6379: port, 6380: self.tls_port})

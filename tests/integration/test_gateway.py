@@ -10,10 +10,11 @@ import httpx
 import msgspec
 import pytest
 
+from infra.free_ports import free_port
 from server.api_types import Problem
 from server.guard import NO_CONTENT_POLICY, SECURITY_HEADERS
 from server.problems import HEADERS, METHOD, NO_HTTP, NO_SUCH_PAGE, TOO_LARGE
-from tests.integration.compose import ROOT, docker, free_ports, require_compose
+from tests.integration.compose import ROOT, docker, require_compose
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(900)]
@@ -69,7 +70,7 @@ DEAF: Final = "import threading; threading.Event().wait()"
 def gateway() -> Iterator[httpx.Client]:
     """nginx as compose runs it; replicas join its network under the name `server`."""
     require_compose()
-    [port] = free_ports(1)
+    port = free_port()
     docker("network", "create", NAME)
     try:
         docker(

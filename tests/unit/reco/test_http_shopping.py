@@ -1,4 +1,3 @@
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra.free_ports import free_port
 from producer.habits import Habits
 from producer.http_shoppers import Counts, Shopped
 from producer.simulate import Shoppers
@@ -60,16 +60,10 @@ def api(slate: list[int], metrics_at: Address | None = None) -> Iterator[Api]:
         server.shutdown()
 
 
-def free_address() -> Address:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address(*probe.getsockname())
-
-
 def test_a_producer_over_http_shows_its_visits_and_what_their_slates_are_worth(
     data: DataSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics_at, board = free_address(), FakeBoard(FakeClock())
+    metrics_at, board = Address("127.0.0.1", free_port()), FakeBoard(FakeClock())
     with api(list(data.arms[:5]), metrics_at) as shop:
         via = Via([f"http://127.0.0.1:{shop.server_port}"], Habits(median_s=0.001), None)
         shoppers = Shoppers(data.users, 5, "run")
