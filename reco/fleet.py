@@ -99,13 +99,13 @@ class Child:
             self._process.kill()
             self._reap()
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that is ignored."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """SIGTERM, and SIGKILL if that is ignored for so long."""
         if self._process is None:
             return
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT_S)
+            self._process.wait(timeout_s)
         self.kill()
 
     def check(self) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.e2e.system import EmbeddedSystem, running
+from tests.e2e.system import DEADLINE_S, EmbeddedSystem, running
 from tests.waiting import ready
 
 
@@ -26,7 +26,7 @@ def serving(data_folder: Path, logs: Path, **options: str | float) -> Iterator[S
         # Whoever runs the tests may be busy: it is no question of milliseconds here.
         options = {"rank_budget_ms": 5_000, **options}
         server = system.start("server", "serve", "--no-stream", http="127.0.0.1:0", **options)
-        url: str = server.lines.get(timeout=40)["http"]
+        url: str = server.lines.get(timeout=DEADLINE_S)["http"]
         system.until(lambda: ready(url), "ready")
         yield Served(system, url)
 

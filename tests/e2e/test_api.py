@@ -96,7 +96,7 @@ def conforming(operation: Any) -> set[int]:
 
 def test_what_clicks_are_not_reported_in_time_is_resolved_without_one(served: Served) -> None:
     body = {"context": CONTEXT, "decision_id": "left-alone"}
-    assert httpx.post(f"{served.url}/v1/rank", json=body).status_code == 200
+    assert httpx.post(f"{served.url}/v1/rank", json=body, timeout=30).status_code == 200
     served.system.until(
         lambda: sum(o.decision_id == "left-alone" for o in served.system.outcomes()) == 5,
         "resolved without a click",

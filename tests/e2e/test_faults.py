@@ -174,7 +174,7 @@ def test_sigterm_under_load_ends_everything_well(system: EmbeddedSystem) -> None
     producer = system.produce(100_000, 500.0)
     system.await_records(DECISIONS, 200)
     for name in ("producer", "server", "trainer"):
-        system.children[name].stop()
+        system.children[name].stop(60.0)
         assert system.children[name].finished, system.children[name].last_words()
     reports = [producer.lines.get() for _ in range(producer.lines.qsize())]
     assert reports[-1]["done"]

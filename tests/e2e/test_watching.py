@@ -11,7 +11,7 @@ import pytest
 from infra.free_ports import free_port
 from reco.__main__ import run
 from shared.events import OUTCOMES, VISITS
-from tests.e2e.system import MODEL, EmbeddedSystem
+from tests.e2e.system import DEADLINE_S, MODEL, EmbeddedSystem
 from tests.waiting import ready
 
 
@@ -56,7 +56,7 @@ def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
     assert owners[VISITS] == shown["servers"][0]["name"]
     assert owners[OUTCOMES] == shown["trainers"][0]["name"]
     assert sum(row["lag"] for row in shown["partitions"]) == 0
-    assert "reco_visits_total 100.0" in httpx.get(f"http://{server}/metrics").text
+    assert "reco_visits_total 100.0" in httpx.get(f"http://{server}/metrics", timeout=30.0).text
 
     system.children["trainer"].kill()
     system.until(
@@ -75,10 +75,11 @@ def test_a_running_system_is_healthy_and_the_loss_of_each_part_is_named(
 def test_a_server_that_leaves_says_so_wherever_one_asks(system: EmbeddedSystem) -> None:
     metrics = free_address()
     server = system.start("server", "serve", http="127.0.0.1:0", metrics=metrics, drain="1m")
-    api: str = server.lines.get(timeout=40)["http"]
+    api: str = server.lines.get(timeout=DEADLINE_S)["http"]
     system.until(lambda: ready(f"http://{metrics}"), "ready")
     os.kill(server.pid, signal.SIGTERM)
     system.until(lambda: not ready(f"http://{metrics}"), "not ready")
     for url in (api, f"http://{metrics}"):
-        assert httpx.get(f"{url}/readyz").json()["reasons"] == ["the server is shutting down"]
-        assert httpx.get(f"{url}/livez").status_code == 200
+        refusal = httpx.get(f"{url}/readyz", timeout=30.0).json()
+        assert refusal["reasons"] == ["the server is shutting down"]
+        assert httpx.get(f"{url}/livez", timeout=30.0).status_code == 200

@@ -1,7 +1,6 @@
 """A real Prometheus in a container that scrapes exporters of this process."""
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import yaml
 from docker.client import DockerClient
 from testcontainers.core.container import DockerContainer
 
+from infra.free_ports import free_port
 from tests.dashboard import PROMETHEUS
 
 IMAGE = os.environ.get("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0")
@@ -45,7 +45,7 @@ class Prometheus:
         return [datetime.fromisoformat(rule["lastEvaluation"]) for rule in self.rules().values()]
 
     def _answer(self, path: str, **params: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self._url}/api/v1/{path}", params=params)
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=params, timeout=30.0)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             answer.raise_for_status()  # it listens, and is not up yet
         found: dict[str, Any] = answer.json()
@@ -82,9 +82,7 @@ def running(folder: Path, targets: dict[str, list[str]]) -> Iterator[Prometheus]
     folder.chmod(0o755)
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     container = (
         DockerContainer(IMAGE)
         .with_kwargs(network_mode="host")

@@ -274,7 +274,7 @@ def test_prometheus_starts_in_an_outage(stack: Stack) -> None:
 def answering(stack: Stack) -> dict[str, int]:
     """How many replicas of each service answer Prometheus now."""
     address = f"http://127.0.0.1:{stack.environment['RECO_PROMETHEUS_PORT']}/api/v1/targets"
-    targets = httpx.get(address).json()["data"]["activeTargets"]
+    targets = httpx.get(address, timeout=30.0).json()["data"]["activeTargets"]
     return dict(Counter(each["labels"]["job"] for each in targets if each["health"] == "up"))
 
 
