@@ -86,10 +86,11 @@ def test_a_server_that_hangs_is_told_from_a_quiet_one(data: DataSet, wide: Brows
         page.goto(address)
         said, since = page.locator("#state-text"), page.locator("#state-for")
         expect(said).to_have_text("live")
+        page.clock.pause_at("2100-01-01")  # from now on no time goes by but what is given
         with feeding.suspended():
-            awake(page, 5_000)
+            awake(page, 2_000)
             expect(said).to_have_text("live")
-            awake(page, 5_000)
+            awake(page, 8_000)
             expect(said).to_have_text("no word from the server")
             expect(since).to_have_text(re.compile(r" for \d+ s, trying again …"))
             expect(page.locator("#state")).to_have_class("state gone")
@@ -97,6 +98,7 @@ def test_a_server_that_hangs_is_told_from_a_quiet_one(data: DataSet, wide: Brows
             expect(since).to_contain_text("for 2 min")
             page.get_by_role("button", name="Pause").click()
             expect(said).to_have_text("no word from the server")
+        page.clock.resume()
         expect(said).to_have_text("paused")
         expect(since).to_be_empty()
         page.get_by_role("button", name="Go on").click()
