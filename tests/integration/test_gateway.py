@@ -1,5 +1,6 @@
 """The gateway (infra/nginx) before replicas that do as they are told."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever()
 """
 DEAF: Final = "import threading; threading.Event().wait()"
 
+_numbers = itertools.count()
+
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[httpx.Client]:
@@ -99,7 +102,7 @@ def answers(client: httpx.Client) -> bool:
 @contextmanager
 def replicas(gateway: httpx.Client, *programs: str) -> Iterator[list[str]]:
     """So many replicas, by their host names, once those that serve are known to the gateway."""
-    names = [f"{NAME}-{number}" for number in range(len(programs))]
+    names = [f"{NAME}-{next(_numbers)}" for _ in programs]
     serving = {n for n, program in zip(names, programs, strict=True) if program == REPLICA}
     try:
         for name, program in zip(names, programs, strict=True):
