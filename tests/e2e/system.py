@@ -1,7 +1,7 @@
 """The whole system as processes, on a broker and a store of its own."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from shared.events import (
     decode_visit,
 )
 from shared.kafka import KafkaCluster
+from shared.redis_presence import RedisBoard
 from shared.redis_store import RedisStore
 from tests import replay, settling, waiting
 
@@ -69,6 +70,16 @@ class System:
     def again(self, name: str) -> None:
         """Start a process that was killed once more."""
         self.children[name].start()
+
+    def await_joined(self) -> None:
+        """Wait until all that was started says that it is ready."""
+        with closing(RedisBoard(self.addresses.redis, self.model)) as board:
+
+            def joined() -> bool:
+                ready = {each.pid for each in board.present() if not each.not_ready}
+                return ready >= {child.pid for child in self.children.values()}
+
+            self.until(joined, "all ready")
 
     def produce(self, count: int, rate: float, name: str = "producer") -> Child:
         """Visits of a run that can be resumed."""
