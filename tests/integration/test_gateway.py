@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 import msgspec
 import pytest
+import yaml
 
 from infra.free_ports import free_port
 from server.api_types import Problem
@@ -192,6 +193,14 @@ def test_where_nobody_answers_it_says_so(gateway: httpx.Client) -> None:
         answer = gateway.post("/v1/rank", content=b"{}")
     assert problem(answer) == (503, "No replica answers")
     assert answer.headers["Retry-After"] == "1"
+
+
+def test_without_a_replica_the_gateway_itself_is_healthy(gateway: httpx.Client) -> None:
+    assert problem(gateway.get("/readyz")) == (503, "No replica answers")
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    kind, check = compose["services"]["gateway"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    docker("exec", NAME, "sh", "-c", check)
 
 
 def test_events_pass_one_by_one(gateway: httpx.Client) -> None:

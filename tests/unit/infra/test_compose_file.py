@@ -11,6 +11,7 @@ import yaml
 
 import tests.images
 from reco.__main__ import cli
+from tests.dashboard import alerts
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -112,6 +113,12 @@ def test_who_works_on_a_model_is_told_the_same_of_it() -> None:
         assert len({environment[variable] for environment in told.values()}) == 1
     assert told["trainer"]["RECO_TRAIN_DEDUPE_WINDOW"] is None
     assert told["reco"]["RECO_REPLAY_DEDUPE_WINDOW"] == "${RECO_TRAIN_DEDUPE_WINDOW:-}"
+
+
+def test_a_replica_counts_as_unhealthy_when_the_alert_fires_and_not_before() -> None:
+    [waits] = [rule["for"] for rule in alerts() if rule["alert"] == "NotReady"]
+    for check in (SERVICES[name]["healthcheck"] for name in OURS):
+        assert waits == f"{check['retries'] * int(check['interval'].removesuffix('s')) // 60}m"
 
 
 def test_data_are_a_folder_of_this_machine_if_one_is_named_and_else_those_of_the_image() -> None:
