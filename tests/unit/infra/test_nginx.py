@@ -35,3 +35,9 @@ def test_the_gateway_lets_all_headers_through_that_a_replica_takes() -> None:
     [(count, size)] = re.findall(r"large_client_header_buffers (\d+) (\d+)k;", CONF)
     # Two neighbours hold more than one could: what begins the second had no room in the first.
     assert int(count) // 2 * int(size) * KILO >= MOST_HEADER_BYTES
+
+
+def test_a_question_for_the_replicas_addresses_that_got_lost_is_asked_again_in_time() -> None:
+    asked_again_s = 5  # by nginx; not to be set
+    [limit] = re.findall(r"resolver_timeout (\d+)s;", CONF)
+    assert int(limit) > asked_again_s
