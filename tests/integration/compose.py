@@ -44,7 +44,7 @@ class Stack:
     """`docker compose` for one project."""
 
     def __init__(self, project: str) -> None:
-        self.project = project
+        self._label = f"label=com.docker.compose.project={project}"
         ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         self.environment = {
             **os.environ,
@@ -99,19 +99,27 @@ class Stack:
         from one network left it with "active endpoints", and nothing in it, once in 22 times
         (moby/moby#43286). `up` takes such a network again, so this is not held against us.
         """
-        label = f"label=com.docker.compose.project={self.project}"
         try:
             self.run("down")
         except AssertionError as error:
             if "has active endpoints" not in str(error):
                 raise
-            left = docker("network", "ls", "--quiet", "--filter", label).split()
+            left = docker("network", "ls", "--quiet", "--filter", self._label).split()
             assert not any(
                 docker_json("network", "inspect", each)[0]["Containers"] for each in left
             )
         else:
-            assert docker("network", "ls", "--quiet", "--filter", label) == ""
-        assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+            assert docker("network", "ls", "--quiet", "--filter", self._label) == ""
+        assert docker("ps", "--all", "--quiet", "--filter", self._label) == ""
+
+    def mend(self) -> None:
+        """Begin anew, on the same volumes, after a test that failed at who knows what point."""
+        print(self.run("logs", "--tail", "20", check=False))
+        paused = ("--filter", "status=paused")
+        for each in docker("ps", "--quiet", "--filter", self._label, *paused).split():
+            docker("unpause", each)
+        self.run("--profile", "*", "down", check=False)
+        self.up()
 
     def remove(self) -> None:
         """Leave nothing of it behind."""

@@ -6,7 +6,7 @@ They end with these tests: what runs on would slow down all others.
 import fcntl
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from tests.integration.containers import (
 )
 
 _numbers = itertools.count()
+_failed = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="package")
@@ -92,8 +93,8 @@ def reco(kafka: KafkaServer, redis_server: RedisServer, data_folder: Path) -> Re
 
 
 @pytest.fixture(scope="package")
-def stack(run_folder: Path) -> Iterator[Stack]:
-    """One for all tests; each leaves it running, whole."""
+def composed(run_folder: Path) -> Iterator[Stack]:
+    """One for all tests."""
     require_compose()
     with (run_folder / "stack.lock").open("w") as lock:
         try:
@@ -106,6 +107,24 @@ def stack(run_folder: Path) -> Iterator[Stack]:
             yield stack
         finally:
             stack.remove()
+
+
+@pytest.fixture
+def stack(composed: Stack, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The composed system, running and whole; each test leaves it so, or it is mended."""
+    yield composed
+    if _failed in request.node.stash:
+        composed.mend()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
 
 
 @pytest.fixture
