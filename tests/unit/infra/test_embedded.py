@@ -12,6 +12,7 @@ import redis
 
 from infra import embedded as module
 from infra.embedded import EmbeddedError, EmbeddedStore, embedded, store_version
+from infra.free_ports import free_port
 from shared.kafka import KafkaCluster
 from shared.redis_store import RedisStore
 from shared.settings import PARTITIONS
@@ -64,7 +65,7 @@ def test_a_store_whose_port_was_taken_before_it_listened_takes_another(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        ports = iter([taken, taken, module.free_port()])
+        ports = iter([taken, taken, free_port()])
         monkeypatch.setattr(module, "free_port", lambda: next(ports))
         with closing(EmbeddedStore()) as store, redis.Redis.from_url(store.url) as client:
             assert client.ping()
@@ -72,7 +73,7 @@ def test_a_store_whose_port_was_taken_before_it_listened_takes_another(
 
 def test_a_store_is_not_mistaken_for_another_at_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(EmbeddedStore()) as other, redis.Redis.from_url(other.url) as client:
-        ports = iter([other.port, module.free_port()])
+        ports = iter([other.port, free_port()])
         monkeypatch.setattr(module, "free_port", lambda: next(ports))
         with closing(EmbeddedStore()) as store, redis.Redis.from_url(store.url) as own:
             own.set("a", "1")
