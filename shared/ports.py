@@ -18,6 +18,10 @@ class Fenced(BrokerUnavailable):
     """Someone else has taken over, so the transaction was dropped: rejoin, and read again."""
 
 
+class NotYet(BrokerUnavailable):
+    """The broker has answered at once, and what it was asked for is still to come."""
+
+
 class BrokerRefuses(BrokerUnavailable):
     """The broker, or whatever listens in its place, will not serve us until someone acts."""
 

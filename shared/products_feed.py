@@ -5,7 +5,7 @@ from typing import Final
 
 from shared.events import UNDECODABLE, decode_product_change
 from shared.live_catalogue import LiveCatalogue
-from shared.ports import BrokerUnavailable, EventConsumer, Source
+from shared.ports import BrokerUnavailable, EventConsumer, NotYet, Source
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +57,14 @@ class ProductsFeed:
         """The first offset of this outcomes log that may be this product's; None if not known.
 
         Raises:
-            BrokerUnavailable: the product is being added at this moment.
+            NotYet: the product is being added at this moment.
         """
         entry = self.catalogue.entry(product_id)
         if entry is None:
             return None
         first = entry.first_offset(log)
         if first is None:
-            raise BrokerUnavailable(
+            raise NotYet(
                 f"product {product_id} is being added; if that was broken off, finish it with "
                 "`reco products add FILE`"
             )

@@ -34,7 +34,7 @@ class Newcomers(Protocol):
     def first_offset(self, product_id: int, log: Source | None) -> int | None:
         """The first offset of this log at which its outcomes count; None: no such product.
 
-        May raise `BrokerUnavailable`: it can't be said yet.
+        May raise `NotYet`: it can't be said.
         """
 
 

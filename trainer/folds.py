@@ -2,12 +2,12 @@
 
 An outcome may be one that can't be judged yet: its product is just being added, or is unknown and
 the topic `products` can't be read. Its partition is set aside with what came of it, and tried again
-from there; no other waits for it.
+from there; no other waits for it, unless it would have to ask a broker that does not answer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from shared.ports import BrokerUnavailable, Record
+from shared.ports import BrokerUnavailable, NotYet, Record
 from trainer.apply import Folded, PartitionFold
 
 
@@ -46,13 +46,19 @@ class Folds:
 
         Returns:
             What they came to, and why others can't be judged yet: those are set aside, unchanged.
+            Once the broker has not answered, all that are left are: with its whole time spent for
+            each of them, the group would take this process for dead.
         """
         folded: dict[int, Folded] = {}
         unjudged: dict[int, BrokerUnavailable] = {}
+        silent: BrokerUnavailable | None = None
         for partition, records in parts.items():
             try:
+                if silent:
+                    raise silent
                 folded[partition] = self.served[partition].fold(records)
             except BrokerUnavailable as error:
+                silent = None if isinstance(error, NotYet) else error
                 unjudged[partition] = error
                 self._aside[partition] = (self.served.pop(partition), records)
         return folded, unjudged

@@ -220,6 +220,47 @@ def test_an_outcome_that_can_not_be_judged_yet_holds_up_no_other_partition(
     assert shop.assert_agreed() == (1 + 2 * len(ARMS), 1)
 
 
+def test_a_broker_that_does_not_answer_is_asked_once_between_two_polls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop()
+    shop.train()
+    asked = list[ProductsFeed]()
+
+    def catch_up(feed: ProductsFeed) -> None:
+        asked.append(feed)
+        raise BrokerUnavailable("the topic products does not answer")
+
+    monkeypatch.setattr(ProductsFeed, "catch_up", catch_up)
+    homes = {partition_of(key_of(arm), PARTITIONS): arm for arm in range(NEW, 200)}
+    for arm in [*homes.values(), *ARMS]:
+        shop.send(arm)
+    for polls in range(1, 2 * PARTITIONS):
+        shop.trainer.run_once(0.0)
+        assert len(asked) == polls
+        assert list(shop.trainer.counts.waiting) == list(range(PARTITIONS))
+        shop.clock.now_s += 3.0
+    monkeypatch.undo()
+    shop.train()
+    assert shop.trainer.ready
+    assert shop.assert_agreed() == (len(ARMS), PARTITIONS)
+
+
+def test_while_a_product_is_being_added_the_same_poll_judges_all_other_partitions() -> None:
+    shop = Shop()
+    shop.train()
+    first, *others = range(PARTITIONS)
+    unfinished = next(n for n in range(NEW, 200) if partition_of(key_of(n), PARTITIONS) == first)
+    item = ITEM._replace(product=msgspec.structs.replace(ITEM.product, product_id=unfinished))
+    with pytest.raises(Crash):
+        shop.add(die_at="announced", item=item)
+    for arm in [unfinished, *ARMS]:
+        shop.send(arm)
+    shop.trainer.run_once(0.0)
+    assert list(shop.trainer.counts.waiting) == [first]
+    assert shop.trainer.positions == {partition: ends(shop)[partition] for partition in others}
+
+
 def test_nothing_behind_an_outcome_that_can_not_be_judged_is_taken_before_it() -> None:
     shop = Shop()
     shop.train()
