@@ -43,7 +43,7 @@ class DecisionReport(msgspec.Struct):
     slate: list[Shown]
     came_of_it: str
     """`clicked`, `not clicked`, `open` (no outcome is in the log), or `unknown`: no click is in the
-    log, and outcomes of it may have been deleted there."""
+    log, and one of those that are not there may have been deleted."""
     recomputed: Recomputed
 
 
@@ -108,7 +108,7 @@ def report_of(
     ]
     if any(reward > 0.0 for reward in rewards.values()):
         came_of_it = "clicked"
-    elif lies_before(decision, starts):
+    elif len(rewards) < len(slate) and lies_before(decision, starts):
         came_of_it = "unknown"
     else:
         came_of_it = "not clicked" if rewards else "open"

@@ -82,6 +82,8 @@ def test_what_came_of_it_is_said_rank_by_rank(
         ([of(1, 0.0)], {0: 4, 1: 0}, "unknown"),
         ([], {0: 0, 1: 2}, "unknown"),
         ([of(2, 1.0)], {0: 4, 1: 2}, "clicked"),
+        ([of(1, 0.0), of(2, 0.0)], {0: 4, 1: 2}, "unknown"),
+        ([of(1, 0.0), of(2, 0.0), of(3, 0.0)], {0: 4, 1: 2}, "not clicked"),
     ],
 )
 def test_that_there_was_no_click_is_not_said_where_its_record_may_have_been_deleted(
