@@ -145,7 +145,7 @@ class RedisStore:
                 try:
                     rows = {int(k[len(_ARM) :]): v for k, v in page.items() if k.startswith(_ARM)}
                 except ValueError as error:
-                    raise CorruptState("the state has a row of no arm") from error
+                    raise _corrupt(partition, "the state has a row of no arm") from error
                 if rows:
                     yield rows
                 if cursor == b"0":
@@ -333,7 +333,12 @@ def _position(partition: int, values: Sequence[bytes | None]) -> Position | None
             config=msgspec.json.decode(config, type=ModelConfig),
         )
     except ValueError as error:
-        raise CorruptState(
-            f"partition {partition}: the state's metadata is incomplete or unreadable ({error}); "
-            "put a snapshot in its place (`reco snapshot load --force FILE`)"
-        ) from error
+        what = f"the state's metadata is incomplete or unreadable ({error})"
+        raise _corrupt(partition, what) from error
+
+
+def _corrupt(partition: int, what: str) -> CorruptState:
+    return CorruptState(
+        f"partition {partition}: {what}; put a snapshot in its place (`reco snapshot load --force "
+        "FILE`)"
+    )
