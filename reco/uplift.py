@@ -1,14 +1,9 @@
 """What slates are worth by the hidden click model, as running sums: shown, random, best. Pure."""
 
-from typing import Final
-
 import numpy as np
 
 from shared.arm_statistics import Floats, Integers
-from shared.ground_truth import best_click_probability, random_click_probability
-
-ROUNDING: Final = 1e-12
-"""Click rates that differ by less are the same."""
+from shared.ground_truth import ROUNDING, best_click_probability, random_click_probability
 
 
 def uplift_share(shown: float, random: float, best: float) -> float:

@@ -23,6 +23,9 @@ YOUNG_AND_DEAR: Final = -3.0
 FROM_SEARCH: Final = 0.5
 TREATS: Final = ("Pizzas", "Burgers & Sandwiches")
 
+ROUNDING: Final = 1e-12
+"""Click rates that differ by less are the same."""
+
 
 class GroundTruth:
     """Click probabilities by four rules, and dice that fall the same for whoever throws them.
@@ -124,8 +127,9 @@ def best_click_probability(P: Floats, k: int) -> Floats:
 def random_click_probability(P: Floats, k: int) -> Floats:
     """Click probability of a uniformly random k-slate, exactly, N.
 
-    The mean of Π(1 - p) over all k-subsets is e_k(1 - p) / C(K, k), e_k being the elementary
-    symmetric polynomial, built up product by product.
+    Where it is as good as the best (all products fit, or are liked alike), it is equal to that, to
+    the bit. The mean of Π(1 - p) over all k-subsets is e_k(1 - p) / C(K, k), e_k being the
+    elementary symmetric polynomial, built up product by product.
     """
     k = min(k, P.shape[1])
     e = np.zeros((k + 1, len(P)))
@@ -133,5 +137,7 @@ def random_click_probability(P: Floats, k: int) -> Floats:
     for q in (1.0 - P).T:
         for degree in range(k, 0, -1):
             e[degree] += q * e[degree - 1]
-    result: Floats = 1.0 - e[k] / math.comb(P.shape[1], k)
+    drawn, best = 1.0 - e[k] / math.comb(P.shape[1], k), best_click_probability(P, k)
+    # Where all slates are alike, the two differ by rounding, and a share of that means nothing.
+    result: Floats = np.where(best - drawn > ROUNDING, drawn, best)
     return result

@@ -263,9 +263,10 @@ def test_a_process_is_described_in_a_few_words() -> None:
     assert replica_of(trainer).says == "20/s, lag 1,200, partition 3 is not loaded"
 
 
-def test_best_slates_are_better_than_random_ones(data: DataSet) -> None:
+def test_best_slates_are_better_than_random_ones_where_products_differ(data: DataSet) -> None:
     shoppers = Shoppers(data.users, 5, "run")
     contexts = [shoppers.visit(number, NOON).context for number in range(200)]
     random, best = hidden_rates(data, 5, 5)(contexts)
-    assert (random < best).all()
+    assert (random <= best).all()
+    assert (random == best).any()  # some kinds of visits like all products alike
     assert 0.4 < float(np.mean(random)) < float(np.mean(best)) < 0.8

@@ -211,6 +211,13 @@ def test_a_random_slate_of_a_whole_catalogue_agrees_with_drawn_ones() -> None:
     )
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_where_nothing_is_possible_a_random_slate_is_worth_the_best_to_the_bit(alike: bool) -> None:
+    generator = np.random.default_rng(4)
+    P = generator.random((500, 1)) * np.ones(30) if alike else generator.random((500, 5))
+    np.testing.assert_array_equal(random_click_probability(P, 5), best_click_probability(P, 5))
+
+
 def test_a_slate_is_clicked_unless_every_product_is_passed_over() -> None:
     assert slate_click_probability(np.array([0.5, 0.2])) == pytest.approx(1 - 0.5 * 0.8)
     assert slate_click_probability(np.array([])) == 0.0
