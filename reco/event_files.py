@@ -46,20 +46,41 @@ def read_decisions(path: Path) -> list[Decision]:
     return [decision for _, decision in _events(path, DECISIONS, decode_decision)]
 
 
-def read_outcomes(path: Path, partitions: int) -> dict[int, list[Record]]:
+def read_outcomes(
+    path: Path, partitions: int, decisions: Iterable[Decision] = ()
+) -> dict[int, list[Record]]:
     """The outcomes of a file as records of their log, by partition and in offset order.
 
     An outcome without an offset takes the next one of its product's partition, so the file has to
-    begin where the log does.
+    begin where the log does, and that log to have nothing between its outcomes. Where a server
+    writes in transactions, their marks take offsets too.
+
+    Args:
+        path: of the file.
+        partitions: of the log.
+        decisions: what the outcomes may be of.
 
     Raises:
-        UnreadableEvents: see `read_decisions`.
+        UnreadableEvents: see `read_decisions`; or an outcome without an offset came out before its
+            decision, so the offsets of the log are others.
     """
+    views: dict[str, list[int]] = {}
+    for decision in decisions:
+        views.setdefault(decision.decision_id, decision.view)
     records: dict[int, list[Record]] = defaultdict(list)
     for where, outcome in _events(path, OUTCOMES, decode_outcome):
         key = key_of(outcome.product_id)
         partition = where.partition if where else partition_of(key, partitions)
         offset = where.offset if where else len(records[partition])
+        seen = views.get(outcome.decision_id, [])[partition : partition + 1]
+        if where is None and seen and offset < seen[0]:
+            raise UnreadableEvents(
+                f"{path} has no offsets, and counted from 0 outcome {outcome.outcome_id} comes "
+                f"before its own decision (offset {offset:,} of partition {partition}, which the "
+                f"decision's view had seen up to {seen[0]:,}): give the outcomes with the offsets "
+                f"of the topic, as `reco topics watch {OUTCOMES} --from-beginning --json` prints "
+                "them"
+            )
         records[partition].append(Record(OUTCOMES, partition, offset, key, encode(outcome)))
     for found in records.values():
         found.sort(key=lambda record: record.offset)

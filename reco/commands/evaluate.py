@@ -64,7 +64,9 @@ _OF_THE_LOG: Final = (
 @click.option(
     "--outcomes",
     type=click.Path(path_type=Path),
-    help="… and the outcomes; as on the topics, or as `reco topics watch --json` prints them.",
+    help="… and the outcomes; as `reco topics watch --json` prints them, or as on the topics, from "
+    "the first on (where servers write in transactions, only the former says which offset each "
+    "outcome has).",
 )
 @click.option("--policy", default="linucb", show_default=True, type=click.Choice(POLICIES))
 @click.option("--alpha", type=Number(min=0), help="Exploration α. [default: the policy's own]")

@@ -137,7 +137,7 @@ def _log(asked: Asked, dataset: DataSet, history: CatalogueHistory) -> _Log:
     if asked.decisions and asked.outcomes:
         try:
             decisions = read_decisions(asked.decisions)
-            outcomes = read_outcomes(asked.outcomes, PARTITIONS[OUTCOMES])
+            outcomes = read_outcomes(asked.outcomes, PARTITIONS[OUTCOMES], decisions)
             return _Log(decisions, outcomes, starts_in(outcomes, decisions))
         except UnreadableEvents as error:
             raise click.UsageError(str(error)) from error

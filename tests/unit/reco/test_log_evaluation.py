@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from reco.__main__ import run
 from reco.bandit_feedback import bandit_feedback, write
@@ -185,6 +186,22 @@ def test_files_give_the_records_with_their_offsets(
     assert {p: [r.offset for r in log] for p, log in found.items()} == {
         p: [r.offset for r in log] for p, log in logged.records.items()
     }
+
+
+def test_outcomes_without_offsets_of_a_log_with_marks_between_them_are_refused(
+    logged: Logged, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A mark behind every outcome, as where each comes in a transaction of its own.
+    decisions, outcomes = files(logged, tmp_path, watched=False)
+    views = [[2 * end for end in made.view] for made in logged.decisions]
+    made = [structs.replace(d, view=v) for d, v in zip(logged.decisions, views, strict=True)]
+    decisions.write_bytes(b"\n".join(map(encode, made)))
+    given = ["--data", str(data_folder), "--decisions", str(decisions), "--outcomes", str(outcomes)]
+    assert run(["evaluate", "--log", "decisions", *given]) == 2
+    err = capsys.readouterr().err
+    assert "has no offsets, and counted from 0" in err
+    assert "reco topics watch outcomes" in err
+    assert err.count("\n") == 1
 
 
 def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
