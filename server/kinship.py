@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from server.top import Words, row_starts, top_k
+from server.top import Words, even, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 
 KNOWN: Final = 0.1
@@ -91,7 +91,7 @@ def narrowed_bonus(
     chosen = np.empty((len(mean), min(k, len(arms))), np.int64)
     counted = np.empty(chosen.shape)
     for rank in range(chosen.shape[1]):
-        best = top_k(waiting + left, seeds, arms, 1)[:, 0]
+        best = top_k(even(waiting + left), seeds, arms, 1)[:, 0]
         own = left[each, best]
         chosen[:, rank], counted[:, rank] = best, own
         waiting[each, best] = -np.inf

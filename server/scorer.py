@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from server.kinship import Kin, instructive, narrowed_bonus
 from server.propensities import Mixture, by_rank, by_slate, mixed_slates, propensities
-from server.top import Words, hashed, row_starts, top_k
+from server.top import Words, even, hashed, row_starts, top_k
 from shared.arm_statistics import Floats, Integers
 from shared.events import SlateItem
 from shared.linucb import LEAST_LAMBDA, Solution, deviations, means
@@ -108,7 +108,8 @@ class Model(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """N × K each; `score` is ranked by, `mean` + `bonus` explains it where there is a model."""
+    """N × K each; `score` is ranked by, `mean` + `bonus` explains it where there is a model: it is
+    their sum but for rounding (`server.top.even`)."""
 
     score: Floats
     mean: Floats
@@ -137,7 +138,8 @@ def score(policy: Policy, model: Model, X: Floats, seeds: Words) -> Scores:
         bonus *= policy.alpha
         if policy.name == "lints":
             bonus *= _normal(seeds, len(model.arms))
-        return Scores(mean + bonus, mean, bonus)
+            return Scores(mean + bonus, mean, bonus)
+        return Scores(even(mean + bonus), mean, bonus)
     none = np.zeros((len(X), len(model.arms)))
     if policy.name == "random":
         return Scores(_uniform(seeds, model.arms), none, none)
@@ -171,7 +173,7 @@ def choose(
         if len(rows):
             own, mean, bonus = seeds[rows], scores.mean[rows], scores.bonus[rows]
             bonus = narrowed_bonus(mean, bonus, policy.alpha, model.kin, own, model.arms, k)
-            scores.bonus[rows], scores.score[rows] = bonus, mean + bonus
+            scores.bonus[rows], scores.score[rows] = bonus, even(mean + bonus)
             best[rows] = top_k(scores.score[rows], own, model.arms, k)
     return scores, _mixed(policy, model, seeds, best)
 

@@ -13,6 +13,9 @@ Words = NDArray[np.uint64]
 FEW: Final = 8
 """So many are found faster one after the other: a quick search each."""
 
+_EVEN: Final = 1.5 * 2.0**12
+"""Next to it numbers stand 2⁻⁴⁰ apart: beyond any rounding of a score, far below what tells."""
+
 
 def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
     """Indices of the k highest scores of each row (N × k), ties broken by `hashed`.
@@ -37,6 +40,18 @@ def top_k(scores: Floats, seeds: Words, arms: Integers, k: int) -> Integers:
             ties = hashed(seeds[row : row + 1], arms[eligible])[0]
             best[row] = eligible[np.lexsort((ties, -scores[row, eligible]))[:k]]
     return best
+
+
+def even(scores: Floats) -> Floats:
+    """The scores rounded to 2⁻⁴⁰, in place: arms that are alike then tie, as `top_k` needs it.
+
+    A matrix product may round differently from one column to the next, and for one visit than for
+    many, so without this their order would be that of the columns, and another when it is computed
+    again.
+    """
+    scores += _EVEN
+    scores -= _EVEN
+    return scores
 
 
 def _one_by_one(scores: Floats, count: int) -> Integers:

@@ -158,6 +158,16 @@ def test_products_that_tie_in_everything_are_shown_equally_often() -> None:
     assert counts[1:].min() > 150
 
 
+def test_products_that_tie_are_ordered_the_same_alone_and_in_any_batch() -> None:
+    same, X = model(np.tile([[0.3, 1.0, 0.7]], (203, 1))), contexts(60)
+    words = seeds_of([f"d{i}" for i in range(60)])
+    together = rank(SHARED, same, X, words, 3)
+    alone = [rank(SHARED, same, X[i : i + 1], words[i : i + 1], 3)[0] for i in range(60)]
+    assert [[item.product_id for item in slate] for slate in together] == [
+        [item.product_id for item in slate] for slate in alone
+    ]
+
+
 def test_without_features_products_have_no_kin() -> None:
     kin = Kin.of(np.zeros((3, 2)), 0.12)
     assert not kin.directions.any()
