@@ -43,14 +43,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class ResolverCounts:
-    """What this replica has done."""
+    """What this replica has done. A resolution counts as it leaves the outbox: each once, over all
+    replicas, however often it is tried or answered."""
 
     clicked: int = 0
-    """Decisions that a click resolved which was reported here first."""
+    """Decisions with a click that were published here …"""
     expired: int = 0
-    """Decisions without a click that were published here …"""
+    """… those without …"""
     outcomes: int = 0
-    """… and outcomes, of whatever kind."""
+    """… and the outcomes of both."""
     refused: dict[str, int] = field(default_factory=dict)
     """Clicks that resolved nothing, by why."""
 
@@ -73,7 +74,7 @@ class Resolver:
         freshness: follows the outcomes until they can be served.
         clock: monotonic seconds.
         step: told where it is, so that a test can let it die there.
-        resolved: told what came of decisions, on the event loop.
+        resolved: told what was published here, as it is counted, on the event loop.
     """
 
     def __init__(
@@ -124,9 +125,6 @@ class Resolver:
             self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
             return clicked
         resolution = clicked.resolution
-        if resolution and clicked.answer is Answer.COUNTED:
-            self.counts.clicked += 1
-            self._resolved([resolution])
         if resolution and not resolution.acknowledged:
             self._step("resolved")
             again = clicked.answer is Answer.AGAIN
@@ -139,7 +137,6 @@ class Resolver:
         taken = await self._window.take(TAKE)
         if taken:
             self._step("taken")
-            self._resolved(taken)
             now_s = self._clock()
             await asyncio.gather(*(self._publish_once(_Publication(each, now_s)) for each in taken))
         return len(taken)
@@ -211,17 +208,17 @@ class Resolver:
 
     async def _publish(self, batch: list[_Publication]) -> list[Failed | None]:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._send, batch)
+        outcomes = await loop.run_in_executor(self._thread, self._send, batch)
         self._step("published")
-        self.counts.expired += sum(each.resolution.clicked_rank is None for each in batch)
-        ids = [each.decision_id for each in batch]
         # Nobody waits for this: if it fails, the lease runs out and it is published again.
-        task = asyncio.ensure_future(self._acknowledge(ids))
+        task = asyncio.ensure_future(self._acknowledge(batch, outcomes))
         self._acknowledging.add(task)
         task.add_done_callback(self._acknowledging.discard)
         return [None] * len(batch)
 
-    def _send(self, batch: Sequence[_Publication]) -> None:
+    def _send(self, batch: Sequence[_Publication]) -> list[int]:
+        """Publish these; returns how many outcomes each has."""
+        counts = []
         for resolution, resolved_s in batch:
             decision, ranked = resolution.waiting.decision, resolution.waiting.trace
 
@@ -233,15 +230,26 @@ class Resolver:
             by_click = headers_of(resolution.click_trace or ranked)
             records = records_of(decision, outcomes, delivered, headers, by_click)
             self._producer.send_all(records)
-            self.counts.outcomes += len(outcomes)
+            counts.append(len(outcomes))
         self._step("sent")
         self._producer.flush(FLUSH_TIMEOUT_S)
+        return counts
 
-    async def _acknowledge(self, decision_ids: list[str]) -> None:
+    async def _acknowledge(self, batch: Sequence[_Publication], outcomes: Sequence[int]) -> None:
+        """Tell the window that Kafka has these, and count those that it did not know of yet."""
+        decision_ids = [each.decision_id for each in batch]
         try:
-            await self._window.acknowledge(decision_ids)
+            left = set(await self._window.acknowledge(decision_ids))
         except StoreUnavailable as error:
-            self._complain(f"{error}; {len(decision_ids)} resolutions will be published again")
+            self._complain(f"{error}; {len(batch)} resolutions will be published again")
+        else:
+            told = zip(decision_ids, batch, outcomes, strict=True)
+            new = [(each.resolution, count) for name, each, count in told if name in left]
+            clicked = sum(resolution.clicked_rank is not None for resolution, _ in new)
+            self.counts.clicked += clicked
+            self.counts.expired += len(new) - clicked
+            self.counts.outcomes += sum(count for _, count in new)
+            self._resolved([resolution for resolution, _ in new])
         finally:
             for decision_id in decision_ids:
                 self._under_way.pop(decision_id, None)

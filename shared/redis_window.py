@@ -160,12 +160,13 @@ class RedisWindow:
                 await self._put_aside(shard, corrupt)
         return taken
 
-    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
+    async def acknowledge(self, decision_ids: Sequence[str]) -> list[str]:
         """See `RewardWindow.acknowledge`."""
         arguments: dict[int, list[Any]] = defaultdict(lambda: [self._rules.keep_ms])
         for decision_id in decision_ids:
             arguments[shard_of(decision_id)].append(decision_id)
-        await self._run(window_scripts.ACKNOWLEDGE, list(arguments.items()))
+        replies = await self._run(window_scripts.ACKNOWLEDGE, list(arguments.items()))
+        return [decision_id.decode() for reply in replies for decision_id in reply]
 
     async def load(self) -> Load:
         """See `RewardWindow.load`."""

@@ -185,8 +185,9 @@ class RewardWindow(Protocol):
         """End the windows that are due, and lease what waits in the outbox, to publish. What can't
         be read there is put aside."""
 
-    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
-        """These are in Kafka: out of the outbox; kept for a while to answer repeats."""
+    async def acknowledge(self, decision_ids: Sequence[str]) -> list[str]:
+        """These are in Kafka: out of the outbox; kept for a while to answer repeats. Returns those
+        that were in it: of a decision that was published twice, once."""
 
     async def load(self) -> Load:
         """How much there is."""

@@ -127,11 +127,13 @@ class WindowModel:
         resolutions = [_resolution(self._entries[decision_id]) for decision_id in taken]
         return [resolution for resolution in resolutions if resolution]
 
-    def acknowledge(self, decision_id: str, now_ms: int) -> None:
-        """See `RewardWindow.acknowledge`."""
-        if self._outbox.pop(decision_id, None) is not None:
-            self._entries[decision_id].acknowledged = True
-            self._kept[decision_id] = now_ms + self._rules.keep_ms
+    def acknowledge(self, decision_id: str, now_ms: int) -> bool:
+        """See `RewardWindow.acknowledge`; returns whether it was in the outbox."""
+        if self._outbox.pop(decision_id, None) is None:
+            return False
+        self._entries[decision_id].acknowledged = True
+        self._kept[decision_id] = now_ms + self._rules.keep_ms
+        return True
 
     @property
     def load(self) -> Load:

@@ -222,13 +222,16 @@ ACKNOWLEDGE: Final = (
     _HEAD
     + _LEAVES
     + """
+local left = {}
 for i = 2, #ARGV do
     local id = ARGV[i]
     if leaves(id) then
         local state = redis.call('HGET', states, id)
         redis.call('HSET', states, id, string.sub(state, 1, -2) .. '1')
+        left[#left + 1] = id
     end
 end
+return left
 """
 )
 

@@ -68,11 +68,10 @@ class FakeWindow:
         self._reply()
         return taken
 
-    async def acknowledge(self, decision_ids: Sequence[str]) -> None:
+    async def acknowledge(self, decision_ids: Sequence[str]) -> list[str]:
         """See `RewardWindow.acknowledge`."""
         self._check()
-        for decision_id in decision_ids:
-            self.model.acknowledge(decision_id, self.now_ms)
+        return [each for each in decision_ids if self.model.acknowledge(each, self.now_ms)]
 
     async def load(self) -> Load:
         """See `RewardWindow.load`."""

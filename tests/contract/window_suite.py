@@ -194,10 +194,11 @@ class WindowSuite:
     def test_acknowledging_twice_or_the_unknown_changes_nothing(self, make: MakeBench) -> None:
         bench = make(RULES)
         open_one(bench, waiting(1))
-        bench.run(bench.window.acknowledge(["d-1", "d-2"]))
+        assert bench.run(bench.window.acknowledge(["d-1", "d-2"])) == []
         assert load(bench) == Load(1, 0, 0)
         click(bench, 1, 8)
-        bench.run(bench.window.acknowledge(["d-1", "d-1"]))
+        assert bench.run(bench.window.acknowledge(["d-1", "d-1"])) == ["d-1"]
+        assert bench.run(bench.window.acknowledge(["d-1"])) == []
         assert load(bench) == Load(0, 0, 1)
 
     def test_what_is_done_is_forgotten_after_a_while(self, make: MakeBench) -> None:

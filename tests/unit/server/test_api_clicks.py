@@ -52,6 +52,47 @@ def test_the_same_click_many_times_at_once_is_published_once(bench: Bench) -> No
     assert (bench.resolver.counts.clicked, bench.resolver.counts.outcomes) == (1, 2)
 
 
+def test_outcomes_count_once_kafka_has_them_however_often_they_are_sent(bench: Bench) -> None:
+    product = bench.rank(decision_id="d1").json()["slate"][1]["product_id"]
+    bench.broker.acknowledges = False
+    assert problem(bench.click("d1", product)) == (503, "unconfirmed")
+    counts = bench.resolver.counts
+    assert (counts.clicked, counts.outcomes, bench.lines.take(20)) == (0, 0, [])
+    bench.broker.acknowledges = True
+    assert bench.click("d1", product).status_code == 200
+    assert (counts.clicked, counts.expired, counts.outcomes) == (1, 0, 2)
+
+
+def test_a_click_whose_reply_was_lost_counts_as_one_when_it_is_sent_again(bench: Bench) -> None:
+    product = bench.rank(decision_id="d1").json()["slate"][1]["product_id"]
+    bench.window.lose_replies = 1
+    assert problem(bench.click("d1", product)) == (503, "unconfirmed")
+    assert bench.click("d1", product).status_code == 200
+    counts = bench.resolver.counts
+    assert (counts.clicked, counts.expired, counts.outcomes) == (1, 0, 2)
+
+
+def test_what_two_replicas_publish_counts_once_over_both(
+    make: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    other = make(window=first.window, broker=first.broker)
+
+    async def away(decision_ids: Sequence[str]) -> list[str]:
+        raise StoreUnavailable("away just now")
+
+    first.rank(decision_id="d1", k=3)
+    first.window.now_ms += RULES.window_ms
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(first.window, "acknowledge", away)
+        first.sweep()
+    first.window.now_ms += RULES.lease_ms
+    other.sweep()
+    assert len(first.outcomes()) == 6
+    counts = [each.resolver.counts for each in (first, other)]
+    assert [(each.expired, each.outcomes) for each in counts] == [(0, 0), (1, 3)]
+
+
 def test_a_click_that_another_replica_is_publishing_is_left_to_it(make: MakeBench) -> None:
     first = make()
     other = make(window=first.window, broker=first.broker)
