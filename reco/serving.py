@@ -217,8 +217,13 @@ class ServerProcess:
             report.http_lines()
             report.tick()
         self._heartbeat.rest()
-        report.tick(last=True)
-        server.leave()
+        try:
+            server.leave()
+        finally:
+            if self._http:
+                self._http.server.stop()
+            report.http_lines()  # what it answered while it drained is told as well
+            report.tick(last=True)
         if self._http and not self._stop.is_set():
             self._http.server.check()
 
