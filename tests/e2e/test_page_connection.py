@@ -44,6 +44,23 @@ def test_a_server_that_was_away_is_found_again(data: DataSet, wide: BrowserConte
         page.close()
 
 
+def test_visits_that_are_listed_are_not_listed_again_by_the_next_stream(
+    data: DataSet, wide: BrowserContext
+) -> None:
+    feeding, page = Feeding(data), wide.new_page()
+    feeding.visit(1, 2)
+    with answering(feeding) as address:
+        page.goto(address)
+        expect(page.locator("#list > li")).to_have_count(2)
+    expect(page.locator("#state-text")).to_contain_text("does not answer")
+    feeding.visit(3)
+    with answering(feeding, address.removeprefix("http://")):
+        expect(page.locator("#visits")).to_have_text("3")
+        until(lambda: page.evaluate("known.listed === 3 && !known.queue.length"), "all listed")
+        expect(page.locator("#list > li")).to_have_count(3)
+        page.close()
+
+
 def test_while_the_model_is_read_there_is_no_alarm_and_then_the_panel_is_filled(
     data: DataSet, wide: BrowserContext
 ) -> None:
