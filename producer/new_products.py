@@ -12,7 +12,7 @@ import numpy as np
 
 from producer.text_components import COMPONENTS
 from producer.text_model import TextModel, from_json
-from shared.catalogue import Product
+from shared.catalogue import MAX_ABS_FEATURE, MOST_EXACT, Product
 
 TEXT_MODEL: Final = "text_model.json"
 FEATURES: Final = "product_features.csv"
@@ -100,13 +100,16 @@ def _read(row: Mapping[str, str], maker: FeatureMaker) -> NewProduct:
     for column, text in (("name", product.name), ("category", product.category)):
         if any(unicodedata.category(sign) in _CONTROLS for sign in text):
             raise ValueError(f"the column {column} has a control character, in {text!r}")
-    if not math.isfinite(product.price) or product.price < 0.0 or product.product_id < 1:
+    if not 0.0 <= product.price < math.inf or not 1 <= product.product_id <= MOST_EXACT:
         raise ValueError(
-            f"product {product.product_id} has the price {product.price}: ids from 1 on and finite "
-            "prices are needed"
+            f"product {product.product_id} has the price {product.price}: ids from 1 on, "
+            f"{MOST_EXACT} at most, and finite prices are needed"
         )
     own = Product.__struct_fields__  # price and is_coffee are features too, but scaled
     given = {name: float(row[name]) for name in maker.names if name not in own and row.get(name)}
-    if not all(map(math.isfinite, given.values())):
-        raise ValueError(f"product {product.product_id} has a feature that is no finite number")
+    if not all(abs(value) <= MAX_ABS_FEATURE for value in given.values()):
+        raise ValueError(
+            f"product {product.product_id} has a feature that is no finite number or beyond "
+            f"±{MAX_ABS_FEATURE:,.0f}"
+        )
     return NewProduct(product, maker.features(product) | given)

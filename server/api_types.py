@@ -5,13 +5,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from shared.catalogue import MOST_EXACT
 from shared.events import Context
 
 MOST_PRODUCTS: Final = 1_000
 """Length of `candidates` and `exclude` at most."""
-_MOST_EXACT: Final = 2**53 - 1
-"""Beyond it JavaScript, and Lua, round."""
-
 _STEPS: Final = (".", "..")
 """What clients make of them in a path: `/v1/decisions/../click` becomes `/v1/click`."""
 
@@ -23,7 +21,7 @@ DecisionId = Annotated[
         extra_json_schema={"not": {"enum": _STEPS}},
     ),
 ]
-ProductId = Annotated[int, Meta(ge=0, le=_MOST_EXACT)]
+ProductId = Annotated[int, Meta(ge=0, le=MOST_EXACT)]
 
 
 class RankContext(Context, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -56,7 +54,7 @@ class RankRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Rank products for a visitor."""
 
     context: RankContext
-    user_id: Annotated[int, Meta(ge=0, le=_MOST_EXACT)] | None = None
+    user_id: Annotated[int, Meta(ge=0, le=MOST_EXACT)] | None = None
     k: SlateLength = 5
     candidates: (
         Annotated[

@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,6 +14,12 @@ from shared.features import Encoder
 from shared.ports import ModelConfig
 
 _T = TypeVar("_T", bound=msgspec.Struct)
+
+MOST_EXACT: Final = 2**53 - 1
+"""The greatest product_id: beyond it JavaScript, and Lua, round, and clicks would miss it."""
+MAX_ABS_FEATURE: Final = 1e6
+"""Features lie between 0 and 1, about. Their squares are summed beside numbers near 1: from some
+10⁸ on these are lost, and no policy that uses features can be solved."""
 
 
 class DataError(Exception):
@@ -87,6 +93,14 @@ def load_data(folder: Path) -> DataSet:
     ):
         if not ids or len(set(ids)) < len(ids):
             raise DataError(f"{folder / what} has no rows, or an id twice; {hint}")
+    for product_id in (product.product_id for product in products):
+        if not 0 <= product_id <= MOST_EXACT:  # as over HTTP, where 0 is an id, too
+            raise DataError(
+                f"{folder / 'products.csv'} has the product_id {product_id}: ids from 1 to "
+                f"{MOST_EXACT} are needed; {hint}"
+            )
+    if not all(math.isfinite(user.latitude) and math.isfinite(user.longitude) for user in users):
+        raise DataError(f"{folder / 'users.csv'} has a place that is no finite number; {hint}")
     if not all(math.isfinite(product.price) for product in products):
         raise DataError(f"{folder / 'products.csv'} has a price that is no number; {hint}")
     names, features = _read(
@@ -124,6 +138,9 @@ def _features(path: Path, products: list[Product]) -> tuple[list[str], Floats]:
     if missing:
         raise ValueError(f"it has no features of product {missing[0]}")
     features = np.array([of_product[product.product_id] for product in products], np.float64)
-    if not features.size or not np.isfinite(features).all():
-        raise ValueError("there are no features, or one that is no finite number")
+    if not features.size or not (np.abs(features) <= MAX_ABS_FEATURE).all():
+        raise ValueError(
+            "there are no features, or one that is no finite number or beyond "
+            f"±{MAX_ABS_FEATURE:,.0f}"
+        )
     return header[1:], features

@@ -61,9 +61,12 @@ def test_features_that_are_given_win_and_prices_stay_in_range(
         (f"{HEADER}\n201,A,B,5,0\n201,C,D,6,0\n", "twice"),
         (f"{HEADER}\n201,A,B,nan,0\n", "finite"),
         (f"{HEADER}\n0,A,B,5,0\n", "ids from 1"),
+        (f"{HEADER}\n{2**53},A,B,5,0\n", f"{2**53 - 1} at most"),
         (f"{HEADER}\n201,A,B,5,maybe\n", "is not as it should be"),
         ("product_id,name\n201,A\n", "needs the columns"),
         (f"{HEADER},text_0\n201,A,B,5,0,inf\n", "finite number"),
+        (f"{HEADER},text_0\n201,A,B,5,0,nan\n", "finite number"),
+        (f"{HEADER},text_0\n201,A,B,5,0,1e200\n", "beyond ±1,000,000"),
     ],
 )
 def test_what_is_no_list_of_products_is_refused(
