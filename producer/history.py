@@ -1,6 +1,7 @@
 """History as outcomes: the past goes through the same topic and trainer as the present."""
 
 import csv
+import math
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -34,8 +35,8 @@ def read_history(
         products: those that there are; None for any.
 
     Raises:
-        HistoryError: no such file, a column is missing, a line holds something else or another
-            product, or an event_id comes twice.
+        HistoryError: no such file, a column is missing, a line holds something else (x that is not
+            finite, a response outside 0 to 1) or another product, or an event_id comes twice.
     """
     try:
         file = path.open(encoding="utf-8", newline="")
@@ -59,7 +60,11 @@ def read_history(
                 if products is not None and outcome.product_id not in products:
                     raise ValueError(f"there is no product {outcome.product_id}")
                 yield outcome
-        except (TypeError, ValueError, csv.Error) as error:
+        except TypeError as error:  # a cell that is not there is None
+            raise HistoryError(
+                f"{path}, line {rows.line_num}: it has fewer cells than the header"
+            ) from error
+        except (ValueError, csv.Error) as error:
             raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
 
 
@@ -67,13 +72,18 @@ def _outcome(
     event_id: int, row: dict[str, str], features: Sequence[str], encoder_id: str, at: datetime
 ) -> Outcome:
     decision_id = f"history-{event_id}"
+    reward, x = float(row["response"]), [float(row[name]) for name in features]
+    if not 0.0 <= reward <= 1.0:
+        raise ValueError(f"the response {reward:g} is not in [0, 1]")
+    if not all(map(math.isfinite, x)):
+        raise ValueError("the context has a number that is not finite")
     return Outcome(
         outcome_id=f"{decision_id}:1",
         decision_id=decision_id,
         product_id=int(row["product_id"]),
         rank=1,
-        reward=float(row["response"]),
-        x=[float(row[name]) for name in features],
+        reward=reward,
+        x=x,
         encoder_id=encoder_id,
         decided_at=at,
         resolved_at=at,

@@ -89,7 +89,11 @@ def test_missing_columns_are_named(tmp_path: Path, header: str, missing: str) ->
         ("2.5,0.5,0,42,0", "'2.5'"),
         ("2,0.5,0,pizza,0", "'pizza'"),
         ("2,0.5,0,42,yes", "'yes'"),
-        ("2,0.5,0", "NoneType"),
+        ("2,0.5,0,42,nan", "the response nan is not in [0, 1]"),
+        ("2,0.5,0,42,5", "the response 5 is not in [0, 1]"),
+        ("2,nan,0,42,1", "a number that is not finite"),
+        ("2,0.5,-inf,42,1", "a number that is not finite"),
+        ("2,0.5,0", "fewer cells than the header"),
     ],
 )
 def test_a_line_that_holds_something_else_is_named_by_its_number(
