@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from reco.rebuild import Report
-from reco.uplift import uplift_share
+from reco.uplift import ROUNDING, uplift_share
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
 from shared.ground_truth import (
@@ -187,7 +187,9 @@ def _reasons(result: Verdict, sent: int, replay: Report) -> Iterable[str]:
             f"({late.share:.0%}, {late.asked:.0%} were meant to): "
             "servers or shoppers do not keep up"
         )
-    if result.visits >= JUDGED_FROM and result.uplift_captured_expected <= 0.0:
+    # Where all products fit a slate, none can be better than another.
+    possible = result.click_rate_best - result.click_rate_random > ROUNDING
+    if result.visits >= JUDGED_FROM and possible and result.uplift_captured_expected <= 0.0:
         yield "the slates were no better than random ones"
 
 

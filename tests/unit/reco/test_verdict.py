@@ -32,10 +32,11 @@ def verdict(
     replay: Report | None = None,
     shown: float = 0.5,
     late: Late | None = None,
+    best: float = 0.6,
 ) -> Verdict:
-    """Product 1 is clicked with `shown`, random slates with 0.4, the best with 0.6."""
+    """Product 1 is clicked with `shown`, random slates with 0.4, the best with `best`."""
     hidden = Expected(
-        np.tile([shown, 0.3, 0.6], (visits, 1)), np.full(visits, 0.4), np.full(visits, 0.6)
+        np.tile([shown, 0.3, best], (visits, 1)), np.full(visits, 0.4), np.full(visits, best)
     )
     return judge(
         [f"v-{number}" for number in range(visits)],
@@ -102,6 +103,12 @@ def test_slates_no_better_than_random_fail_once_there_were_enough(
 ) -> None:
     decisions = [decision(number, 1) for number in range(visits)]
     assert verdict(visits, decisions, [], shown=0.4).verdict == expected
+
+
+def test_slates_of_all_products_pass_as_none_could_be_better() -> None:
+    decisions = [decision(number, 1) for number in range(200)]
+    result = verdict(200, decisions, [], shown=0.4, best=0.4)
+    assert (result.verdict, result.uplift_captured_expected) == ("pass", 0.0)
 
 
 def test_far_more_late_clicks_than_were_asked_for_fail() -> None:
