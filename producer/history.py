@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from shared.catalogue import CSV_ENCODING
 from shared.events import Outcome
 
 _ID: Final = ("event_id", "product_id", "response")
@@ -39,7 +40,7 @@ def read_history(
             finite, a response outside 0 to 1) or another product, or an event_id comes twice.
     """
     try:
-        file = path.open(encoding="utf-8", newline="")
+        file = path.open(encoding=CSV_ENCODING, newline="")
     except OSError as error:
         raise HistoryError(f"can't read {path}: {error.strerror}") from error
     with file:

@@ -12,7 +12,13 @@ import numpy as np
 
 from producer.text_components import COMPONENTS
 from producer.text_model import TextModel, from_json
-from shared.catalogue import MAX_ABS_FEATURE, MOST_EXACT, Product
+from shared.catalogue import (
+    CSV_ENCODING,
+    MAX_ABS_FEATURE,
+    MOST_EXACT,
+    Product,
+    feature_table,
+)
 
 TEXT_MODEL: Final = "text_model.json"
 FEATURES: Final = "product_features.csv"
@@ -46,10 +52,9 @@ class FeatureMaker:
         prices = [product.price for product in products]
         self._least, self._most = min(prices), max(prices)
         try:
-            with (folder / FEATURES).open(encoding="utf-8", newline="") as file:
-                self.names: Final = next(csv.reader(file), [])[1:]
+            self.names: Final = feature_table(folder / FEATURES)[0]
             self._text: TextModel = from_json((folder / TEXT_MODEL).read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise BadProducts(
                 f"{folder} has no usable {FEATURES} and {TEXT_MODEL} ({error}): make them with "
                 f"`reco prepare --out {folder}`"
@@ -75,7 +80,7 @@ def read_new_products(path: Path, maker: FeatureMaker) -> list[NewProduct]:
         BadProducts: the file can't be read as products.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding=CSV_ENCODING, newline="") as file:
             found = _read_all(path, csv.DictReader(file), maker)
     except OSError as error:
         raise BadProducts(f"can't read {path}: {error.strerror or error}") from error

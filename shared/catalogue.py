@@ -15,6 +15,9 @@ from shared.ports import ModelConfig
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
+CSV_ENCODING: Final = "utf-8-sig"
+"""UTF-8, without the mark that spreadsheets begin it with: it is no part of the first column's
+name."""
 MOST_EXACT: Final = 2**53 - 1
 """The greatest product_id: beyond it JavaScript, and Lua, round, and clicks would miss it."""
 MAX_ABS_FEATURE: Final = 1e6
@@ -122,18 +125,29 @@ def _read(path: Path, hint: str, reader: Callable[[Path], _R]) -> _R:
 
 
 def _rows(path: Path, kind: type[_T]) -> list[_T]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding=CSV_ENCODING, newline="") as file:
         return [msgspec.convert(row, kind, strict=False) for row in csv.DictReader(file)]
 
 
-def _features(path: Path, products: list[Product]) -> tuple[list[str], Floats]:
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
+def feature_table(path: Path) -> tuple[list[str], dict[int, list[float]]]:
+    """What `product_features.csv` says: names of the features, and those of each product_id.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such table.
+        csv.Error: likewise.
+    """
+    with path.open(encoding=CSV_ENCODING, newline="") as file:
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if not header:
         raise ValueError("it is empty")
     if header[:1] != ["product_id"] or any(len(row) != len(header) for row in rows):
         raise ValueError("a table with product_id as its first column is needed")
-    of_product = {int(row[0]): [float(cell) for cell in row[1:]] for row in rows}
+    return header[1:], {int(row[0]): [float(cell) for cell in row[1:]] for row in rows}
+
+
+def _features(path: Path, products: list[Product]) -> tuple[list[str], Floats]:
+    names, of_product = feature_table(path)
     missing = [product.product_id for product in products if product.product_id not in of_product]
     if missing:
         raise ValueError(f"it has no features of product {missing[0]}")
@@ -143,4 +157,4 @@ def _features(path: Path, products: list[Product]) -> tuple[list[str], Floats]:
             "there are no features, or one that is no finite number or beyond "
             f"±{MAX_ABS_FEATURE:,.0f}"
         )
-    return header[1:], features
+    return names, features

@@ -1,6 +1,5 @@
 """`reco evaluate --log decisions`: another policy's click rate, from decisions and clicks."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +35,7 @@ from reco.whole_topic import read_topic, starts_of
 from server.joint_solver import JointSolver
 from server.scorer import Policy
 from shared.arm_statistics import Floats
-from shared.catalogue import DataSet
+from shared.catalogue import DataSet, feature_table
 from shared.events import DECISIONS, OUTCOMES, UNDECODABLE, Decision, decode_decision
 from shared.off_policy import Estimate
 from shared.ports import ModelConfig, Record, Source, State
@@ -187,9 +186,7 @@ def _features(asked: Asked, catalogue: CatalogueHistory, arms: Sequence[int]) ->
     path = asked.data / "product_features.csv"
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        [_, *names], *rows = csv.reader(file)
-    found = {int(row[0]): [*map(float, row[1:])] for row in rows}
+    names, found = feature_table(path)
     for arm, entry in catalogue.entries.items():
         found.setdefault(arm, [entry.features.get(name, 0.0) for name in names])
     return np.array([found[arm] for arm in arms], np.float64)

@@ -52,6 +52,11 @@ def test_x_follows_the_encoders_order_and_not_the_files(tmp_path: Path) -> None:
     assert (outcome.outcome_id, outcome.product_id) == ("history-3:1", 7)
 
 
+def test_a_mark_before_the_first_column_is_no_part_of_its_name(tmp_path: Path) -> None:
+    [outcome] = read(written(tmp_path, "\ufeff" + HEADER + "1,0.25,1.0,189,1\n"))
+    assert outcome.outcome_id == "history-1:1"
+
+
 def test_reading_it_twice_gives_the_same_outcomes(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "".join(f"{i},0.{i},0,{i},0\n" for i in range(1, 9)))
     assert read(path) == read(path)

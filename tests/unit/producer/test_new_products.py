@@ -53,6 +53,15 @@ def test_features_that_are_given_win_and_prices_stay_in_range(
     assert not any(new.features[name] for name in maker.names if name.startswith("category_"))
 
 
+def test_a_mark_before_the_first_column_is_no_part_of_its_name(
+    maker: FeatureMaker, tmp_path: Path
+) -> None:
+    text = f"\ufeff{HEADER}\n201,Cold Brew,Drinks & Desserts,6.5,1\n"
+    assert [new.product.product_id for new in read_new_products(write(tmp_path, text), maker)] == [
+        201
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -132,6 +132,16 @@ def test_a_broken_file_is_named_in_one_sentence_that_says_why(
     assert why in message
 
 
+def test_what_spreadsheets_and_editors_add_does_no_harm(folder: Path) -> None:
+    plain = load_data(folder)
+    for name in ("products.csv", "users.csv", "product_features.csv"):
+        path = folder / name
+        path.write_text("\ufeff" + path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    marked = load_data(folder)
+    assert (marked.products, marked.users) == (plain.products, plain.users)
+    assert marked.features.tolist() == plain.features.tolist()
+
+
 def test_a_file_in_another_encoding_is_refused(folder: Path) -> None:
     (folder / "users.csv").write_bytes(USERS.encode("utf-16"))
     assert "users.csv is not as it should be" in refusal(folder)
