@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from producer.history import HistoryError, read_history
 from reco import options, output_files
 from reco.curves import draw_curves
 from reco.data import load_or_prepare
@@ -14,9 +15,10 @@ from reco.demo_http import HttpDemo
 from reco.fleet import ChildFailed
 from reco.logs import say
 from reco.number import Number
-from reco.process import unwind_on_sigterm
+from reco.process import unwind_on_sigterm, utc_now
 from reco.verdict import Verdict
 from server.scorer import POLICIES, default_alpha
+from shared.catalogue import DataSet
 from shared.settings import POLICY
 
 MOST_VISITS = 20_000
@@ -82,6 +84,8 @@ def command(
     unwind_on_sigterm()
     tell = say if json_file == "-" else click.echo
     dataset = load_or_prepare(data)
+    if not cold:
+        _check_history(data / "history.csv", dataset)
     port = options.free_port(http_port)
 
     def judged(verdict: Verdict) -> None:
@@ -117,6 +121,17 @@ def command(
             raise click.ClickException(str(error)) from error
     if verdict.verdict != "pass":
         click.get_current_context().exit(1)
+
+
+def _check_history(path: Path, data: DataSet) -> None:
+    """Read it before anything is started."""
+    try:
+        for _ in read_history(path, data.encoder.features, data.encoder.id, utc_now()):
+            pass
+    except HistoryError as error:
+        raise click.UsageError(
+            f"{error}; `reco prepare` writes one, and with --cold none is needed"
+        ) from error
 
 
 def _beside_the_rule(
