@@ -36,6 +36,8 @@ START_TIMEOUT_S: Final = 60.0
 CHAOS_SECONDS: Final = 24.0
 """A run with kills takes at least this long, so that each kill finds everything up again."""
 HOLD_PER_S: Final = 20.0
+ANOTHER_SYSTEMS: Final = ("RECO_", "KAFKA_")
+"""Variables that speak of a system people work with: its γ or its TLS would break this one."""
 VICTIMS: Final = ("trainer", "server-1", "trainer", "server-2", "producer", "trainer", "server-1")
 
 
@@ -146,7 +148,7 @@ class Demo:
         for option, value in options.items():
             arguments += (f"--{option.replace('_', '-')}", str(value))
         log = self._plan.logs / f"{name}.log"
-        self._children[name] = Child(name, arguments, log, restart=restart)
+        self._children[name] = Child(name, arguments, log, restart=restart, without=ANOTHER_SYSTEMS)
         return self._children[name]
 
     def _start(self, at: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ class Child:
         restart: start it again whenever it ends with an error.
         module: what is run with these arguments instead of `reco`.
         environment: what it has in addition to ours.
+        without: prefixes of those of our variables that it does not get.
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class Child:
         restart: bool = True,
         module: str = "reco",
         environment: Mapping[str, str] | None = None,
+        without: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         """What it reported, parsed."""
         self.starts = 0
         self._command = [sys.executable, "-m", module, *arguments]
-        self._environment = dict(environment or {})
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(without)}
+        self._environment = {**ours, **(environment or {}), UNTIL_EOF: "1"}
         self._log = log
         self._restart = restart
         self._started_s = 0.0
@@ -87,7 +90,7 @@ class Child:
                 stdin=subprocess.PIPE,  # closed with us, which ends it: see `UNTIL_EOF`
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self._environment, UNTIL_EOF: "1"},
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
             )
         self._reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)

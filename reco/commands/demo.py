@@ -77,7 +77,8 @@ def command(
     then visits come, are ranked, clicked or not, and learned from at once. At the end the log is
     replayed and compared with the store bit for bit. Exit code 0 if the verdict is pass.
 
-    Meanwhile a page shows it live; its address is printed at the start.
+    Meanwhile a page shows it live; its address is printed at the start. The processes are told all
+    they need: variables for those of another system (RECO_SERVE_*, KAFKA_*, …) don't reach them.
 
     Example: reco demo --chaos --visits 2000
     """

@@ -38,6 +38,17 @@ def test_the_demo_learns_and_passes(demo: Demo, tmp_path: Path) -> None:
     assert "verdict: pass" in shown
 
 
+def test_the_demo_does_not_hear_what_is_said_to_another_system(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECO_GAMMA", "0.9")
+    monkeypatch.setenv("RECO_SERVE_STREAM", "false")
+    monkeypatch.setenv("RECO_VIA", "http://127.0.0.1:1")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    code, _, verdict = run(demo, tmp_path, "--visits", "20")
+    assert (code, verdict["verdict"], verdict["visits"]) == (0, "pass", 20)
+
+
 def test_the_demo_passes_though_processes_are_killed(demo: Demo, tmp_path: Path) -> None:
     plot = tmp_path / "curves.png"
     arguments = ("--cold", "--chaos", "--visits", "400", "--policy", "shared-linucb")

@@ -74,3 +74,18 @@ def test_a_child_may_be_another_module_with_an_environment_of_its_own(tmp_path: 
     assert child.lines.get(timeout=30.0) == {"name": "y"}
     until(lambda: child.finished, "finished")
     child.stop()
+
+
+def test_a_child_goes_without_variables_that_it_is_not_to_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "said.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
+    monkeypatch.setenv("RECO_GAMMA", "0.9")
+    monkeypatch.setenv("RECORD", "kept")
+    environment = {"PYTHONPATH": str(tmp_path), "RECO_X": "y"}
+    child = Child(
+        "said", [], tmp_path / "log", module="said", environment=environment, without=("RECO_",)
+    )
+    said = child.lines.get(timeout=30.0)
+    assert (said["RECORD"], said["RECO_X"], said.get("RECO_GAMMA")) == ("kept", "y", None)
+    child.stop()
