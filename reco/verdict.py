@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 
 from reco.rebuild import Report
-from reco.uplift import ROUNDING, uplift_share
+from reco.uplift import uplift_share
 from shared.arm_statistics import Floats
 from shared.events import Context, Decision, Outcome
 from shared.ground_truth import (
+    ROUNDING,
     GroundTruth,
     best_click_probability,
     random_click_probability,
