@@ -44,6 +44,7 @@ class State(NamedTuple):
     policy: str | None = None
     delivery: str | None = None
     experiment: str | None = None
+    stream: bool | None = None
 
 
 class Service(Protocol):

@@ -114,6 +114,7 @@ class ObservedServer:
             policy=self._policy,
             delivery=self._delivery,
             experiment=self._experiment,
+            stream=self._joins,
         )
 
     def lag(self) -> tuple[str, dict[int, int]]:

@@ -209,7 +209,8 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             yield f"there is no topic {topic}: make it with `reco topics create`"
     for topic, kind in _READERS.items():
         rows = [row for row in status.partitions if row.topic == topic]
-        orphans = [str(row.partition) for row in rows if row.owner == NOBODY]
+        unread = topic == VISITS and _over_http_alone(now)
+        orphans = [str(row.partition) for row in rows if row.owner == NOBODY and not unread]
         if orphans:
             yield f"nobody owns {topic}/{', '.join(orphans)}: start a {kind}"
         lag = sum(row.lag for row in rows)
@@ -217,6 +218,8 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
         if told and lag > max_lag:
             waits = any(each.not_ready for each in now.present if each.kind == kind)
             remedy = "" if waits else f": start another {kind}"  # more of those would not help
+            if unread:
+                remedy = ": no server decides them (--no-stream)"
             yield f"{topic} is {lag:,} records behind, more than {max_lag:,}{remedy}"
         yield from _silent(rows, now, kind)
         known = now.trouble or any(row.owner not in (NOBODY, UNKNOWN) for row in rows)
@@ -227,6 +230,12 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             yield f"{each.kind} {each.name} is not ready: {reason}"
         if each.stale and not each.not_ready:
             yield f"server {each.name} serves a model that is {each.view_age_s or 0:.0f} s old"
+
+
+def _over_http_alone(now: Survey) -> bool:
+    """Whether there are servers, and none is meant to decide the visits of the topic."""
+    reads = [each.stream for each in now.present if each.kind == "server"]
+    return bool(reads) and all(stream is False for stream in reads)
 
 
 def _silent(rows: Iterable[PartitionStatus], now: Survey, kind: str) -> Iterable[str]:

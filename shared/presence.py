@@ -41,6 +41,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     delivery: str | None = None
     experiment: str | None = None
     """Name of the one that a server runs."""
+    stream: bool | None = None
+    """Whether a server decides the visits of the topic; None of who is none, or older than this."""
 
 
 class Board(Protocol):

@@ -82,6 +82,7 @@ def test_a_shop_of_ones_own_is_ranked_clicked_and_replayed(shop: Stack, folder: 
 
     until(lambda: "over 3 outcomes" in replayed(), "all learned")
     assert "✓ 0 differing bits" in shop.reco("replay", "--check")
+    assert shop.reco("status").startswith("healthy")
     shown = msgspec.json.decode(shop.reco("inspect", "arm", "101", "--json"))
     assert list(shown["theta"]) == [*features]
     strongest = msgspec.json.decode(shop.reco("inspect", "model", "--json"))["strongest"]

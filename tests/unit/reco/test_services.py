@@ -220,6 +220,24 @@ def test_a_server_says_where_its_view_stands(world: ServerWorld) -> None:
     assert world.value("reco_policy_info", model="m", policy="linucb") == 1.0
 
 
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_server_says_whether_it_decides_the_visits_of_the_topic(
+    world: ServerWorld, joins: bool
+) -> None:
+    service = ObservedServer(
+        ServerMetrics(),
+        world.server,
+        world.view,
+        world.log,
+        group="servers",
+        model="m",
+        policy="linucb",
+        delivery="at-least-once",
+        joins=joins,
+    )
+    assert service.state().stream is joins
+
+
 class TrainerWorld(scenario.World):
     def __init__(self) -> None:
         super().__init__()

@@ -116,6 +116,17 @@ def test_a_partition_that_nobody_owns_is_a_reason(world: World) -> None:
     assert status.partitions[-1].owner == NOBODY
 
 
+def test_visits_that_no_server_is_meant_to_decide_need_no_owner(world: World) -> None:
+    assert world.groups
+    world.groups["servers"] = []
+    world.board.announce(presence("server-1", partitions=[], stream=False))
+    assert world.status().healthy
+    (reason,) = judge(world.look(), max_lag=89).reasons  # 10 and 80 wait
+    assert reason.endswith("more than 89: no server decides them (--no-stream)")
+    world.board.announce(presence("server-2", partitions=[], stream=True))
+    assert world.status().reasons == [f"nobody owns {VISITS}/0, 1: start a server"]
+
+
 def test_where_the_broker_does_not_say_who_owns_what_the_processes_do(world: World) -> None:
     world.groups = None
     assert world.status().healthy
