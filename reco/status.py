@@ -43,7 +43,8 @@ class PartitionStatus(msgspec.Struct):
     offset: int | None
     """Next to deal with; None if nothing has been yet."""
     end: int
-    lag: int
+    lag: int | None
+    """Records not dealt with yet; None if the store, which knows it of outcomes, did not say."""
     rate: float
 
 
@@ -213,9 +214,8 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
         orphans = [str(row.partition) for row in rows if row.owner == NOBODY and not unread]
         if orphans:
             yield f"nobody owns {topic}/{', '.join(orphans)}: start a {kind}"
-        lag = sum(row.lag for row in rows)
-        told = topic == VISITS or not now.trouble  # of the outcomes the store tells
-        if told and lag > max_lag:
+        lag = sum(row.lag or 0 for row in rows)
+        if lag > max_lag:
             waits = any(each.not_ready for each in now.present if each.kind == kind)
             remedy = "" if waits else f": start another {kind}"  # more of those would not help
             if unread:
@@ -260,13 +260,14 @@ def _partition(
         owner = claims[0] if claims else UNKNOWN
     else:
         owner = owners.get(partition, NOBODY)
+    told = topic == VISITS or not now.trouble  # of the outcomes the store tells
     return PartitionStatus(
         topic,
         partition,
         owner,
         offset,
         held.end,
-        held.end - (held.start if offset is None else offset),
+        held.end - (held.start if offset is None else offset) if told else None,
         round(_rate(now, before, topic, partition), 1),
     )
 

@@ -59,7 +59,8 @@ def _partitions(status: Status, topic: str) -> Table:
         if row.topic != topic:
             continue
         offset = "-" if row.offset is None else f"{row.offset:,}"
-        cells = (str(row.partition), printable(row.owner), offset, f"{row.lag:,}")
+        lag = "-" if row.lag is None else f"{row.lag:,}"
+        cells = (str(row.partition), printable(row.owner), offset, lag)
         table.add_row(*(Text(cell) for cell in cells), f"{row.rate:,.1f}")
     return table
 

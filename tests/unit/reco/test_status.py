@@ -4,10 +4,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from reco.commands.status import EXPERIMENT_EVERY_S, recorded, with_experiment
 from reco.experiment_report import ExperimentReport, report
 from reco.status import NOBODY, UNKNOWN, Status, Survey, judge, survey
+from reco.status_screen import screen
 from shared.events import DEAD_LETTERS, DECISIONS, OUTCOMES, PRODUCTS, VISITS
 from shared.kafka_admin import Broker, Committed, Member
 from shared.ports import (
@@ -76,7 +78,13 @@ def world() -> World:
 
 def test_of_a_store_that_does_not_answer_no_lag_is_made_up(world: World) -> None:
     world.away = StoreUnavailable("the store is away")
-    assert judge(world.look(), max_lag=110).reasons == ["the store is away"]
+    status = judge(world.look(), max_lag=110)
+    assert status.reasons == ["the store is away"]
+    assert {row.lag for row in status.partitions if row.topic == OUTCOMES} == {None}
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(screen(status))
+    assert "│ 0        │ trainer-1 │ -      │ -   │" in shown.get()
 
 
 def test_who_is_not_let_in_is_told_that_alone(world: World) -> None:
