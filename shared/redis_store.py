@@ -120,14 +120,20 @@ class RedisStore:
     def positions(self, partitions: Sequence[int]) -> list[Position | None]:
         """See `StateStore.positions`: one round trip."""
 
-        def ask() -> list[list[bytes | None]]:
+        def ask() -> list[Any]:
             pipeline = self._client.pipeline(transaction=False)
             for partition in partitions:
                 pipeline.hmget(self._state(partition), _METADATA)
-            answer: list[list[bytes | None]] = pipeline.execute()
-            return answer
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, redis.RedisError) and not _another_type(answer):
+                    raise answer
+            return answers
 
-        found = zip(partitions, _guarded(self, ask), strict=True)
+        found = list(zip(partitions, _guarded(self, ask), strict=True))
+        for partition, values in found:
+            if isinstance(values, redis.RedisError):
+                raise _corrupt(partition, "another type of value is at its key") from values
         return [_position(partition, values) for partition, values in found]
 
     def scan(self, partition: int) -> Iterator[Rows]:
@@ -204,9 +210,17 @@ class RedisStore:
 
     def _generation(self, partition: int) -> int:
         """0 where there is none, or none that can be read: a corrupt state is to be replaced."""
-        found: Any = _guarded(self, lambda: self._client.hmget(self._state(partition), ["_gen"]))
+
+        def ask() -> Any:
+            try:
+                return self._client.hget(self._state(partition), "_gen")
+            except redis.ResponseError as error:
+                if not _another_type(error):
+                    raise
+                return None
+
         try:
-            return int(found[0] or 0)
+            return int(_guarded(self, ask) or 0)
         except ValueError:
             return 0
 
@@ -252,6 +266,11 @@ def _guarded(store: RedisStore, command: Callable[[], _T]) -> _T:
         return command()
     except (redis.RedisError, OSError) as error:
         raise store.unavailable(error) from error
+
+
+def _another_type(error: redis.RedisError) -> bool:
+    """Whether a key holds no hash: that does not pass by itself."""
+    return str(error).startswith("WRONGTYPE")
 
 
 def _hscan(connection: Any, key: str, cursor: bytes) -> tuple[bytes, dict[bytes, bytes]]:

@@ -116,6 +116,20 @@ def test_a_corrupt_state_can_be_replaced(
     assert list(real.scan(0)) == [{2: b"other"}]
 
 
+def test_a_key_of_another_type_is_called_corrupt_and_can_be_replaced(
+    server: EmbeddedStore, real: RedisStore
+) -> None:
+    real.write(0, None, position(1), {1: b"row"})
+    client = redis.Redis.from_url(server.url)
+    client.set(real._state(1), "somebody else's")
+    client.close()
+    with pytest.raises(CorruptState, match=r"partition 1: another type .*`reco snapshot load"):
+        real.positions([0, 1])
+    real.replace(1, State(position(7), {2: b"other"}))
+    assert [at.next_offset for at in real.positions([0, 1]) if at] == [1, 7]
+    assert list(real.scan(1)) == [{2: b"other"}]
+
+
 def test_a_row_of_no_arm_is_called_corrupt(server: EmbeddedStore, real: RedisStore) -> None:
     real.write(0, None, position(1), {1: b"row"})
     client = redis.Redis.from_url(server.url)
