@@ -216,10 +216,7 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             yield f"nobody owns {topic}/{', '.join(orphans)}: start a {kind}"
         lag = sum(row.lag or 0 for row in rows)
         if lag > max_lag:
-            waits = any(each.not_ready for each in now.present if each.kind == kind)
-            remedy = "" if waits else f": start another {kind}"  # more of those would not help
-            if unread:
-                remedy = ": no server decides them (--no-stream)"
+            remedy = ": no server decides them (--no-stream)" if unread else _remedy(now, kind)
             yield f"{topic} is {lag:,} records behind, more than {max_lag:,}{remedy}"
         yield from _silent(rows, now, kind)
         known = now.trouble or any(row.owner not in (NOBODY, UNKNOWN) for row in rows)
@@ -230,6 +227,12 @@ def _reasons(status: Status, now: Survey, max_lag: int) -> Iterable[str]:
             yield f"{each.kind} {each.name} is not ready: {reason}"
         if each.stale and not each.not_ready:
             yield f"server {each.name} serves a model that is {each.view_age_s or 0:.0f} s old"
+
+
+def _remedy(now: Survey, kind: str) -> str:
+    """For lag; nothing where one is not ready: more of those would not help."""
+    waits = any(each.not_ready for each in now.present if each.kind == kind)
+    return "" if waits else f": start another {kind}"
 
 
 def _over_http_alone(now: Survey) -> bool:
