@@ -128,6 +128,17 @@ def test_who_has_no_password_gets_nothing(login: Login) -> None:
             client.get("a")
 
 
+def test_redis_may_load_what_it_has_written_and_nobody_else_is_the_default_user(
+    login: Login,
+) -> None:
+    with redis.Redis.from_url(login(ADMIN)) as client:
+        for command in (["HSET", STATE, "_gen", "1"], ["ZREM", "reco:{linucb:w0}:outbox", "a"]):
+            assert client.execute_command("ACL", "DRYRUN", "default", *command) == b"OK"
+        default = client.acl_getuser("default")
+    assert "off" in default["flags"] and "nopass" not in default["flags"]
+    assert default["passwords"] == []
+
+
 def test_the_health_check_needs_no_password(login: Login) -> None:
     assert not refused(login, "health", "PING")
 
