@@ -213,7 +213,7 @@ class RedisStore:
 
         def ask() -> Any:
             try:
-                return self._client.hget(self._state(partition), "_gen")
+                return self._client.hmget(self._state(partition), ["_gen"])[0]
             except redis.ResponseError as error:
                 if not _another_type(error):
                     raise

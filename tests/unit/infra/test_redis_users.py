@@ -135,7 +135,8 @@ def test_redis_may_load_what_it_has_written_and_nobody_else_is_the_default_user(
         for command in (["HSET", STATE, "_gen", "1"], ["ZREM", "reco:{linucb:w0}:outbox", "a"]):
             assert client.execute_command("ACL", "DRYRUN", "default", *command) == b"OK"
         default = client.acl_getuser("default")
-    assert "off" in default["flags"] and "nopass" not in default["flags"]
+    assert "off" in default["flags"]
+    assert "nopass" not in default["flags"]
     assert default["passwords"] == []
 
 
