@@ -28,6 +28,15 @@ from tests.waiting import until
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "linucb"
 HEALTHY_S: Final = 180
+CONTEXT: Final = {
+    "age": 23,
+    "gender": "F",
+    "latitude": -37.8,
+    "longitude": 145.0,
+    "traffic_source": "Search",
+    "occurred_at": "2026-01-26T07:29:00",
+}
+"""Of a visit."""
 
 
 def require_compose() -> None:

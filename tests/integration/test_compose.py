@@ -22,6 +22,7 @@ from shared.catalogue import DataSet
 from shared.events import OUTCOMES, decode_outcome
 from shared.settings import SERVER_GROUP, TRAINER_GROUP
 from tests.integration.compose import (
+    CONTEXT,
     MODEL,
     ROOT,
     Observer,
@@ -147,16 +148,6 @@ def test_status_says_that_all_is_well(stack: Stack) -> None:
 
 def test_replay_in_a_container_finds_none_either(stack: Stack) -> None:
     assert "✓ 0 differing bits" in stack.reco("replay", "--check")
-
-
-CONTEXT = {
-    "age": 23,
-    "gender": "F",
-    "latitude": -37.8,
-    "longitude": 145.0,
-    "traffic_source": "Search",
-    "occurred_at": "2026-01-26T07:29:00",
-}
 
 
 def test_servers_come_and_go_and_no_request_fails(stack: Stack) -> None:

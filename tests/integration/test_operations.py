@@ -15,8 +15,10 @@ from shared.events import OUTCOMES, VISITS
 from shared.redis_store import RedisStore
 from shared.snapshots import Snapshot, load
 from tests import replay
-from tests.integration.compose import MODEL, ROOT, Observer, Stack, docker, goes_on
+from tests.integration.compose import CONTEXT, MODEL, ROOT, Observer, Stack, docker, goes_on
 from tests.waiting import until
+
+UNAVAILABLE = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE)
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.timeout(600)]
 
@@ -52,6 +54,23 @@ def test_a_lost_state_is_learned_again_from_the_log(
     admin.flushall()
     until(lambda: observer.learned() > before, "as far as before")
     assert_sound(stack, observer)
+
+
+def test_a_store_that_starts_again_has_all_that_it_has_written(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.http, timeout=30.0) as shop:
+        ranked = shop.post("/v1/rank", json={"context": CONTEXT}).raise_for_status().json()
+        stack.run("restart", "redis")
+        click = {"product_id": ranked["slate"][0]["product_id"]}
+        path = f"/v1/decisions/{ranked['decision_id']}/click"
+
+        def answered() -> bool:
+            codes.append(shop.post(path, json=click).status_code)
+            return codes[-1] not in UNAVAILABLE
+
+        codes: list[int] = []
+        until(answered, "the store again")
+    assert codes[-1] in (httpx.codes.OK, httpx.codes.GONE)  # gone: the window had ended meanwhile
+    assert "CRITICAL" not in stack.run("logs", "redis")  # so it calls what it may not load
 
 
 def test_a_full_store_stops_learning_and_not_serving(
