@@ -1,5 +1,7 @@
 """A small HTTP server beside a service: `/metrics`, `/livez`, `/readyz`."""
 
+import logging
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
@@ -13,6 +15,8 @@ from shared.metrics import CONTENT_TYPE, exposition
 _REQUEST_TIMEOUT_S: Final = 5.0
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
+
+_log = logging.getLogger(__name__)
 
 
 class CannotListen(OSError):
@@ -59,6 +63,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False  # a scraper that hangs must not keep the service from ending
     registry: CollectorRegistry
     health: Health
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Into the log, not beside it; a visitor who hangs up, as probes do, is no error."""
+        if isinstance(sys.exception(), ConnectionError | TimeoutError):
+            _log.debug("%s has hung up", client_address, exc_info=True)
+        else:
+            _log.exception("a request of %s has no answer", client_address)
 
 
 class _Server6(_Server):

@@ -1,4 +1,7 @@
+import logging
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -17,6 +20,11 @@ class Service:
         self.not_ready: list[str] = []
         health = Health(lambda: self.not_alive, lambda: self.not_ready)
         self.exporter = Exporter("127.0.0.1", 0, self.metrics.registry, health)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.exporter.url.removeprefix("http://").split(":")
+        return host, int(port)
 
     def get(self, path: str, method: str = "GET") -> httpx.Response:
         return httpx.request(method, self.exporter.url + path)
@@ -60,8 +68,7 @@ def test_a_head_request_gets_the_head_alone(service: Service) -> None:
 
 
 def test_a_visitor_that_says_nothing_holds_nobody_up(service: Service) -> None:
-    host, port = service.exporter.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))):
+    with socket.create_connection(service.address):
         assert service.get("/livez").status_code == 200
 
 
@@ -69,3 +76,36 @@ def test_an_address_that_is_taken_is_named(service: Service) -> None:
     port = int(service.exporter.url.rpartition(":")[2])
     with pytest.raises(CannotListen, match=f"127.0.0.1:{port}"):
         Exporter("127.0.0.1", port, ServerMetrics().registry, Health(list, list))
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /met", b"GET /metrics HTTP/1.0\r\n\r\n"])
+def test_a_visitor_that_hangs_up_is_no_error(
+    service: Service, said: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(service.address) as visitor:
+        visitor.sendall(said)
+        # Closed with a reset, as many probes do.
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert service.get("/livez").status_code == 200  # whoever came first is being served
+    answered()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_fails_while_it_answers_is_logged(
+    service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.metrics.clicks.read(lambda: 1 // 0)
+    with pytest.raises(httpx.RemoteProtocolError):
+        service.get("/metrics")
+    answered()
+    [record] = caplog.records
+    assert (record.levelno, "ZeroDivisionError" in caplog.text) == (logging.ERROR, True)
+    assert capfd.readouterr() == ("", "")
+    assert service.get("/livez").status_code == 200
+
+
+def answered() -> None:
+    """Wait until no request is being answered any more."""
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join()
