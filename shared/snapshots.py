@@ -41,13 +41,8 @@ def save(path: Path, snapshot: Snapshot) -> None:
         if not path.name or (path.exists() and not path.is_file()):
             # A device would be replaced by the file, for all who use it.
             raise SnapshotError(f"can't write {path}: it is no file")
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        _replace(path, _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
     except OSError as error:
         raise SnapshotError(f"can't write {path}: {error.strerror or error}") from error
 
@@ -112,3 +107,18 @@ class SnapshotFolder:
             except SnapshotError:
                 continue  # a damaged one must not stand in the way of a whole one
         return found
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a draft beside it, and give that its name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        # Half of one would take room where there may be none left, and nobody would look for it.
+        draft.unlink(missing_ok=True)
+        raise

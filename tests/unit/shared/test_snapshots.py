@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
             save(path, snapshot(5))
     assert list(tmp_path.iterdir()) == [pipe]
     assert pipe.is_fifo()
+
+
+def test_a_disk_that_fills_up_is_said_and_nothing_is_left_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / f"one{SUFFIX}"
+    save(path, snapshot(5))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SnapshotError, match="No space left"):
+        save(path, snapshot(6))
+    assert list(tmp_path.iterdir()) == [path]
+    assert load(path) == snapshot(5)
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
