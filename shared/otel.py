@@ -32,10 +32,12 @@ class OpenTelemetryTracer:
     ) -> TraceContext:
         """See `Tracer.record`."""
         ended_ns = time.time_ns()
+        # A record without a time says -1, and one such span could not be sent, nor those beside it.
+        began_ns = min(began_ms * 1_000_000, ended_ns) if began_ms >= 0 else ended_ns
         span = self._tracer.start_span(
             name,
             _context(parent),
-            start_time=min(began_ms * 1_000_000, ended_ns),
+            start_time=began_ns,
             attributes=dict(attributes),
         )
         span.end(ended_ns)

@@ -9,6 +9,7 @@ import click
 import httpx
 import msgspec
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -327,6 +328,16 @@ def test_without_tracing_no_record_has_a_header(
     for topic in (VISITS, DECISIONS, OUTCOMES):
         for partition in range(TOPICS[topic]):
             assert all(not r.headers for r in world.broker.records(topic, partition))
+
+
+@pytest.mark.parametrize("began_ms", [-1, -5_000, 10**15])
+def test_a_span_of_a_record_whose_time_is_none_or_yet_to_come_can_be_sent(
+    tracer: OpenTelemetryTracer, exporter: InMemorySpanExporter, began_ms: int
+) -> None:
+    tracer.record("decide", None, began_ms, {})
+    [span] = exporter.get_finished_spans()
+    assert span.start_time == span.end_time
+    assert encode_spans([span]).resource_spans
 
 
 def test_traces_are_made_only_where_somebody_says_where_to(
