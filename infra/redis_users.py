@@ -18,7 +18,7 @@ ADMIN: Final = "admin"
 USERS: Final = (TRAINER, SERVER, PRODUCER, ADMIN)
 
 _NOTHING: Final = "resetchannels -@all"
-_CONNECT: Final = "+ping +hello +info +select +client|setinfo"
+_CONNECT: Final = "+ping +hello +info +select +client|setinfo +client|setname"
 _STATE: Final = "reco:{*:p*}:state"
 _CHANGES: Final = "reco:{*:p*}:changes"
 # In parentheses: only with these keys. Else a right to one kind of key would be one to all kinds.

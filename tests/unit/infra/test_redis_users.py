@@ -153,6 +153,16 @@ def test_every_service_says_that_it_is_there_and_a_server_hears_of_all(login: Lo
     assert not refused(login, SERVER, "MGET", name)
 
 
+@pytest.mark.parametrize(
+    "option", ["client_name=reco", "protocol=2", "protocol=3", "db=1", "health_check_interval=1"]
+)
+@pytest.mark.parametrize("user", [TRAINER, SERVER, PRODUCER])
+def test_every_service_may_use_what_an_address_may_say_of_the_connection(
+    login: Login, user: str, option: str
+) -> None:
+    assert RedisStore(f"{login(user)}?{option}", MODEL).ping()
+
+
 def test_a_server_holds_the_reward_window(login: Login) -> None:
     key = "reco:{linucb:w3}:due"
     with redis.Redis.from_url(login(SERVER)) as client:
