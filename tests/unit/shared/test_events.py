@@ -3,6 +3,7 @@
 The schemas are written by `python -m tests.unit.shared.test_events`.
 """
 
+import inspect
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,9 @@ TOPICS: Final = sorted(RECORDS)
 
 def schema_of(topic: str) -> bytes:
     schema = msgspec.json.schema(type(RECORDS[topic]))
+    for each in schema["$defs"].values():
+        # As Python has it from 3.13 on; before, a docstring is indented like the code around it.
+        each["description"] = inspect.cleandoc(each["description"])
     return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 
 
