@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,9 +78,9 @@ def _serve(server: socket.socket, tls: ssl.SSLContext | None, reply: bytes) -> N
         except OSError:  # closed
             return
         connection.settimeout(10.0)  # a slow machine takes its time to say hello
-        with suppress(OSError), connection:
-            if tls:
-                connection = tls.wrap_socket(connection, server_side=True)
+        with suppress(OSError), ExitStack() as open_:
+            open_.enter_context(connection)
+            if tls:  # which takes the connection over: another object is to be closed then
+                connection = open_.enter_context(tls.wrap_socket(connection, server_side=True))
             connection.recv(1024)
             connection.sendall(reply)
-            connection.close()
