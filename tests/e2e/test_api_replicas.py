@@ -10,19 +10,14 @@ from functools import partial
 import httpx
 
 from infra.free_ports import free_ports
+from server.api_types import RankRequest
+from server.openapi import EXAMPLES
 from tests.e2e.system import DEADLINE_S, System
 from tests.waiting import ready
 
 DECISIONS = 240
 WINDOW_S = 3
-CONTEXT = {
-    "age": 23,
-    "gender": "F",
-    "latitude": -37.8,
-    "longitude": 145.0,
-    "traffic_source": "Search",
-    "occurred_at": "2026-01-26T07:29:00",
-}
+CONTEXT = EXAMPLES[RankRequest]["context"]
 
 
 class Shop:

@@ -17,6 +17,8 @@ import pytest
 from infra.free_ports import free_ports
 from reco.rebuild import Report
 from reco.whole_topic import read_topic
+from server.api_types import RankRequest
+from server.openapi import EXAMPLES
 from shared.catalogue import DataSet
 from shared.events import DECISIONS, VISITS, decode_decision, decode_visit
 from shared.kafka import KafkaCluster
@@ -28,14 +30,7 @@ from tests.waiting import until
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "linucb"
 HEALTHY_S: Final = 180
-CONTEXT: Final = {
-    "age": 23,
-    "gender": "F",
-    "latitude": -37.8,
-    "longitude": 145.0,
-    "traffic_source": "Search",
-    "occurred_at": "2026-01-26T07:29:00",
-}
+CONTEXT: Final = EXAMPLES[RankRequest]["context"]
 """Of a visit."""
 
 

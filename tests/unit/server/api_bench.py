@@ -13,10 +13,12 @@ from prometheus_client import CollectorRegistry
 from reco.http_lines import HttpLines
 from server.answers import Answers
 from server.api import Parts, Settings, create_app
+from server.api_types import RankRequest
 from server.experiment import Traffic
 from server.freshness import FreshnessProbe
 from server.guard import Gate
 from server.http_traces import HttpTraces
+from server.openapi import EXAMPLES
 from server.problems import KINDS
 from server.rank_service import RankService
 from server.ranking import Ranker
@@ -43,14 +45,7 @@ _T = TypeVar("_T")
 
 RULES = WindowRules(window_ms=30_000, most_waiting=1_000)
 ARMS_ID = "5c39e1b4d2f06a87"
-CONTEXT: dict[str, Any] = {
-    "age": 23,
-    "gender": "F",
-    "latitude": -37.8,
-    "longitude": 145.0,
-    "traffic_source": "Search",
-    "occurred_at": "2026-01-26T07:29:00",
-}
+CONTEXT: dict[str, Any] = EXAMPLES[RankRequest]["context"]
 
 
 class StillView:
