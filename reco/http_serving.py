@@ -155,7 +155,7 @@ def _measure(metrics: ServerMetrics, ranker: Ranker, resolver: Resolver) -> None
     metrics.outcomes.read(lambda: resolved.outcomes)
     metrics.clicks.read(lambda: resolved.clicked)
     metrics.resolutions.read(lambda: {("click",): resolved.clicked, ("end",): resolved.expired})
-    metrics.clicks_refused.read(lambda: {(why,): n for why, n in resolved.refused.items()})
+    metrics.clicks_refused.read(lambda: {(why,): n for why, n in list(resolved.refused.items())})
     metrics.decisions_waiting.read(lambda: resolver.load.waiting)
     metrics.outbox.read(lambda: resolver.load.outbox)
 

@@ -119,7 +119,7 @@ class Guard:
         self._clock = clock
         self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         metrics.in_flight.set_function(lambda: gate.in_flight)
-        metrics.rejected.read(lambda: {(why,): n for why, n in gate.rejected.items()})
+        metrics.rejected.read(lambda: {(why,): n for why, n in list(gate.rejected.items())})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or not."""
