@@ -10,7 +10,6 @@ import ctypes
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Final, NamedTuple
 import confluent_kafka
 import redis
 
-from infra.free_ports import free_port
+from infra.free_ports import free_port, is_free
 from shared.settings import PARTITIONS
 
 BROKER: Final = "embedded (librdkafka mock cluster)"
@@ -177,7 +176,8 @@ class EmbeddedStore:
         problem = EmbeddedError if process.poll() is None else _Ended
         self.kill()
         log = (self._folder / "log").read_text(errors="replace").strip()
-        hint = " (another process has taken it: end that one)" if _is_taken(self.port) else ""
+        taken = not is_free(self.port, reuse=True)  # the store reuses it, too
+        hint = " (another process has taken it: end that one)" if taken else ""
         raise problem(f"{self._binary} does not start on port {self.port}{hint}: {log[-500:]}")
 
     def _answers(self) -> bool:
@@ -253,17 +253,6 @@ def _die_with_parent() -> Callable[[], object] | None:
         return None
     libc = ctypes.CDLL(None)  # before the fork: afterwards nothing should be loaded
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _is_taken(port: int) -> bool:
-    """Whether a server can't listen there now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the store does
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-        return False
 
 
 def _load_librdkafka() -> ctypes.CDLL:

@@ -24,14 +24,21 @@ def free_ports(count: int) -> list[int]:
         OSError: there are not so many.
     """
     drawn = random.Random().sample(_RANGE, len(_RANGE))  # whoever asks meanwhile: others
-    found = list(islice(filter(_is_free, drawn), count))
+    found = list(islice(filter(is_free, drawn), count))
     if len(found) < count:
         raise OSError(errno.EADDRINUSE, f"no {count} free ports of 127.0.0.1 in {_RANGE}")
     return found
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int, *, reuse: bool = False) -> bool:
+    """Whether a server can listen at this port of 127.0.0.1 now.
+
+    Args:
+        port: its number.
+        reuse: as a server does that does not mind connections which have just ended there.
+    """
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
